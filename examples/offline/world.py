@@ -1,0 +1,125 @@
+"""The small world behind the offline services: pages to find and read, weather, and an outbox for reminders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the offline web."""
+
+    title: str
+    snippet: str
+    paragraphs: tuple[str, ...]
+
+    @property
+    def html(self) -> str:
+        """The page as a browser would give it, with the parts a reader does not want."""
+        body = "".join(f"<p>{paragraph}</p>\n" for paragraph in self.paragraphs)
+        return (
+            f"<!doctype html><html><head><title>{self.title}</title>"
+            "<style>p { color: #333; }</style><script>track('visit');</script></head>\n"
+            f"<body><nav><a href='/'>Start</a> <a href='/all'>All cities</a></nav><h1>{self.title}</h1>\n{body}"
+            "<footer>A page of the offline web.</footer></body></html>\n"
+        )
+
+
+def _city(name: str, sights: tuple[str, ...], beds: tuple[str, ...], food: tuple[str, ...]) -> dict[str, Page]:
+    base = f"https://guide.example/{name.lower()}"
+    return {
+        f"{base}/sights": Page(f"Sights of {name}", f"What to see in {name}: {sights[0]}", sights),
+        f"{base}/hotels": Page(f"Hotels in {name}", f"Where to sleep in {name}: {beds[0]}", beds),
+        f"{base}/food": Page(f"Food in {name}", f"What to eat in {name}: {food[0]}", food),
+    }
+
+
+PAGES: dict[str, Page] = {
+    **_city(
+        "Rome",
+        (
+            "The Colosseum opens at half past eight; the queue is shortest in the last hour.",
+            "The Pantheon is ten minutes on foot from Piazza Navona &amp; costs little.",
+            "Keep an evening for a walk over the Tiber to Trastevere.",
+        ),
+        ("Small houses near Termini from 90 euros a night.", "Quiet rooms in Prati from 130 euros a night."),
+        ("Cacio e pepe in Testaccio, artichokes in the old ghetto.", "Lunch is cheaper than dinner nearly everywhere."),
+    ),
+    **_city(
+        "Lisbon",
+        ("Take tram 28 early, before the crowds.", "The monastery in Belem is closed on Mondays."),
+        ("Guest houses in Graca from 70 euros a night.", "River views in Alfama from 110 euros a night."),
+        ("Grilled sardines in summer, custard tarts all year.", "Markets close in the early afternoon."),
+    ),
+    **_city(
+        "Kyoto",
+        ("Walk to Fushimi Inari before seven in the morning.", "Buses fill up; the underground is quicker."),
+        ("Old town houses from 12,000 yen a night.", "Business hotels by the station from 8,000 yen a night."),
+        ("Tofu dishes near Nanzenji, noodles at the Nishiki market.", "Many kitchens close at eight."),
+    ),
+    "https://guide.example/blank": Page("", "A page without a word.", ()),
+}
+CITIES = ("Rome", "Lisbon", "Kyoto")
+
+WEATHER: dict[str, tuple[str, float, str, float]] = {
+    "Denver": ("United States of America", 21.0, "Sunny", 14.0),
+    "Rome": ("Italy", 24.5, "Partly cloudy", 9.0),
+    "Lisbon": ("Portugal", 22.0, "Clear", 19.0),
+    "Kyoto": ("Japan", 18.5, "Light rain", 7.0),
+}
+
+
+def search(query: str, limit: int) -> dict[str, Any]:
+    """A search result in Serper's shape; nothing found means no key "organic"."""
+    words = {word.strip(".,?!").lower() for word in query.split()}
+
+    def score(url: str) -> int:
+        page = PAGES[url]
+        named = {word.strip(".,?!:").lower() for word in f"{page.title} {page.snippet}".split()}
+        return len(words & named)
+
+    ranked = sorted((url for url in PAGES if score(url)), key=score, reverse=True)[:limit]
+    found: dict[str, Any] = {"searchParameters": {"q": query, "num": limit, "type": "search"}, "credits": 1}
+    if ranked:
+        found["organic"] = [
+            {"title": PAGES[url].title, "link": url, "snippet": PAGES[url].snippet, "position": position}
+            for position, url in enumerate(ranked, 1)
+        ]
+    return found
+
+
+def weather(city: str) -> dict[str, Any] | None:
+    """The weather in WeatherAPI's shape, None for a city it does not know."""
+    if city not in WEATHER:
+        return None
+    country, celsius, text, wind = WEATHER[city]
+    return {
+        "location": {"name": city, "country": country},
+        "current": {
+            "temp_c": celsius,
+            "temp_f": round(celsius * 9 / 5 + 32, 1),
+            "condition": {"text": text},
+            "wind_kph": wind,
+        },
+    }
+
+
+class Outbox:
+    """What was sent to people: once per idempotency key, whatever the number of tries."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, str] = {}
+
+    def send(self, key: str, message: str) -> bool:
+        """Keeps the message; False when the key was there already."""
+        if key in self._sent:
+            return False
+        self._sent[key] = message
+        return True
+
+    def messages(self) -> list[str]:
+        return list(self._sent.values())
+
+    def clear(self) -> None:
+        self._sent.clear()

@@ -1,0 +1,119 @@
+"""Holdfast: the object a program makes, and where the parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from holdfast.blocking import Client, LoopThread
+from holdfast.client import AsyncClient
+from holdfast.engine.engine import Engine
+from holdfast.engine.limits import Limits
+from holdfast.engine.ports import Clock, Entropy, SystemClock, SystemEntropy
+from holdfast.errors import BadArguments
+from holdfast.service import Handler, Registry, Service, check_function
+from holdfast.stores.base import Store
+from holdfast.stores.sqlite.store import SqliteStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Holdfast:
+    """Durable handlers over one store.
+
+    store: the path of a SQLite file, made if it is not there, or a Store.
+    services: the groups of handlers this process runs.
+    deps: what handlers and steps get by name (clients, keys); held in memory, never stored.
+    limits: bounds on memory and concurrency.
+    clock, entropy: the sources of time and chance; tests give their own.
+
+    `with` gives the blocking client, `async with` the async one; `run` serves until a signal.
+    """
+
+    def __init__(
+        self,
+        store: str | Path | Store,
+        *,
+        services: Iterable[Service] = (),
+        deps: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+    ) -> None:
+        self._store: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        self._registry = Registry()
+        for service in services:
+            for handler in service.handlers.values():
+                self._registry.add(handler)
+        self._deps = dict(deps or {})
+        self._limits = limits or Limits()
+        self._clock = clock or SystemClock()
+        self._entropy = entropy or SystemEntropy()
+        self._engine: Engine | None = None
+        self._thread: LoopThread | None = None
+
+    def handler(self, fn: F) -> F:
+        """Registers a function as a handler under its own name, without a service, and returns it unchanged.
+        Raises BadHandler."""
+        self._registry.add(Handler(check_function(fn), fn))
+        return fn
+
+    def __enter__(self) -> Client:
+        thread = LoopThread()
+        try:
+            client = thread.call(self.__aenter__())
+        except BaseException:
+            thread.stop()
+            raise
+        self._thread = thread
+        return Client(thread, client)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._thread.call(self.__aexit__(kind, error, trace))
+            self._thread.stop()
+            self._thread = None
+
+    async def __aenter__(self) -> AsyncClient:
+        if self._engine is not None:
+            raise BadArguments("this Holdfast is running already", fix="end the first `with` block, or make another")
+        engine = Engine(
+            self._store, self._registry,
+            deps=self._deps, limits=self._limits, clock=self._clock, entropy=self._entropy,
+        )  # fmt: skip
+        await engine.start()
+        self._engine = engine
+        return AsyncClient(engine)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.stop()
+
+    def run(self) -> None:
+        """Serves until SIGINT or SIGTERM: then bodies that run may finish, the rest is parked. A second signal ends
+        at once; what was acknowledged goes on at the next start."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        asked = asyncio.Event()
+
+        def stop() -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+            asked.set()
+
+        async with self:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stop)
+            await asked.wait()

@@ -1,0 +1,146 @@
+"""What handler code holds: every durable thing it can ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+import msgspec
+
+from holdfast.core.entries import PromiseInfo
+from holdfast.core.ids import secret_name
+from holdfast.core.loop import TIME_MAX
+from holdfast.core.machine import Machine
+from holdfast.core.retry import Retry
+from holdfast.core.tasks import Step
+from holdfast.errors import BadTimer
+from holdfast.steps import find_dep, plan_step
+from holdfast.values import MISSING, codec_for, schema_of
+
+T = TypeVar("T")
+
+
+class Context:
+    """The handler's side of its invocation. Given to it as first argument; of use only while the handler runs."""
+
+    def __init__(self, machine: Machine, seed: int, deps: Mapping[str, Any]) -> None:
+        self._machine = machine
+        self._seed = seed
+        self._deps = deps
+
+    @property
+    def id(self) -> str:
+        """The invocation's id."""
+        return self._machine.id
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that are the same on replay."""
+        return self._machine.random
+
+    @overload
+    def run(
+        self, fn: Callable[..., Awaitable[T]], /, *args: Any, name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING, **kwargs: Any,
+    ) -> Step[T]: ...  # fmt: skip
+
+    @overload
+    def run(
+        self, fn: Callable[..., T], /, *args: Any, name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING, **kwargs: Any,
+    ) -> Step[T]: ...  # fmt: skip
+
+    def run(
+        self, fn: Callable[..., Any], /, *args: Any, name: str | None = None, key: str | None = None,
+        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING, **kwargs: Any,
+    ) -> Step[Any]:  # fmt: skip
+        """Runs `fn(*args, **kwargs)` as a step: once its result is recorded it never runs again (G2).
+
+        An async function runs on the engine's event loop, a sync one in a thread. The result is written by the
+        function's return annotation, or by `returns`. It begins at once; await it, or give it to gather or a task.
+
+        name: shown in the journal and part of the step's identity; the function's own name if left out.
+        key: told apart on replay by this instead of the scalar arguments, when those differ from run to run.
+        retry: what follows a failure; without it, patient for a day, then a pause.
+        timeout: seconds an attempt may take; a late attempt counts as failed.
+        returns: the result's type, for a function without a return annotation.
+
+        At the await: TerminalError if the body raised it, StepFailed when retries are used up.
+        Raises WrongPlace outside the running handler, BadArguments for options that cannot be.
+        """
+        spec = plan_step(fn, args, kwargs, name=name, key=key, retry=retry, timeout=timeout, returns=returns)
+        return self._machine.ask_step(spec)
+
+    async def sleep(self, delay: float | timedelta) -> None:
+        """Waits, also across restarts: asyncio.sleep with its argument checked.
+
+        `delay` is in seconds. Raises BadTimer if it is negative, not a number or ends beyond year 9999.
+        """
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        now = self._machine.loop.time()
+        if math.isnan(seconds) or seconds < 0 or now + seconds > TIME_MAX:
+            raise BadTimer(
+                f"cannot sleep for {seconds} seconds",
+                cause="a sleep is 0 seconds or more and ends before year 10000",
+                fix="check the argument; to wait for something that has no date, use ctx.promise",
+            )
+        await asyncio.sleep(seconds)
+
+    async def sleep_until(self, when: datetime) -> None:
+        """Waits until a moment; one that has passed returns at once.
+
+        `when` must know its time zone. Raises BadTimer if it does not.
+        """
+        if when.tzinfo is None:
+            raise BadTimer(
+                f"{when.isoformat()} has no time zone", fix="datetime(..., tzinfo=UTC), or .astimezone() for local time"
+            )
+        await asyncio.sleep(max(0.0, when.timestamp() - self._machine.loop.time()))
+
+    def promise(self, name: str | None = None, *, type: Any = Any) -> Step[Any]:
+        """A durable value that someone outside settles by its `.id`; await it for the value.
+
+        `type` is the value's type hint. Rejected, it raises TerminalError (status 409) with the reason.
+        """
+        return self._promise(name or "promise", type, PromiseInfo("", schema=schema_of(type)))
+
+    async def ask(
+        self, question: str, type: Any = str, *, about: Any = None, timeout: float | timedelta | None = None
+    ) -> Any:
+        """Asks a person, through the inbox, and waits for the typed answer.
+
+        `about` is shown beside the question. Raises TimeoutError after `timeout` seconds without an answer,
+        TerminalError (status 409) if the question was rejected.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        deadline = None if seconds is None else math.ceil((self._machine.loop.time() + seconds) * 1000)
+        shown = codec_for(about.__class__ if about is not None else Any).encode(about).decode()
+        info = PromiseInfo("", question, schema_of(type), shown, deadline)
+        async with asyncio.timeout(seconds):
+            return await self._promise("ask", type, info)
+
+    def now(self) -> datetime:
+        """The time, in UTC: when the last thing the handler waited for came. The same on replay."""
+        return datetime.fromtimestamp(self._machine.loop.time(), UTC)
+
+    def uuid(self) -> UUID:
+        """A random UUID (version 4) that is the same on replay."""
+        return UUID(bytes=self._machine.random.randbytes(16), version=4)
+
+    def dep(self, name: str) -> Any:
+        """A dependency registered as Holdfast(deps={name: ...}); in step bodies use holdfast.step().dep(name).
+        Raises UnknownDependency."""
+        return find_dep(self._deps, name)
+
+    def _promise(self, name: str, type: Any, info: PromiseInfo) -> Step[Any]:
+        promise = self._machine.ask_promise(
+            name, codec_for(type), lambda local: msgspec.structs.replace(info, step=local)
+        )
+        promise.id = secret_name("prm_", self._seed, self.id, promise.local)
+        return promise
+

@@ -1,0 +1,161 @@
+"""The durable vocabulary: what a journal can say.
+
+An entry is a completion: something the handler waited for has come. Nothing is written when a step starts, so a step
+is one record, and a crash before it runs the body again (G2). Entries are also the machine's only input, live and on
+replay: one path, one vocabulary.
+
+Entry types are versioned for ever: a field is only ever added at the end with a default, a type never changes its
+tag. tests/golden holds bytes of every version. Times are integer milliseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import Unreadable
+
+FORMAT = 1  # first byte of every stored body
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """An exception as data: it can be shown and raised again, but never import anything (G12)."""
+
+    type: str
+    message: str
+    details: str = ""  # traceback text
+    status: int | None = None  # of a TerminalError
+    attempts: int = 1
+
+
+class StepCompleted(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A step's body returned and its result is recorded."""
+
+    at: int
+    step: str
+    digest: bytes  # of the scalar arguments
+    result: bytes  # payload
+    inputs: bytes  # payload, for people to read; never used on replay
+    attempts: int
+    started: int
+
+
+class StepErrored(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """A step ended in an error that is final: its retries are used up or it was terminal."""
+
+    at: int
+    step: str
+    digest: bytes
+    failure: Failure
+    inputs: bytes
+    started: int
+
+
+class TimerFired(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A sleep ended or a timeout struck."""
+
+    at: int
+    timer: str
+
+
+class PromiseSettled(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Someone outside resolved or rejected a promise."""
+
+    at: int
+    promise: str
+    value: bytes  # payload; of the reason if rejected
+    ok: bool
+
+
+class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Someone asked for the invocation to be cancelled."""
+
+    at: int
+    reason: str
+
+
+Entry = StepCompleted | StepErrored | TimerFired | PromiseSettled | CancelRequested
+
+
+class Returned(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """The handler returned."""
+
+    value: bytes  # payload
+
+
+class Raised(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The handler raised."""
+
+    failure: Failure
+
+
+class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The handler ended by the cancel that was asked for."""
+
+    reason: str
+
+
+class Paused(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Why an invocation waits for a person. Not an end."""
+
+    code: str
+    reason: str
+    at: int
+
+
+Outcome = Returned | Raised | Cancelled | Paused
+
+
+class PromiseInfo(msgspec.Struct, frozen=True, array_like=True):
+    """What a promise is about, for the person who settles it."""
+
+    step: str  # its id within the invocation
+    question: str = ""  # empty: a plain promise, not listed in the inbox
+    schema: str = "{}"  # JSON schema of the value
+    about: str = "null"  # JSON of what the handler wants shown
+    deadline: int | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_entry_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+_outcome_decoder: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
+_info_decoder: msgspec.msgpack.Decoder[PromiseInfo] = msgspec.msgpack.Decoder(PromiseInfo)
+_HEAD = bytes([FORMAT])
+
+
+def encode(record: Entry | Outcome | PromiseInfo) -> bytes:
+    """The stored bytes of a record."""
+    return _HEAD + _encoder.encode(record)
+
+
+def decode_entry(body: bytes) -> Entry:
+    """The entry in stored bytes. Raises Unreadable."""
+    return _decode(_entry_decoder, body)
+
+
+def decode_outcome(body: bytes) -> Outcome:
+    """The outcome in stored bytes. Raises Unreadable."""
+    return _decode(_outcome_decoder, body)
+
+
+def decode_info(body: bytes) -> PromiseInfo:
+    """What a promise is about. Raises Unreadable."""
+    return _decode(_info_decoder, body)
+
+
+def _decode(decoder: Any, body: bytes) -> Any:
+    if body[:1] != _HEAD:
+        raise Unreadable(
+            f"a stored record has format {body[:1].hex() or 'none'}, this version reads {FORMAT}",
+            cause="the record was written by a newer Holdfast, or the file is damaged",
+            fix="run the newest version, or restore a backup",
+        )
+    try:
+        return decoder.decode(memoryview(body)[1:])
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Unreadable(
+            f"a stored record does not decode: {error}",
+            cause="the file is damaged, or the record is of a newer Holdfast",
+            fix="check the file with 'PRAGMA quick_check', run the newest version, or restore a backup",
+        ) from None

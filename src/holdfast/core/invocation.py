@@ -1,0 +1,80 @@
+"""The states of an invocation and every move between them. Nothing else in Holdfast may change a status.
+
+The chart in docs/states.md is made from TRANSITIONS by `python -m holdfast.core.invocation`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from holdfast.errors import WrongStatus
+
+
+class Status(IntEnum):
+    """Where an invocation stands. The numbers are stored: never renumber, only add."""
+
+    READY = 0  # runs, or will as soon as there is room
+    SUSPENDED = 1  # waits for a timer or a promise; costs a row
+    PAUSED = 3  # waits for a person
+    DONE = 4
+    FAILED = 5
+    CANCELLED = 6
+
+    @property
+    def ended(self) -> bool:
+        """True when the outcome is final (G6)."""
+        return self >= Status.DONE
+
+
+class Move(IntEnum):
+    """What can happen to an invocation as a whole."""
+
+    SUSPEND = 0  # nothing is left to do before an event from outside
+    WAKE = 1  # that event came
+    PAUSE = 2  # a fault no retry can mend
+    RESUME = 3  # a person says go on
+    COMPLETE = 4
+    FAIL = 5
+    CANCEL = 6  # a cancel was asked for and the handler has ended
+
+
+TRANSITIONS: dict[Status, dict[Move, Status]] = {
+    Status.READY: {
+        Move.SUSPEND: Status.SUSPENDED,
+        Move.PAUSE: Status.PAUSED,
+        Move.COMPLETE: Status.DONE,
+        Move.FAIL: Status.FAILED,
+        Move.CANCEL: Status.CANCELLED,
+    },
+    Status.SUSPENDED: {Move.WAKE: Status.READY},
+    Status.PAUSED: {Move.RESUME: Status.READY},
+    Status.DONE: {},
+    Status.FAILED: {},
+    Status.CANCELLED: {},
+}
+
+
+def move(status: Status, by: Move) -> Status:
+    """The status after a move. Raises WrongStatus when the table has no such move."""
+    try:
+        return TRANSITIONS[status][by]
+    except KeyError:
+        raise WrongStatus(
+            f"an invocation that is {status.name} cannot {by.name}",
+            cause="it has moved on since it was last looked at",
+            fix="look at its status again",
+        ) from None
+
+
+def chart() -> str:
+    """The table as a Mermaid state chart."""
+    lines = ["stateDiagram-v2", "    [*] --> READY: start"]
+    for source, moves in TRANSITIONS.items():
+        lines += [f"    {source.name} --> {target.name}: {by.name.lower()}" for by, target in moves.items()]
+        if not moves:
+            lines.append(f"    {source.name} --> [*]")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(chart())

@@ -1,0 +1,487 @@
+"""The event loop a handler runs on: deterministic, without I/O, stepped from outside.
+
+Promises: what runs, and in which order, depends only on the handler and on the completions delivered to it; `run`
+goes on until nothing can go on. Refuses: sockets, subprocesses, signals and wake-ups from anywhere else, at once and
+by name, so that nothing can slip past the journal.
+
+Only this file and its neighbours tasks.py and patches.py touch asyncio. Step it from callbacks of the main loop, not
+from inside one of its tasks: from Python 3.14 on there is one current task per thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import heapq
+import math
+import sys
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import Context, copy_context
+from types import FrameType, MethodType
+from typing import Any, Protocol, TypeVar
+
+from holdfast.core.tasks import Branch, Future, Step, Task
+from holdfast.errors import BadTimer, ForeignWake, HandlerFault, HandlerIO, HandlerStuck
+
+T = TypeVar("T")
+
+CALLBACKS_MAX = 100_000  # in one run; a handler that needs more never waits for anything: 0.1 s of spinning
+CANCEL_RETRIES_MAX = 32  # by anyio for one scope in one run; more only spins while a task swallows its cancels
+TIME_MAX = 253_402_300_799.0  # the last second of year 9999, where datetime ends
+
+_get_running_loop = asyncio._get_running_loop
+_set_running_loop = asyncio._set_running_loop
+
+
+class Host(Protocol):
+    """The machine, as its loop sees it."""
+
+    def abandon(self, step: Step[Any]) -> None:
+        """Nobody waits for this step any more."""
+
+    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
+        """Run a function in a thread, as a step."""
+        ...
+
+    def random_bytes(self, size: int) -> bytes:
+        """Random bytes that are the same on replay."""
+        ...
+
+
+class Evicted(BaseException):
+    """Thrown into every coroutine of an invocation that is dropped from memory. Never seen outside this package."""
+
+
+class Handle:
+    """A callback due now."""
+
+    __slots__ = ("_cancelled", "args", "callback", "context")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """The callback will not run."""
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+
+class TimerHandle(Handle):
+    """A callback due when its time is delivered."""
+
+    __slots__ = ("_loop", "_when", "id")
+
+    def __init__(
+        self, id: str, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context,
+        loop: HandlerLoop,
+    ) -> None:  # fmt: skip
+        super().__init__(callback, args, context)
+        self.id = id
+        self._when = when
+        self._loop = loop
+
+    def when(self) -> float:
+        """Seconds since 1970."""
+        return self._when
+
+    def cancel(self) -> None:
+        """The timer will not fire."""
+        super().cancel()
+        self._loop.timers.pop(self.id, None)
+
+
+class HandlerLoop(asyncio.AbstractEventLoop):
+    """One invocation's loop."""
+
+    def __init__(self, host: Host, *, now: float, base: int) -> None:
+        self.host = host
+        self.now = now  # seconds since 1970, of the last delivered completion
+        self.timers: dict[str, TimerHandle] = {}
+        self.fault: HandlerFault | None = None
+        self._heap: list[tuple[float, int, TimerHandle]] = []
+        self._order = 0
+        self._ready: deque[Handle] = deque()
+        self._deferred: list[Handle] = []
+        self._base = base
+        self._hashes = 0
+        self._root = Branch("")
+        self._stray = Branch("~/")  # asked for by a bare callback, which belongs to no task
+        self._tasks: list[Task[Any]] = []
+        self._sweep_at = 64
+        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = weakref.WeakValueDictionary()
+        self._cancel_retries: dict[int, int] = {}
+        self._running = False
+        self._dead = False
+
+    def run(self) -> None:
+        """Runs until nothing is ready. Raises HandlerStuck after CALLBACKS_MAX callbacks."""
+        ready = self._ready
+        ready.extend(self._deferred)
+        self._deferred.clear()
+        self._cancel_retries.clear()
+        left = CALLBACKS_MAX
+        with _Stepping(self):
+            while ready:
+                handle = ready.popleft()
+                if handle._cancelled or self._defer(handle):
+                    continue
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:
+                    self._callback_failed(handle.callback, error)
+                left -= 1
+                if not left:
+                    raise self._stuck()
+
+    def start(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Task[T]:
+        """Makes the handler's own task; `run` begins it."""
+        with _Stepping(self):
+            return self.create_task(begin())
+
+    def deliver(self, future: asyncio.Future[Any], value: Any = None, error: BaseException | None = None) -> None:
+        """Resolves a future from outside; `run` then lets the handler see it."""
+        if future.done():
+            return
+        with _Stepping(self):
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+    def cancel_task(self, task: asyncio.Task[Any], reason: str) -> None:
+        """Cancels a task from outside."""
+        with _Stepping(self):
+            task.cancel(reason)
+
+    def next_timer(self) -> TimerHandle | None:
+        """The timer that is due first, in order of (deadline, making)."""
+        while self._heap:
+            timer = self._heap[0][2]
+            if timer.id in self.timers:
+                return timer
+            heapq.heappop(self._heap)
+        return None
+
+    def fire(self, id: str) -> bool:
+        """Makes a timer's callback ready. False if there is no such timer."""
+        timer = self.timers.pop(id, None)
+        if timer is None:
+            return False
+        self._ready.append(timer)
+        return True
+
+    def live_tasks(self) -> list[Task[Any]]:
+        """Tasks not done yet, oldest first."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        return list(self._tasks)
+
+    def close_generators(self) -> None:
+        """Begins to close the async generators the handler left open, oldest first."""
+        with _Stepping(self):
+            for generator in self.live_generators():
+                self._close_generator(generator)
+
+    def live_generators(self) -> list[AsyncGenerator[Any, Any]]:
+        """Async generators begun and not yet finished, oldest first."""
+        return [generator for _, generator in sorted(self._generators.items()) if generator.ag_frame is not None]
+
+    def branch(self) -> Branch:
+        """The branch of the code that is running now."""
+        task = asyncio.current_task(self)
+        return task.branch if isinstance(task, Task) else self._stray
+
+    def next_hash(self) -> int:
+        """The hash of the next future or task that needs one."""
+        self._hashes += 1
+        return self._base + self._hashes
+
+    def is_dead(self) -> bool:
+        """Whether the loop was evicted."""
+        return self._dead
+
+    def evict(self) -> None:
+        """Drops everything. Each coroutine, newest first, is thrown a private exception in its own context, so that
+        its `finally` blocks run here and now and can neither start anything nor land on the main loop.
+
+        `throw` and not `close`: before 3.13 `close` does not reach into async generators.
+        """
+        self._dead = True
+        with _Stepping(self, dead=True):
+            for task in reversed(self.live_tasks()):
+                _throw(self, task)
+            for generator in reversed(self.live_generators()):
+                _throw_generator(generator)
+        self._tasks.clear()
+        self._ready.clear()
+        self._deferred.clear()
+        self._heap.clear()
+        self.timers.clear()
+        self._generators.clear()
+
+    def time(self) -> float:
+        """The time of the last completion delivered: the same on replay."""
+        return self.now
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        """Runs the callback in this run."""
+        if not self._running:
+            raise self._foreign(callback)
+        handle = Handle(callback, args, context if context is not None else copy_context())
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Handle:  # type: ignore[override]
+        """Allowed from the handler itself only; another thread has no place in a journal."""
+        if _get_running_loop() is not self:
+            raise self._foreign(callback)
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
+        """A durable timer, in seconds from the last delivered time."""
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
+        """A durable timer, in seconds since 1970. Raises BadTimer when it is not a number or beyond year 9999."""
+        self.check_alive()
+        if math.isnan(when) or when > TIME_MAX:
+            raise BadTimer(
+                f"a timer in {when - self.now} seconds cannot be set",
+                cause="the delay is not a number, or it ends beyond year 9999",
+                fix="wait on a promise (ctx.promise) for what has no date",
+            )
+        timer = TimerHandle(
+            self.branch().name("timer"), when, callback, args,
+            context if context is not None else copy_context(), self,
+        )  # fmt: skip
+        self._order += 1
+        self.timers[timer.id] = timer
+        heapq.heappush(self._heap, (when, self._order, timer))
+        return timer
+
+    def create_future(self) -> Future[Any]:
+        """A future of this loop."""
+        self.check_alive()
+        return Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None, **_: Any
+    ) -> Task[T]:
+        """A task of this loop; its branch is the next child of the one that makes it. Never started eagerly: an eager
+        start runs code in its maker's place, and asyncio's own has bugs before 3.14."""
+        if self._dead:
+            coro.close()
+            raise Evicted
+        branch = self.branch().child() if self._tasks else self._root
+        task = self._adopt(coro, name or branch.path or "handler", context, branch)
+        if len(self._tasks) > self._sweep_at:
+            self._sweep_at = max(64, 2 * len(self.live_tasks()))
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Step[Any]:  # type: ignore[override]
+        """asyncio.to_thread and friends: a step that runs in a thread, its result recorded."""
+        kwargs: dict[str, Any] = {}
+        if isinstance(func, functools.partial) and isinstance(getattr(func.func, "__self__", None), Context):
+            # to_thread wraps the function as context.run(function, ...): unwrap it, the step has its own context
+            (func, *rest), kwargs = func.args, func.keywords
+            args = (*rest, *args)
+        return self.host.ask_thread(func, tuple(args), kwargs)
+
+    def is_running(self) -> bool:
+        """True while the handler is being run."""
+        return self._running
+
+    def is_closed(self) -> bool:
+        """True after eviction."""
+        return self._dead
+
+    def get_debug(self) -> bool:
+        """Never: debug mode keeps wall-clock times."""
+        return False
+
+    def get_task_factory(self) -> None:
+        """There is none."""
+        return
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """asyncio reports what nobody awaits. A lost fault must not stay silent; the rest is the handler's affair and
+        goes to the log as asyncio would write it."""
+        error = context.get("exception")
+        if isinstance(error, HandlerFault):
+            self.fault = self.fault or error
+        elif not self._dead and not isinstance(error, Evicted):
+            asyncio.log.logger.error("%s", context.get("message", "unhandled error"), exc_info=error)
+
+    default_exception_handler = call_exception_handler
+
+    def check_alive(self) -> None:
+        """Raises the private eviction error in a loop that was dropped."""
+        if self._dead:
+            raise Evicted
+
+    def _adopt(
+        self, coro: Coroutine[Any, Any, T], name: str, context: Context | None, branch: Branch
+    ) -> Task[T]:  # fmt: skip
+        if context is None:
+            context = copy_context()
+        task = Task(coro, loop=self, name=name, context=context)
+        task.context = context
+        task.branch = branch
+        self._tasks.append(task)
+        return task
+
+    def _defer(self, handle: Handle) -> bool:
+        # anyio cancels a scope again on every turn until its tasks have ended. A task that swallows its cancels
+        # (openai-agents has one) would keep this run going for ever: from the 33rd time on, it waits for the next run.
+        callback = handle.callback
+        if type(callback) is not MethodType or callback.__name__ != "_deliver_cancellation":
+            return False
+        scope = id(callback.__self__)
+        count = self._cancel_retries.get(scope, 0) + 1
+        self._cancel_retries[scope] = count
+        if count <= CANCEL_RETRIES_MAX:
+            return False
+        self._deferred.append(handle)
+        return True
+
+    def _callback_failed(self, callback: Callable[..., Any], error: BaseException) -> None:
+        if isinstance(error, Evicted):
+            return
+        self.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": error})
+
+    def _stuck(self) -> HandlerStuck:
+        self.fault = HandlerStuck(
+            f"the handler went round {CALLBACKS_MAX} times without waiting for anything, {self.where()}",
+            cause="a loop around asyncio.sleep(0), or a wait for something that only this loop could change",
+            fix="wait for an event, a step or a timer instead",
+        )
+        return self.fault
+
+    def where(self) -> str:
+        """File, line and function the handler stands in, for people."""
+        for task in self._tasks:
+            if not task.done() and (frame := _innermost(task)) is not None:
+                return f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+        return "in no live task"
+
+    def _foreign(self, callback: Callable[..., Any]) -> BaseException:
+        if self._dead:
+            return Evicted()
+        fault = ForeignWake(
+            f"{callback!r} tried to wake a handler from outside its journal",
+            cause="a lock, event, queue or client is shared between invocations or with other code",
+            fix="use it inside a step (ctx.run), or wait on a promise (ctx.promise)",
+        )
+        other = _get_running_loop()
+        if isinstance(other, HandlerLoop):  # an SDK may swallow what is raised; what is noted it cannot
+            other.fault = other.fault or fault
+        return fault
+
+    def _generator_begun(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generators[self.next_hash()] = generator
+
+    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if self._dead:
+            return
+        # The collector may call this at any moment: its branch must not shift the counts of the others.
+        handle = Handle(self._close_generator, (generator,), copy_context())
+        self._ready.append(handle)
+
+    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._adopt(generator.aclose(), "aclose", None, self._stray.child())
+
+
+class _Stepping:
+    """Makes a loop the thread's running one, with its own hooks for async generators, and puts all back after."""
+
+    __slots__ = ("_dead", "_hooks", "_loop", "_prior", "_was")
+
+    def __init__(self, loop: HandlerLoop, *, dead: bool = False) -> None:
+        self._loop = loop
+        self._dead = dead
+
+    def __enter__(self) -> None:
+        loop = self._loop
+        if loop.is_dead() and not self._dead:
+            raise Evicted
+        self._was = loop._running
+        self._prior = _get_running_loop()
+        self._hooks = sys.get_asyncgen_hooks()
+        loop._running = True
+        _set_running_loop(loop)
+        sys.set_asyncgen_hooks(loop._generator_begun, loop._generator_dropped)
+
+    def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)
+        _set_running_loop(self._prior)
+        self._loop._running = self._was
+
+
+def _innermost(task: Task[Any]) -> FrameType | None:
+    waiter: Any = task.get_coro()
+    frame: FrameType | None = None
+    while waiter is not None:
+        frame = getattr(waiter, "cr_frame", None) or getattr(waiter, "gi_frame", None) or frame
+        waiter = getattr(waiter, "cr_await", None) or getattr(waiter, "gi_yieldfrom", None)
+    return frame
+
+
+def _throw(loop: HandlerLoop, task: Task[Any]) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coro: Any = task.get_coro()
+    context = task.context
+    asyncio.tasks._enter_task(loop, task)
+    try:
+        for _ in range(CANCEL_RETRIES_MAX):  # code that catches BaseException and waits again gets it again
+            context.run(coro.throw, Evicted())
+    except BaseException:  # noqa: BLE001, S110  # whatever it raised, it has ended, which is all that is wanted
+        pass
+    finally:
+        asyncio.tasks._leave_task(loop, task)
+
+
+def _throw_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    try:
+        generator.athrow(Evicted()).send(None)
+    except BaseException:  # noqa: BLE001, S110  # as above
+        pass
+
+
+def _refuse(name: str) -> Callable[..., Any]:
+    def refuse(self: HandlerLoop, *_: Any, **__: Any) -> Any:
+        self.check_alive()
+        self.fault = self.fault or refused(f"loop.{name}()", self.where())
+        raise self.fault
+
+    refuse.__name__ = name
+    return refuse
+
+
+def refused(call: str, where: str) -> HandlerIO:
+    """The error for I/O in handler code."""
+    return HandlerIO(
+        f"{call} in a handler, outside a step, {where}",
+        cause="a network client, socket or subprocess used directly in handler code: on replay it would run again",
+        fix="put the call into a function and run it as a step: await ctx.run(function, ...)",
+    )
+
+
+for _name in (
+    "create_connection", "create_server", "create_datagram_endpoint", "create_unix_connection", "create_unix_server",
+    "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe", "start_tls", "sendfile",
+    "subprocess_exec", "subprocess_shell", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into",
+    "sock_sendall", "sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "getaddrinfo", "getnameinfo",
+    "add_reader", "remove_reader", "add_writer", "remove_writer", "add_signal_handler", "remove_signal_handler",
+    "run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor",
+    "set_default_executor", "set_task_factory", "set_debug", "set_exception_handler", "get_exception_handler",
+):  # fmt: skip
+    setattr(HandlerLoop, _name, _refuse(_name))

@@ -1,0 +1,347 @@
+"""Drives one invocation at a time: an entry into its machine, the machine's commands into rows and bodies.
+
+Promises: an entry and all that follows from it are one commit; bodies start, waiters wake and rows count only after
+it. Refuses: to choose which invocation runs; that is the engine's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+from holdfast.context import Context
+from holdfast.core import entries as records
+from holdfast.core.commands import (
+    CancelStep, Command, EndCancelled, OpenPromise, Raise, Return, RunStep, WithdrawPromise,
+)  # fmt: skip
+from holdfast.core.entries import Entry, Failure, Outcome, Paused
+from holdfast.core.ids import secret_name
+from holdfast.core.invocation import Move, Status, move
+from holdfast.core.machine import LIVE, Machine
+from holdfast.core.patches import install
+from holdfast.core.payload import BlobIndex, pack, unpack
+from holdfast.engine.committer import Committer
+from holdfast.engine.effects import Body, Effects, describe
+from holdfast.engine.ports import Clock
+from holdfast.engine.resident import Resident
+from holdfast.engine.timers import Timers
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError
+from holdfast.service import Handler
+from holdfast.steps import plan_thread
+from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, PromiseRow, SettleRow, Store
+
+INLINE = b"\0"  # first byte of a payload that is its JSON text as it is
+INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
+
+
+class Watcher(Protocol):
+    """The engine, as the driver sees it."""
+
+    stopping: bool
+
+    def moved(self, resident: Resident) -> None:
+        """The invocation has gone on; not durable yet."""
+
+    def settled(self, resident: Resident) -> None:
+        """All the invocation has done is durable."""
+
+
+class Driver:
+    """The flow of one invocation through machine, store and bodies."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock, deps: dict[str, Any], watcher: Watcher) -> None:
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._deps = deps
+        self._watcher = watcher
+        self.effects: Effects
+        self.timers: Timers
+
+    def create(self, n: int, id: str, handler: Handler, *, seed: int, created: int, text: bytes, run: bool) -> Resident:
+        """A new invocation; its row is in the open batch, and with `run` also what its first run asked for."""
+        resident = self._resident(n, id, handler, seed, created, fresh=True)
+        resident.texts = BlobIndex()
+        resident.text = text
+        resident.input = self._pack(resident, text)
+        if run:
+            self._run(resident, lambda: self._begin(resident))
+        else:
+            self._move(resident, Status.READY, None, None)
+        return resident
+
+    def load(self, row: InvocationRow, handler: Handler) -> Resident:
+        """An invocation brought back by replay. Raises nothing: what cannot be replayed is paused."""
+        resident = self._resident(row.n, row.id, handler, row.seed, row.created, fresh=False)
+        resident.status = Status(row.status)
+        resident.wake_at = row.wake_at
+        if resident.status is Status.PAUSED:
+            self._move(resident, move(resident.status, Move.RESUME), None, None)
+        try:
+            bodies = self._store.entries(row.n)
+            resident.length = len(bodies)
+            journal = [records.decode_entry(body) for body in bodies]
+            resident.text = self.read(row.n, row.input)
+        except HoldfastError as error:
+            self.pause(resident, error)
+            return resident
+        self._run(resident, lambda: self._replay(resident, journal))
+        return resident
+
+    def pause_row(self, row: InvocationRow, error: HoldfastError) -> None:
+        """Pauses an invocation that cannot even be brought to memory."""
+        outcome = records.encode(_reason(error, self._clock.now()))
+        self._committer.batch.moves.append(MoveRow(row.n, Status.PAUSED, self._clock.now(), None, outcome))
+
+    def deliver(self, resident: Resident, entry: Entry, value: Any = LIVE) -> None:
+        """Records an entry and lets the handler go on."""
+        self._append(resident, entry)
+        if not resident.pausing and not self._watcher.stopping:
+            self._run(resident, lambda: resident.machine.receive(entry, value))
+
+    def fire_due(self, resident: Resident) -> None:
+        """Fires every timer that is due, each with its own entry, in order."""
+        now = self._clock.now()
+        while not resident.machine.ended and not resident.pausing and (entry := resident.machine.due(now)) is not None:
+            self.deliver(resident, entry)
+        if not resident.machine.ended and not resident.pausing:
+            self._write_status(resident)
+
+    def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
+        """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
+        decoded = resident.machine.waiting[local].read(value, ok=ok)
+        resident.promises.pop(local, None)
+        entry = records.PromiseSettled(self._now(resident), local, self._pack(resident, value), ok)
+        self.deliver(resident, entry, decoded)
+
+    def cancel(self, resident: Resident, reason: str) -> None:
+        """Delivers a cancel; the handler's clean-up still runs durably (G7)."""
+        self.deliver(resident, records.CancelRequested(self._now(resident), reason))
+
+    def pause(self, resident: Resident, error: BaseException | Failure) -> None:
+        """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
+        resident.pausing = True
+        for body in list(resident.bodies.values()):
+            if body.retrying or not body.started:
+                del resident.bodies[body.step]
+                body.cancel()
+        outcome = _reason(error, self._clock.now())
+        self._move(resident, move(self._awake(resident), Move.PAUSE), None, outcome)
+
+    def completed(self, resident: Resident, body: Body, text: bytes, value: Any) -> None:
+        """A body has returned."""
+        if resident.bodies.pop(body.step, None) is not body:
+            return
+        entry = records.StepCompleted(
+            self._now(resident), body.step, body.spec.digest, self._pack(resident, text),
+            self._pack(resident, body.inputs), body.attempt, body.started,
+        )  # fmt: skip
+        self._body_ended(resident, entry, value)
+
+    def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """A body has failed for good."""
+        if resident.bodies.pop(body.step, None) is not body:
+            return
+        entry = records.StepErrored(
+            self._now(resident), body.step, body.spec.digest, failure, self._pack(resident, body.inputs), body.started
+        )
+        self._body_ended(resident, entry, LIVE)
+
+    def faulted(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """A body cannot go on until a person has looked."""
+        if resident.bodies.pop(body.step, None) is body and not resident.pausing and not self._watcher.stopping:
+            self.pause(resident, failure)
+        elif resident.pausing and not resident.busy:
+            self._tell(resident)
+
+    def _body_ended(self, resident: Resident, entry: Entry, value: Any) -> None:
+        self.deliver(resident, entry, value)
+        if resident.pausing and not resident.busy:
+            self._tell(resident)
+
+    def read(self, n: int, payload: bytes) -> bytes:
+        """The JSON text of a stored payload. Raises Unreadable."""
+        if payload[:1] == INLINE:
+            return payload[1:]
+        return unpack(payload, lambda first, last: self._store.blobs(n, first, last))
+
+    def _resident(self, n: int, id: str, handler: Handler, seed: int, created: int, *, fresh: bool) -> Resident:
+        install()
+        read = functools.partial(self.read, n)
+        machine = Machine(id, created=created, random=Random(seed), read=read, plan_thread=plan_thread)  # noqa: S311
+        return Resident(n, id, handler, machine, seed=seed, created=created, fresh=fresh)
+
+    def _begin(self, resident: Resident) -> None:
+        resident.machine.go_live()
+        self._call_handler(resident)
+
+    def _call_handler(self, resident: Resident) -> None:
+        args, kwargs = resident.handler.arguments.decode(resident.text)
+        context = Context(resident.machine, resident.seed, self._deps)
+        resident.machine.begin(resident.handler.fn, context, *args, **kwargs)
+
+    def _replay(self, resident: Resident, journal: list[Entry]) -> None:
+        machine = resident.machine
+        self._call_handler(resident)
+        machine.replay(journal)
+        if all(step.spec is not None for step in machine.waiting.values()):
+            return
+        rows = self._store.promises_of(resident.n)
+        resident.promises = {records.decode_info(row.about).step: row.id for row in rows}
+        for row in rows:  # settled while the invocation was paused
+            local = records.decode_info(row.about).step
+            if row.status in (1, 2) and local in machine.waiting and row.value is not None:
+                text = self.read(resident.n, row.value)
+                resident.promises.pop(local)
+                entry = records.PromiseSettled(self._now(resident), local, row.value, row.status == 1)
+                self._append(resident, entry)
+                machine.receive(entry, machine.waiting[local].read(text, ok=entry.ok))
+
+    def _run(self, resident: Resident, go: Callable[[], None]) -> None:
+        try:
+            go()
+        except (HandlerFault, HoldfastError) as fault:
+            self.pause(resident, fault)
+            return
+        for command in resident.machine.take_commands():
+            self._obey(resident, command)
+            if resident.pausing:
+                return
+        if not resident.machine.ended:
+            self._write_status(resident)
+
+    def _obey(self, resident: Resident, command: Command) -> None:
+        match command:
+            case RunStep():
+                key = secret_name("hf_", resident.seed, resident.id, command.step)
+                body = Body(self.effects, resident, command.step, command.spec, key)
+                resident.bodies[command.step] = body
+                self._committer.after(self._start_body, resident, body)
+            case CancelStep():
+                body_or_none = resident.bodies.pop(command.step, None)
+                if body_or_none is not None:
+                    body_or_none.cancel()
+            case OpenPromise():
+                self._open_promise(resident, command)
+            case WithdrawPromise():
+                self._withdraw(resident, command.promise)
+            case Return():
+                self._return(resident, command.value)
+            case Raise():
+                self._end(resident, Move.FAIL, records.Raised(describe(command.error)))
+            case EndCancelled():
+                self._end(resident, Move.CANCEL, records.Cancelled(command.reason))
+
+    def _start_body(self, resident: Resident, body: Body) -> None:
+        if not self._watcher.stopping and not resident.pausing:
+            self.effects.start(body)
+
+    def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
+        if command.promise in resident.promises:
+            return
+        id = secret_name("prm_", resident.seed, resident.id, command.promise)
+        resident.promises[command.promise] = id
+        about = records.encode(command.info)
+        row = PromiseRow(id, resident.n, self._now(resident), about, 0, None, None)
+        self._committer.batch.promises.append(row)
+
+    def _withdraw(self, resident: Resident, local: str) -> None:
+        id = resident.promises.pop(local, None)
+        if id is not None:
+            self._committer.batch.settles.append(SettleRow(id, 3, self._now(resident), b""))
+
+    def _return(self, resident: Resident, value: Any) -> None:
+        try:
+            text, _ = resident.handler.returns.encode_checked(value)
+        except HoldfastError as problem:
+            self.pause(resident, problem)
+            return
+        self._end(resident, Move.COMPLETE, records.Returned(self._pack(resident, text)))
+
+    def _end(self, resident: Resident, by: Move, outcome: Outcome) -> None:
+        for local in list(resident.promises):
+            self._withdraw(resident, local)
+        for body in resident.bodies.values():
+            body.cancel()
+        resident.bodies.clear()
+        self._move(resident, move(self._awake(resident), by), None, outcome)
+
+    def _write_status(self, resident: Resident) -> None:
+        deadline = resident.machine.next_deadline()
+        status = Status.READY if resident.busy else Status.SUSPENDED
+        wake_at = deadline if status is Status.SUSPENDED else None
+        if status is Status.SUSPENDED and deadline is None and not resident.machine.waiting:
+            self.pause(resident, _deadlock(resident))
+            return
+        if resident.fresh or status is not resident.status or wake_at != resident.wake_at:
+            awake = self._awake(resident)
+            self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, None)
+        elif status is Status.SUSPENDED:
+            self._tell(resident)
+        if deadline is not None and deadline != resident.deadline:
+            self.timers.arm(resident.n, deadline, stored=status is Status.SUSPENDED)
+        resident.deadline = deadline
+
+    def _move(self, resident: Resident, status: Status, wake_at: int | None, outcome: Outcome | None) -> None:
+        body = None if outcome is None else records.encode(outcome)
+        now = self._now(resident)
+        batch = self._committer.batch
+        if resident.fresh:
+            resident.fresh = False
+            batch.starts.append(
+                InvocationRow(
+                    resident.n, resident.id, resident.handler.target, status, resident.created, now, resident.seed,
+                    wake_at, resident.input, body,
+                )  # fmt: skip
+            )
+        else:
+            batch.moves.append(MoveRow(resident.n, status, now, wake_at, body))
+        resident.status = status
+        resident.wake_at = wake_at
+        self._tell(resident)
+
+    def _tell(self, resident: Resident) -> None:
+        self._watcher.moved(resident)
+        resident.unsettled += 1
+        self._committer.after(self._settled, resident)
+
+    def _settled(self, resident: Resident) -> None:
+        resident.unsettled -= 1
+        if not resident.unsettled:
+            self._watcher.settled(resident)
+
+    def _awake(self, resident: Resident) -> Status:
+        return move(resident.status, Move.WAKE) if resident.status is Status.SUSPENDED else resident.status
+
+    def _append(self, resident: Resident, entry: Entry) -> None:
+        self._committer.batch.entries.append(EntryRow(resident.n, resident.length, records.encode(entry)))
+        resident.length += 1
+
+    def _pack(self, resident: Resident, text: bytes) -> bytes:
+        if len(text) < INLINE_BYTES:
+            return INLINE + text
+        if resident.texts is None:
+            resident.texts = BlobIndex(self._store.blob_digests(resident.n))
+        packed = pack(text, resident.texts)
+        self._committer.batch.blobs.extend(BlobRow(resident.n, *blob) for blob in packed.blobs)
+        return packed.payload
+
+    def _now(self, resident: Resident) -> int:
+        return max(self._clock.now(), resident.machine.at)
+
+
+def _reason(error: BaseException | Failure, at: int) -> Paused:
+    if isinstance(error, Failure):
+        return Paused("HF502", f"a step failed in a way no retry can mend: {error.type}: {error.message}\n{error.details}", at)
+    code = getattr(error, "code", "HF500")
+    return Paused(code, str(error), at)
+
+
+def _deadlock(resident: Resident) -> HandlerFault:
+    return HandlerStuck(
+        f"the handler waits for something nothing can bring, {resident.machine.loop.where()}",
+        cause="an event, queue or future that only code of this handler could set, and none of it is left to run",
+        fix="wait for a step, a timer or a promise",
+    )

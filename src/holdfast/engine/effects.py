@@ -1,0 +1,273 @@
+"""Runs the bodies of steps: async ones as tasks, sync ones in threads, with their deadline and their retries.
+
+Promises: a body starts only when told, so after the commit that covers its asking; a completion is handed over from
+a callback of the main loop, once. Refuses: to know what the journal looks like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from holdfast.core.commands import StepSpec
+from holdfast.core.entries import Failure
+from holdfast.core.retry import PATIENT, judge
+from holdfast.engine.ports import Clock, Entropy
+from holdfast.engine.resident import Resident
+from holdfast.errors import HoldfastError, TerminalError
+from holdfast.steps import StepInfo
+from holdfast.values import show_inputs
+
+MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
+DETAILS_CHARS_MAX = 50_000
+CHANCE_BITS = 32
+
+
+class Sink(Protocol):
+    """Where completions go: the driver."""
+
+    def completed(self, resident: Resident, body: Body, text: bytes, value: Any) -> None:
+        """The body returned; `text` is the result's JSON and `value` the result as decoded from it."""
+
+    def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """The body's last failure is final."""
+
+    def faulted(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """The body cannot go on until a person looks at it."""
+
+
+class Body:
+    """One step's body, over all its attempts."""
+
+    __slots__ = (
+        "_effects", "_future", "_timer", "attempt", "gone", "info", "inputs", "key", "last_error", "late", "resident",
+        "spec", "started", "step",
+    )  # fmt: skip
+
+    def __init__(self, effects: Effects, resident: Resident, step: str, spec: StepSpec, key: str) -> None:
+        self._effects = effects
+        self._future: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.resident = resident
+        self.step = step
+        self.spec = spec
+        self.key = key  # idempotency key
+        self.attempt = 0
+        self.started = 0  # milliseconds; of the first attempt
+        self.inputs = b"[]"
+        self.info: StepInfo | None = None
+        self.last_error: Failure | None = None  # shown while it is retried
+        self.late = False  # this attempt ran into its timeout
+        self.gone = False  # completed, cancelled or given up
+
+    @property
+    def retrying(self) -> bool:
+        """Whether it waits for its next attempt."""
+        return self._future is None and self._timer is not None
+
+    def begin(self) -> None:
+        """Makes the first attempt."""
+        self.started = self._effects.clock.now()
+        self.inputs = show_inputs(self.spec.args, self.spec.kwargs, self._effects.secrets)
+        self._try()
+
+    def cancel(self) -> None:
+        """Stops the body; nothing it may still give counts."""
+        if self.gone:
+            return
+        self.gone = True
+        if self.info is not None:
+            self.info.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._future is not None:
+            self._future.cancel()
+        else:
+            self._effects.finished(self)
+
+    def _try(self) -> None:
+        self.attempt += 1
+        self.late = False
+        self._timer = None
+        spec = self.spec
+        info = StepInfo(self.step, self.resident.id, self.attempt, self.key, self._effects.deps)
+        self.info = info
+        context = spec.context.copy()
+        context.run(info.bind)
+        try:
+            self._future = self._effects.call(spec, context)
+        except Exception as error:  # noqa: BLE001  # a wrapper that fails before its coroutine is a failed attempt
+            self._failed(error)
+            return
+        self._future.add_done_callback(self._done)
+        if spec.timeout is not None:
+            self._timer = self._effects.loop.call_later(spec.timeout, self._expire)
+
+    def _expire(self) -> None:
+        self.late = True
+        if self.info is not None:
+            self.info.cancel()
+        if self._future is not None and not self._future.cancel():
+            return
+        if self._future is not None and not isinstance(self._future, asyncio.Task):
+            self._done(self._future)  # a thread cannot be stopped: it is left behind, and no longer waited for
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        if self._future is not future:
+            return
+        self._future = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.gone:
+            self._effects.finished(self)
+            if not future.cancelled():
+                future.exception()  # nobody waits for it; asyncio would complain that it was never retrieved
+            return
+        if future.cancelled():
+            self._failed(
+                TimeoutError(f"attempt {self.attempt} took longer than {self.spec.timeout} s")
+                if self.late
+                else RuntimeError("the body cancelled itself (asyncio.CancelledError)")
+            )
+            return
+        error = future.exception()
+        if error is not None:
+            self._failed(error)
+            return
+        value = future.result()
+        if inspect.isawaitable(value):
+            # A lambda or wrapper that gave back a coroutine: `ctx.run(lambda: client.get(url))`.
+            context = self.spec.context.copy()
+            if self.info is not None:
+                context.run(self.info.bind)
+            self._future = self._effects.loop.create_task(_await(value), context=context)
+            self._future.add_done_callback(self._done)
+            return
+        try:
+            text, decoded = self.spec.codec.encode_checked(value)
+        except HoldfastError as problem:
+            self._failed(problem)
+            return
+        self.gone = True
+        self._effects.finished(self)
+        self._effects.sink.completed(self.resident, self, text, decoded)
+
+    def _failed(self, error: BaseException) -> None:
+        self.last_error = describe(error, self.attempt)
+        effects = self._effects
+        now = effects.clock.now()
+        verdict = judge(
+            self.spec.retry or PATIENT,
+            error,
+            attempt=self.attempt,
+            elapsed=(now - self.started) / 1000,
+            chance=effects.entropy.bits(CHANCE_BITS) / (1 << CHANCE_BITS),
+            now=datetime.fromtimestamp(now / 1000, UTC),
+        )
+        if verdict.action == "again":
+            self._timer = effects.loop.call_later(verdict.delay, self._try)
+            return
+        self.gone = True
+        effects.finished(self)
+        if verdict.action == "raise":
+            effects.sink.errored(self.resident, self, self.last_error)
+        else:
+            effects.sink.faulted(self.resident, self, self.last_error)
+
+
+class Effects:
+    """All bodies of an engine; at most `bodies_max` at once, the others in order of asking."""
+
+    def __init__(
+        self, sink: Sink, clock: Clock, entropy: Entropy, deps: Mapping[str, Any], *, bodies_max: int, threads_max: int
+    ) -> None:
+        self.sink = sink
+        self.clock = clock
+        self.entropy = entropy
+        self.deps = deps
+        # A dependency given to a step as an argument is shown by name: keys and clients are never stored.
+        self.secrets = {id(value): name for name, value in deps.items()}
+        self.loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="holdfast-step")
+        self._bodies_max = bodies_max
+        self._count = 0
+        self._queue: deque[Body] = deque()
+
+    @property
+    def count(self) -> int:
+        """How many bodies have begun and not ended, those between attempts included."""
+        return self._count
+
+    def start(self, body: Body) -> None:
+        """Begins a body, or queues it when too many run."""
+        if body.gone:
+            return
+        if self._count >= self._bodies_max:
+            self._queue.append(body)
+            return
+        self._count += 1
+        body.begin()
+
+    def finished(self, body: Body) -> None:
+        """A body has ended: the next one may begin."""
+        if body.started:
+            self._count -= 1
+        while self._queue and self._count < self._bodies_max:
+            following = self._queue.popleft()
+            if not following.gone:
+                self._count += 1
+                following.begin()
+                return
+
+    def call(self, spec: StepSpec, context: Context) -> asyncio.Future[Any]:
+        """One attempt: a task for an async function, a thread for any other."""
+        if spec.threaded or not _is_async(spec.fn):
+            work = functools.partial(context.run, spec.fn, *spec.args, **spec.kwargs)
+            return self.loop.run_in_executor(self._threads, work)
+        return self.loop.create_task(context.run(spec.fn, *spec.args, **spec.kwargs), context=context)
+
+    def close(self) -> None:
+        """Lets threads go; one that is still in a body is not waited for."""
+        self._queue.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def describe(error: BaseException, attempts: int = 1) -> Failure:
+    """An exception as stored data."""
+    if isinstance(error, TerminalError):
+        return Failure(type(error).__name__, error.what, status=error.status, attempts=attempts)
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001  # a __str__ that fails must not hide the failure itself
+        message = f"(its text cannot be had: {type(broken).__name__})"
+    details = "".join(traceback.format_exception(error))
+    return Failure(
+        type(error).__name__,
+        _stored_text(message, MESSAGE_CHARS_MAX),
+        _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
+        attempts=attempts,
+    )
+
+
+def _stored_text(text: str, limit: int) -> str:
+    return text[:limit].encode("utf-8", "backslashreplace").decode()
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    code = getattr(fn, "__code__", None)
+    if code is not None and not hasattr(fn, "__wrapped__"):
+        return bool(code.co_flags & inspect.CO_COROUTINE)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+async def _await(value: Any) -> Any:
+    return await value

@@ -1,0 +1,140 @@
+"""Catches handler code that would do I/O or hold the loop.
+
+Promises: in a handler, a connection, a subprocess or a send on a warm connection is refused before any byte leaves,
+by name and line; a handler that holds the loop is reported while it does. Refuses: to look at anything but handlers;
+outside of one, every hook here is a single comparison.
+
+The loop itself refuses what goes through it (core.loop). This file stands before what does not: sync sockets,
+subprocesses, and clients whose connections belong to the main loop. Files may be read: they are not paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import sys
+import threading
+import time
+from asyncio import selector_events, sslproto
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from holdfast.core.loop import HandlerLoop, refused
+from holdfast.core.patches import running
+
+REFUSED_EVENTS = frozenset({
+    "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg",
+    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn",
+})  # fmt: skip
+
+log = logging.getLogger("holdfast")
+_installed = False
+
+
+def install_guard() -> None:
+    """Puts the hooks in place, once a process: an audit hook cannot be taken away again."""
+    global _installed  # noqa: PLW0603  # the audit hook is process-wide, and so is this
+    if _installed:
+        return
+    _installed = True
+    sys.addaudithook(_audit)
+    _guard(selector_events._SelectorSocketTransport, "write", "writelines")  # type: ignore[attr-defined]
+    _guard(sslproto._SSLProtocolTransport, "write", "writelines")  # type: ignore[attr-defined]
+    _guard(socket.socket, "send", "sendall", "recv", "recv_into")
+    _guard(ssl.SSLSocket, "send", "sendall", "recv", "recv_into", "read", "write")
+
+
+def _audit(event: str, _args: tuple[Any, ...]) -> None:
+    if event in REFUSED_EVENTS:
+        loop = running()
+        if loop is not None and not loop.is_dead():
+            raise _refuse(loop, event)
+
+
+def _guard(owner: type, *names: str) -> None:
+    for name in names:
+        setattr(owner, name, _guarded(getattr(owner, name), f"{owner.__name__.lstrip('_')}.{name}"))
+
+
+def _guarded(original: Callable[..., Any], call: str) -> Callable[..., Any]:
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loop = running()
+        if loop is not None and not loop.is_dead():
+            raise _refuse(loop, call)
+        return original(self, *args, **kwargs)
+
+    guarded.__name__ = guarded.__qualname__ = original.__name__
+    guarded.__doc__ = original.__doc__
+    return guarded
+
+
+def _refuse(loop: HandlerLoop, call: str) -> BaseException:
+    loop.fault = loop.fault or refused(call, loop.where())
+    return loop.fault
+
+
+class Watchdog:
+    """Reports a handler that holds the loop, from a thread of its own, once each time it happens.
+
+    It cannot be stopped: Python code that does not yield can only be named.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._thread_id = threading.get_ident()
+        self._beat = time.monotonic()
+        self._handle: asyncio.TimerHandle | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="holdfast-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begins to watch the current thread."""
+        self._pulse()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the watch."""
+        self._stopped.set()
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _pulse(self) -> None:
+        self._beat = time.monotonic()
+        self._handle = self._loop.call_later(self._seconds / 4, self._pulse)
+
+    def _watch(self) -> None:
+        reported = 0.0
+        while not self._stopped.wait(self._seconds / 2):
+            beat = self._beat
+            if beat != reported and time.monotonic() - beat > self._seconds:
+                reported = beat
+                log.error("%s", self._report())
+
+    def _report(self) -> str:
+        frame = sys._current_frames().get(self._thread_id)
+        where = _handler_line(frame)
+        return (
+            f"[HF302] the event loop has been held for more than {self._seconds:g} s {where}\n"
+            "  likely cause: a handler computes, sleeps with time.sleep or waits for a lock without yielding; every "
+            "other invocation waits\n"
+            "  next step: put the work into a function and run it as a step: await ctx.run(function, ...)"
+        )
+
+
+def _handler_line(frame: FrameType | None) -> str:
+    # The outermost frame above the handler's loop is the handler; the innermost is what it is doing.
+    innermost = frame
+    handler = None
+    while frame is not None:
+        if frame.f_code is HandlerLoop.run.__code__ and handler is not None:
+            doing = "" if innermost is handler or innermost is None else f", in {innermost.f_code.co_qualname}"
+            line = f"{handler.f_code.co_filename}:{handler.f_lineno}"
+            return f"by handler code at {line} in {handler.f_code.co_qualname}{doing}"
+        handler = frame
+        frame = frame.f_back
+    line = "" if innermost is None else f"{innermost.f_code.co_filename}:{innermost.f_lineno} in {innermost.f_code.co_qualname}"
+    return f"at {line or 'an unknown place'}"

@@ -1,0 +1,19 @@
+"""Every bound of the engine in one place, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine may hold at once. Give one to Holdfast(limits=Limits(...)) to change a bound."""
+
+    running: int = 1_024  # invocations with work in hand: about 10 KB each, and each may hold a model's answer
+    waiting: int = 1_000  # suspended invocations kept in memory, 5 KB each; beyond, the longest unused is parked
+    bodies: int = 1_000  # async step bodies at once: sockets, most of all
+    threads: int = 32  # sync step bodies at once
+    backlog: int = 10_000  # numbers of invocations that wait for room; beyond, they are read from the store again
+    drain_seconds: float = 10.0  # how long a stop waits for bodies that run
+    stuck_seconds: float = 2.0  # how long a handler may hold the loop before it is reported
+    full_seconds: float = 30.0  # how long a full disk is waited for before the engine stops

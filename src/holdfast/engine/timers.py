@@ -1,0 +1,93 @@
+"""Wakes invocations when their time has come.
+
+Promises: never early, in order of (deadline, number); deadlines within the horizon are in memory, the others are rows,
+so months of sleepers cost nothing (G5, G9). Refuses: to know why somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+
+from holdfast.engine.ports import Clock
+from holdfast.stores.base import Store
+
+HORIZON_MS = 60_000
+REFILL_MAX = 1_000  # rows read at once; if there are more, the horizon is drawn in to the last one
+CROWDED_SECONDS = 0.01  # between such refills, for the commits that move the rows already woken
+WAIT_SECONDS_MAX = 30.0  # a wall clock that is set forward is noticed after this long
+
+
+class Timers:
+    """A heap of near deadlines over the store's rows."""
+
+    def __init__(self, store: Store, clock: Clock, wake: Callable[[int], bool]) -> None:
+        """`wake` is told a number whose time has come; it answers False when there is no room for it now."""
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._heap: list[tuple[int, int]] = []
+        self._horizon = 0
+        self._handle: asyncio.TimerHandle | None = None
+        self._armed_for: int | None = None
+        self._crowded = False
+        self._blocked = False
+
+    def start(self) -> None:
+        """Reads the near deadlines and begins to wake."""
+        self._tick()
+
+    def arm(self, n: int, deadline: int, *, stored: bool) -> None:
+        """Wakes `n` at `deadline` (milliseconds). `stored`: its row says so too, and a far one may be left there.
+
+        There is no disarm: a wake that finds nothing due does nothing.
+        """
+        if stored and deadline > self._horizon:
+            return
+        heapq.heappush(self._heap, (deadline, n))
+        if not self._blocked and (self._armed_for is None or deadline < self._armed_for):
+            self._arm()
+
+    def stop(self) -> None:
+        """Wakes nobody any more."""
+        self._blocked = True
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def unblock(self) -> None:
+        """There is room again after `wake` said no."""
+        if self._blocked:
+            self._blocked = False
+            self._tick()
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        if now >= self._next_refill():
+            self._refill(now)
+        while self._heap and self._heap[0][0] <= now:
+            if not self._wake(self._heap[0][1]):
+                self._blocked = True
+                return
+            heapq.heappop(self._heap)
+        self._arm()
+
+    def _next_refill(self) -> int:
+        return self._horizon if self._crowded else self._horizon - HORIZON_MS // 2
+
+    def _refill(self, now: int) -> None:
+        # Rows already in the heap come again: a second wake for the same deadline finds nothing due.
+        due = self._store.due(now + HORIZON_MS, REFILL_MAX)
+        self._crowded = len(due) == REFILL_MAX
+        self._horizon = due[-1][0] if self._crowded else now + HORIZON_MS
+        for item in due:
+            heapq.heappush(self._heap, item)
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        refill = self._next_refill()
+        self._armed_for = min(self._heap[0][0], refill) if self._heap else refill
+        wait = max(CROWDED_SECONDS if self._crowded else 0.0, (self._armed_for - self._clock.now()) / 1000)
+        self._handle = self._loop.call_later(min(wait, WAIT_SECONDS_MAX), self._tick)

@@ -1,0 +1,152 @@
+"""What a step's body may know about itself, and how `ctx.run`'s arguments become a step."""
+
+from __future__ import annotations
+
+import threading
+import types
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, copy_context
+from datetime import timedelta
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from holdfast.core.commands import StepSpec
+from holdfast.core.retry import Retry
+from holdfast.errors import BadArguments, UnknownDependency, WrongPlace
+from holdfast.values import MISSING, ValueCodec, codec_for, digest, returns_of
+
+STEP_NAME_CHARS_MAX = 100
+
+_current: ContextVar[StepInfo | None] = ContextVar("holdfast_step", default=None)
+_known: WeakKeyDictionary[Callable[..., Any], tuple[str, ValueCodec]] = WeakKeyDictionary()
+
+
+class StepInfo:
+    """The running step, as its body sees it."""
+
+    __slots__ = ("_cancelled", "_deps", "attempt", "id", "idempotency_key", "invocation")
+
+    def __init__(
+        self, id: str, invocation: str, attempt: int, idempotency_key: str, deps: Mapping[str, Any]
+    ) -> None:
+        self.id = id  # unique within the invocation, the same in every attempt
+        self.invocation = invocation
+        self.attempt = attempt  # from 1, counted anew after a restart of the process
+        self.idempotency_key = idempotency_key  # the same in every attempt and every process
+        self._deps = deps
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for the result: a body in a thread should look, and stop."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Tells the body to stop. Called by the engine."""
+        self._cancelled.set()
+
+    def dep(self, name: str) -> Any:
+        """A dependency registered as Holdfast(deps={name: ...}). Raises UnknownDependency."""
+        return find_dep(self._deps, name)
+
+    def bind(self) -> None:
+        """Makes this the running step of the current context. Called by the engine."""
+        _current.set(self)
+
+
+def step() -> StepInfo:
+    """The step whose body is running. Raises WrongPlace outside a body."""
+    info = _current.get()
+    if info is None:
+        raise WrongPlace(
+            "holdfast.step() was called where no step is running",
+            cause="it was called in handler code, or in a thread the body started without its context",
+            fix="call it in the function given to ctx.run",
+        )
+    return info
+
+
+def find_dep(deps: Mapping[str, Any], name: str) -> Any:
+    """A dependency by name. Raises UnknownDependency."""
+    try:
+        return deps[name]
+    except KeyError:
+        known = ", ".join(sorted(deps)) or "none"
+        raise UnknownDependency(
+            f"no dependency {name!r} is registered; known: {known}", fix=f"Holdfast(..., deps={{{name!r}: ...}})"
+        ) from None
+
+
+def plan_step(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    name: str | None = None,
+    key: str | None = None,
+    retry: Retry | None = None,
+    timeout: float | timedelta | None = None,
+    returns: Any = MISSING,
+    threaded: bool = False,
+) -> StepSpec:
+    """The step for a call of `fn`. Raises BadArguments for options that cannot be."""
+    known_name, codec = _look(fn)
+    if name is not None:
+        known_name = _checked_name(name)
+    if returns is not MISSING:
+        codec = codec_for(returns)
+    return StepSpec(
+        known_name, fn, args, kwargs,
+        digest=digest(args, kwargs, key), codec=codec, context=copy_context(),
+        retry=retry, timeout=_seconds(timeout), threaded=threaded,
+    )  # fmt: skip
+
+
+def plan_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepSpec:
+    """The step for a function given to asyncio.to_thread in a handler."""
+    return plan_step(fn, args, kwargs, threaded=True)
+
+
+def _look(fn: Callable[..., Any]) -> tuple[str, ValueCodec]:
+    # A bound method is a new object at each access: remember its function instead.
+    anchor = fn.__func__ if isinstance(fn, types.MethodType) else fn
+    try:
+        found = _known.get(anchor)
+    except TypeError:  # not hashable, or cannot be weakly referenced
+        return _describe(fn)
+    if found is None:
+        found = _known[anchor] = _describe(fn)
+    return found
+
+
+def _describe(fn: Callable[..., Any]) -> tuple[str, ValueCodec]:
+    if not callable(fn):
+        raise BadArguments(
+            f"ctx.run was given {type(fn).__name__}, not a function",
+            cause="the function was called already: ctx.run(f(x)) instead of ctx.run(f, x)",
+            fix="give the function and its arguments: ctx.run(function, argument, ...)",
+        )
+    inner = fn
+    while not hasattr(inner, "__name__") and hasattr(inner, "func"):
+        inner = inner.func  # functools.partial
+    name = getattr(inner, "__name__", type(inner).__name__)
+    return _checked_name(name), codec_for(returns_of(fn))
+
+
+def _checked_name(name: str) -> str:
+    if name and len(name) <= STEP_NAME_CHARS_MAX and name.isprintable() and not set(name) & set("/#"):
+        return name
+    raise BadArguments(
+        f"{name[:60]!r} cannot be the name of a step",
+        cause=f"a name is 1 to {STEP_NAME_CHARS_MAX} printable characters without '/' and '#'",
+        fix="give another name=...",
+    )
+
+
+def _seconds(timeout: float | timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+    if seconds > 0:
+        return seconds
+    raise BadArguments(f"a step's timeout is {seconds} seconds", fix="give a positive number or leave it out")

@@ -1,0 +1,23 @@
+"""Values as JSON, by type hints, both ways.
+
+Promises: what is delivered live is what a replay would read; a value that cannot be kept is refused by name, path and
+type before anything is stored. Refuses: pickle, guessing a type that was not declared, and losing part of a value.
+"""
+
+from holdfast.values.arguments import ArgumentsCodec
+from holdfast.values.codec import VALUE_BYTES_MAX, ValueCodec, codec_for
+from holdfast.values.hints import MISSING, returns_of
+from holdfast.values.inputs import digest, show_inputs
+from holdfast.values.schema import schema_of
+
+__all__ = [
+    "MISSING",
+    "VALUE_BYTES_MAX",
+    "ArgumentsCodec",
+    "ValueCodec",
+    "codec_for",
+    "digest",
+    "returns_of",
+    "schema_of",
+    "show_inputs",
+]

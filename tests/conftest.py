@@ -1,0 +1,19 @@
+"""What holds for all tests: one Hypothesis profile, and a header that names what a failure may depend on."""
+
+import os
+import platform
+import sys
+
+import apsw
+from hypothesis import settings
+
+# No deadline: the machine that runs this is shared, and its speed is what `make bench` is for. print_blob: a failure
+# seen elsewhere can be run here.
+settings.register_profile("holdfast", deadline=None, print_blob=True)
+settings.load_profile("holdfast")
+
+
+def pytest_report_header() -> str:
+    seed = os.environ.get("PYTHONHASHSEED", "random")
+    sqlite = apsw.sqlite_lib_version()
+    return f"holdfast: Python {platform.python_version()} on {sys.platform}, SQLite {sqlite}, PYTHONHASHSEED={seed}"
