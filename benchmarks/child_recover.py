@@ -15,7 +15,7 @@ import time
 
 from benchmarks.children import tell
 from benchmarks.measure import Spent
-from holdfast import Client, Context, Holdfast, Service, step
+from holdfast import AsyncClient, Context, Holdfast, Service, step
 
 STEPS = 10
 STEP_SECONDS = 0.02
@@ -36,13 +36,13 @@ async def chain(ctx: Context, lane: int) -> list[int]:
     return [await ctx.run(work, lane, number) for number in range(STEPS)]
 
 
-async def start(client: Client, lanes: int) -> None:
+async def start(client: AsyncClient, lanes: int) -> None:
     await asyncio.gather(*(client.start(chain, lane, id=f"lane-{lane}") for lane in range(lanes)))
     tell(started=lanes)
     await asyncio.sleep(3600)
 
 
-async def again(client: Client, lanes: int, spent: Spent) -> None:
+async def again(client: AsyncClient, lanes: int, spent: Spent) -> None:
     async def result(lane: int) -> bool:
         handle = await client.attach(f"lane-{lane}")
         return list(await handle.result()) == [lane * 1000 + number for number in range(STEPS)]
@@ -60,4 +60,5 @@ async def main(part: str, path: str, side_path: str, lanes: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4])))
+    _, kind, database, side_file, amount = sys.argv
+    asyncio.run(main(kind, database, side_file, int(amount)))

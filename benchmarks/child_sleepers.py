@@ -13,7 +13,7 @@ import time
 from benchmarks.children import tell
 from benchmarks.measure import Spent, resident_bytes
 from benchmarks.waiting import suspended
-from holdfast import Client, Context, Holdfast, Service
+from holdfast import AsyncClient, Context, Holdfast, Service
 
 HOUR = 3600.0
 AT_ONCE = 1_000  # starts in flight: as many clients as a busy server has
@@ -37,13 +37,13 @@ async def answer() -> str:
     return "here"
 
 
-async def start_all(client: Client, count: int) -> None:
+async def start_all(client: AsyncClient, count: int) -> None:
     for first in range(0, count, AT_ONCE):
         numbers = range(first, min(first + AT_ONCE, count))
         await asyncio.gather(*(client.start(sleeper, number, id=f"sleeper-{number}") for number in numbers))
 
 
-async def all_asleep(client: Client, count: int) -> None:
+async def all_asleep(client: AsyncClient, count: int) -> None:
     """Waits until the oldest and the newest sleepers are suspended: they are taken up in order of their numbers."""
     for number in (0, count // 2, count - 1):
         await suspended(await client.attach(f"sleeper-{number}"))

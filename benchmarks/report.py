@@ -29,7 +29,7 @@ class Report:
     def line(self) -> str:
         reach = {name: f"< {bound:g}" for name, bound in self.below.items()}
         reach |= {name: f"> {bound:g}" for name, bound in self.above.items()}
-        fields = {"workload": self.workload, "shape": self.shape}
+        fields: dict[str, object] = {"workload": self.workload, "shape": self.shape}
         fields |= {name: round(value, 4) if isinstance(value, float) else value for name, value in self.figures.items()}
         fields |= {"reach": reach, "ok": not (missed := self.missed()), "missed": missed}
         fields |= {"python": platform.python_version(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}

@@ -63,8 +63,8 @@ def second_life(services: OfflineAdmin, db: Path) -> None:
     seen = len(services.requests())
     with assistant(services, db) as child:
         print(f"Second life, process {child.pid}, the same command:")
-        assert child.stdin is not None  # noqa: S101 - for the type checker
-        assert child.stdout is not None  # noqa: S101 - for the type checker
+        assert child.stdin is not None
+        assert child.stdout is not None
         question = next((line.strip() for line in child.stdout if "asks:" in line), "")
         show(services.requests()[seen:])
         print(f"  {question}\n  You: {ANSWER}")
@@ -159,7 +159,7 @@ def offline_services() -> Iterator[OfflineAdmin]:
     command = [sys.executable, "-m", "examples.offline", "--latency", str(LATENCY_SECONDS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None  # noqa: S101 - for the type checker
+            assert process.stdout is not None
             yield OfflineAdmin(process.stdout.readline().strip())
         finally:
             process.kill()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from benchmarks.measure import Spent, gaps, quantile
 from benchmarks.options import Options
 from benchmarks.report import Report
-from holdfast import Client, Context, Holdfast, Service
+from holdfast import AsyncClient, Context, Holdfast, Service
 
 SHAPES = ((200, 10), (1000, 20))
 
@@ -28,7 +28,7 @@ async def chain(ctx: Context, lane: int, steps: int) -> int:
     return steps
 
 
-async def burst(client: Client, name: str, lanes: int, steps: int) -> None:
+async def burst(client: AsyncClient, name: str, lanes: int, steps: int) -> None:
     """Starts all lanes and waits for all results."""
     stamps.clear()
     stamps.update((lane, []) for lane in range(lanes))

@@ -21,9 +21,10 @@ def lines(side: Path) -> list[str]:
 
 
 def wait_for_half(side: Path, lanes: int) -> None:
-    """Until half of all bodies have ended."""
+    """Until half of all bodies have ended, and the next ones are half way."""
     while sum(line.endswith(".") for line in lines(side)) < lanes * STEPS // 2:
-        time.sleep(0.005)
+        time.sleep(0.001)
+    time.sleep(STEP_SECONDS / 2)
 
 
 def measure(options: Options) -> Iterator[Report]:

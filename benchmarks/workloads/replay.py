@@ -35,7 +35,8 @@ async def long(ctx: Context, steps: int) -> int:
         await ctx.run(noop)
     promise = ctx.promise("go", type=int)
     promises.append(promise.id)
-    return await promise + steps
+    value: int = await promise
+    return value + steps
 
 
 async def prepare(path: Path, steps: int, times: int) -> list[str]:

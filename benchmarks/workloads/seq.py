@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from benchmarks.measure import Floor, Spent, gaps, quantile
 from benchmarks.options import Options
 from benchmarks.report import Report
-from holdfast import Client, Context, Holdfast, Service
+from holdfast import AsyncClient, Context, Holdfast, Service
 
 STEPS = 200
 ROUNDS = 10
@@ -29,7 +29,7 @@ async def seq(ctx: Context, steps: int) -> int:
     return steps
 
 
-async def rounds(client: Client, floor: Floor, count: int) -> tuple[list[float], float]:
+async def rounds(client: AsyncClient, floor: Floor, count: int) -> tuple[list[float], float]:
     """Seconds of each step, and CPU seconds of all. F is sampled between the rounds."""
     await (await client.start(seq, STEPS, id="warm-up")).result()
     seconds: list[float] = []

@@ -112,9 +112,7 @@ class Client:
         """As AsyncClient.resume."""
         self._thread.call(self._client.resume(id))
 
-    def list(
-        self, *, status: str | None = None, target: str | None = None, limit: int = 100
-    ) -> list[InvocationView]:
+    def list(self, *, status: str | None = None, target: str | None = None, limit: int = 100) -> list[InvocationView]:
         """As AsyncClient.list."""
         return self._thread.call(self._client.list(status=status, target=target, limit=limit))
 

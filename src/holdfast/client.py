@@ -14,7 +14,11 @@ from holdfast.core.invocation import Status
 from holdfast.core.payload import unpack
 from holdfast.engine.engine import Engine
 from holdfast.errors import (
-    BadArguments, InvocationCancelled, InvocationFailed, InvocationPaused, TerminalError,
+    BadArguments,
+    InvocationCancelled,
+    InvocationFailed,
+    InvocationPaused,
+    TerminalError,
 )  # fmt: skip
 from holdfast.service import Handler
 from holdfast.stores.base import Store
@@ -79,10 +83,16 @@ class AsyncHandle(Generic[R]):
             last = body.last_error
             views.append(
                 StepView(
-                    "step", body.step, "retrying" if body.retrying else "running", moment(body.started or None), None,
-                    body.attempt, msgspec.json.decode(body.inputs), None,
+                    "step",
+                    body.step,
+                    "retrying" if body.retrying else "running",
+                    moment(body.started or None),
+                    None,
+                    body.attempt,
+                    msgspec.json.decode(body.inputs),
+                    None,
                     None if last is None else f"{last.type}: {last.message}",
-                )  # fmt: skip
+                )
             )
         return views
 
@@ -95,7 +105,7 @@ class AsyncHandle(Generic[R]):
 
     def _decode(self, payload: bytes) -> R:
         row = self._engine.row(self.id)
-        assert row is not None  # noqa: S101  # for the type checker: it has an outcome
+        assert row is not None  # for the type checker: it has an outcome
         text = _reader(self._engine.store, row.n)(payload)
         codec = codec_for(Any) if self._handler is None else self._handler.returns
         value: R = codec.decode(text)
@@ -109,10 +119,14 @@ class AsyncClient:
         self._engine = engine
 
     @overload
-    async def start(self, handler: AsyncHandler[R], /, *args: Any, id: str | None = None, **kwargs: Any) -> AsyncHandle[R]: ...
+    async def start(
+        self, handler: AsyncHandler[R], /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> AsyncHandle[R]: ...
 
     @overload
-    async def start(self, handler: GeneratorHandler[R], /, *args: Any, id: str | None = None, **kwargs: Any) -> AsyncHandle[R]: ...
+    async def start(
+        self, handler: GeneratorHandler[R], /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> AsyncHandle[R]: ...
 
     @overload
     async def start(self, handler: str, /, *args: Any, id: str | None = None, **kwargs: Any) -> AsyncHandle[Any]: ...

@@ -28,9 +28,8 @@ T = TypeVar("T")
 class Context:
     """The handler's side of its invocation. Given to it as first argument; of use only while the handler runs."""
 
-    def __init__(self, machine: Machine, seed: int, deps: Mapping[str, Any]) -> None:
+    def __init__(self, machine: Machine, deps: Mapping[str, Any]) -> None:
         self._machine = machine
-        self._seed = seed
         self._deps = deps
 
     @property
@@ -141,6 +140,5 @@ class Context:
         promise = self._machine.ask_promise(
             name, codec_for(type), lambda local: msgspec.structs.replace(info, step=local)
         )
-        promise.id = secret_name("prm_", self._seed, self.id, promise.local)
+        promise.id = secret_name("prm_", self._machine.seed, self.id, promise.local)
         return promise
-

@@ -100,7 +100,7 @@ def check_function(fn: Callable[..., Any]) -> str:
 
 
 def _checked(name: str, what: str) -> str:
-    if isinstance(name, str) and _NAME.fullmatch(name):
+    if _NAME.fullmatch(name):
         return name
     raise BadHandler(
         f"{name!r} cannot be the name of a {what}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import types
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
@@ -11,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from holdfast.core.commands import StepSpec
+from holdfast.core.ids import secret_name
 from holdfast.core.retry import Retry
 from holdfast.errors import BadArguments, UnknownDependency, WrongPlace
 from holdfast.values import MISSING, ValueCodec, codec_for, digest, returns_of
@@ -24,26 +24,20 @@ _known: WeakKeyDictionary[Callable[..., Any], tuple[str, ValueCodec]] = WeakKeyD
 class StepInfo:
     """The running step, as its body sees it."""
 
-    __slots__ = ("_cancelled", "_deps", "attempt", "id", "idempotency_key", "invocation")
+    __slots__ = ("_deps", "_seed", "attempt", "cancelled", "id", "invocation")
 
-    def __init__(
-        self, id: str, invocation: str, attempt: int, idempotency_key: str, deps: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, id: str, invocation: str, attempt: int, seed: int, deps: Mapping[str, Any]) -> None:
         self.id = id  # unique within the invocation, the same in every attempt
         self.invocation = invocation
         self.attempt = attempt  # from 1, counted anew after a restart of the process
-        self.idempotency_key = idempotency_key  # the same in every attempt and every process
+        self.cancelled = False  # True once nobody waits for the result: a body in a thread should look, and stop
+        self._seed = seed
         self._deps = deps
-        self._cancelled = threading.Event()
 
     @property
-    def cancelled(self) -> bool:
-        """True once nobody waits for the result: a body in a thread should look, and stop."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """Tells the body to stop. Called by the engine."""
-        self._cancelled.set()
+    def idempotency_key(self) -> str:
+        """35 characters that are the same in every attempt and every process, and no other step has (G2)."""
+        return secret_name("hf_", self._seed, self.invocation, self.id)
 
     def dep(self, name: str) -> Any:
         """A dependency registered as Holdfast(deps={name: ...}). Raises UnknownDependency."""

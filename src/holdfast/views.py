@@ -120,5 +120,5 @@ def view_entry(entry: records.Entry, read: Any) -> StepView:
 
 
 def _must(at: datetime | None) -> datetime:
-    assert at is not None  # noqa: S101  # for the type checker: the column is NOT NULL
+    assert at is not None  # for the type checker: the column is NOT NULL
     return at

@@ -82,7 +82,7 @@ class Ctx:
         return self.machine.ask_step(plan(fn, args, kwargs, name))
 
     def promise(self, name: str) -> Step[Any]:
-        return self.machine.ask_promise(name, JSON, PromiseInfo(question=name))
+        return self.machine.ask_promise(name, JSON, lambda local: PromiseInfo(local, question=name))
 
     def note(self, text: object) -> None:
         """Says that the handler came by here: an order that no command shows must be the same on replay too."""
@@ -101,17 +101,17 @@ class Watched(Machine):
 
     def ask_step(self, spec: StepSpec) -> Step[Any]:
         step = super().ask_step(spec)
-        self.trace.append(f"run {step.id} {spec.digest.hex()}")
+        self.trace.append(f"run {step.local} {spec.digest.hex()}")
         return step
 
-    def ask_promise(self, name: str, codec: Any, info: PromiseInfo) -> Step[Any]:
+    def ask_promise(self, name: str, codec: Any, info: Callable[[str], PromiseInfo]) -> Step[Any]:
         promise = super().ask_promise(name, codec, info)
-        self.trace.append(f"open {promise.id}")
+        self.trace.append(f"open {promise.local}")
         return promise
 
     def abandon(self, step: Step[Any]) -> None:
-        if step.id in self.waiting:
-            self.trace.append(f"drop {step.id}")
+        if step.local in self.waiting:
+            self.trace.append(f"drop {step.local}")
         super().abandon(step)
 
 
@@ -159,7 +159,6 @@ class Life:
         timers = [(timer.id, timer.when()) for timer in self.machine.loop.timers.values()]
         return {
             "asked": len(self.machine.trace),
-            "last": self.machine.trace[-1:],
             "flight": list(self.flight),
             "promises": list(self.promises),
             "timers": [list(pair) for pair in timers],
@@ -178,13 +177,11 @@ class Life:
                     assert id not in self.flight
                     self.flight[id] = spec
                 case CancelStep(id):
-                    assert id in self.flight, f"{id} is stopped, but no body of it runs"
-                    del self.flight[id]
+                    self.flight.pop(id, None)  # absent when it was cancelled before it could start, or in another life
                 case OpenPromise(id, info):
                     self.promises[id] = info
                 case WithdrawPromise(id):
-                    assert id in self.promises, f"{id} is withdrawn, but was never opened"
-                    del self.promises[id]
+                    self.promises.pop(id, None)
                 case _:
                     self.outcome = _outcome(command)
         assert not (self.outcome and (self.flight or self.promises)), "something still runs after the end"
@@ -238,8 +235,13 @@ def live(shape: Shape, seed: int, *, cancel: bool = False) -> Run:
         assert len(life.journal) < ENTRIES_MAX, "the shape does not end"
         life.receive(_next(life, rng, cancel_at))
         snapshots.append(life.snapshot())
+    return _over(life, snapshots)
+
+
+def _over(life: Life, snapshots: list[dict[str, Any]]) -> Run:
+    run = Run(life.journal, snapshots, list(life.machine.trace))  # a copy: `finally` blocks write notes in eviction
     life.machine.evict()
-    return Run(life.journal, snapshots, life.machine.trace)
+    return run
 
 
 def _next(life: Life, rng: Random, cancel_at: int | None) -> Entry:
@@ -288,8 +290,7 @@ def die_often(shape: Shape, seed: int, *, cancel: bool = False) -> list[Entry]:
         assert life.machine.trace[: len(seen)] == seen
         if life.outcome is None:
             life.receive(_next(life, rng, cancel_at))
-        seen, journal = life.machine.trace, life.journal
-        life.machine.evict()
+        seen, journal = _over(life, []).trace, life.journal
         if life.outcome is not None:
             return journal
 
@@ -304,10 +305,10 @@ def every_order(shape: Shape) -> Iterator[Run]:
         for choice in way:
             life.receive(life.entry(choice))
             snapshots.append(life.snapshot())
-        if life.outcome is not None:
-            yield Run(life.journal, snapshots, life.machine.trace)
         ways += [[*way, choice] for choice in life.choices()]
-        life.machine.evict()
+        run = _over(life, snapshots)
+        if life.outcome is not None:
+            yield run
 
 
 def _differences(when: str, run: Run, count: int, life: Life) -> list[str]:

@@ -19,7 +19,7 @@ _names = itertools.count(1)
 
 
 class Event(NamedTuple):
-    kind: str  # "write", "truncate", "sync", "delete", or "mark" for a note of the test
+    kind: str  # "write", "truncate", "sync", "delete", "syncdir" (of the folder), or "mark" for a note of the test
     file: str = ""
     offset: int = 0  # of a write; new size of a truncation; number of a mark
     data: bytes = b""
@@ -56,7 +56,7 @@ class Disk(apsw.VFS):
     def mark(self, number: int) -> None:
         self.events.append(Event("mark", offset=number))
 
-    def record(self, kind: str, file: str, offset: int = 0, data: bytes = b"") -> None:
+    def record(self, kind: str, file: str = "", offset: int = 0, data: bytes = b"") -> None:
         if self.fault:
             self.fault.strike(kind)
         self.events.append(Event(kind, file, offset, data))
@@ -66,14 +66,16 @@ class Disk(apsw.VFS):
 
     def xDelete(self, filename, syncdir):
         super().xDelete(filename, syncdir)
-        file = Path(filename).name
-        self.events.append(Event("delete", file))
+        self.events.append(Event("delete", Path(filename).name))
         if syncdir:
-            self.events.append(Event("sync", file))
+            self.events.append(Event("syncdir"))
 
 
 class _File(apsw.VFSFile):
     def __init__(self, disk, name, flags):
+        # SQLite's own VFS syncs the folder with the first sync of a log or journal that it may have created.
+        log = flags[0] & (apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_WAL)
+        self.folder_too = bool(log and flags[0] & apsw.SQLITE_OPEN_CREATE)
         super().__init__("", name, flags)
         self.disk = disk
         self.file = Path(name.filename() if isinstance(name, apsw.URIFilename) else name or "temporary").name
@@ -89,6 +91,9 @@ class _File(apsw.VFSFile):
     def xSync(self, flags):
         # Recorded, not done: the files live in memory, and what a sync means is the model's business.
         self.disk.record("sync", self.file)
+        if self.folder_too:
+            self.disk.record("syncdir")
+            self.folder_too = False
 
 
 @contextlib.contextmanager
@@ -110,10 +115,13 @@ class Medium:
     def take(self, event: Event) -> None:
         if event.kind == "sync":
             content = _apply(self.certain.get(event.file), self.pending.pop(event.file, []))
-            if content is None:
-                self.certain.pop(event.file, None)
-            else:
-                self.certain[event.file] = content
+            self.certain[event.file] = content or bytearray()
+        elif event.kind == "syncdir":
+            for file, events in self.pending.items():
+                kinds = [event.kind for event in events]
+                if "delete" in kinds:
+                    del events[: len(kinds) - kinds[::-1].index("delete")]
+                    self.certain.pop(file, None)
         elif event.kind != "mark":
             self.pending.setdefault(event.file, []).append(event)
 
@@ -133,8 +141,8 @@ class Medium:
         if not any(self.pending.values()):
             return
         yield "all", self.image(lambda events: events)
-        yield "some", self.image(lambda events: [event for event in events if random.random() < 0.5])
-        yield "most", self.image(lambda events: [event for event in events if random.random() < 0.9])
+        yield "some", self.image(lambda events: _part(events, 0.5, random))
+        yield "most", self.image(lambda events: _part(events, 0.9, random))
         yield "torn", self.image(lambda events: _tear(events, random))
 
 
@@ -172,6 +180,16 @@ def _apply(content: bytearray | None, events: list[Event]) -> bytearray | None:
         if event.kind == "write":
             content[event.offset : size] = event.data
     return content
+
+
+def _part(events: list[Event], share: float, random: Random) -> list[Event]:
+    kept = []
+    for event in events:
+        if random.random() < share:
+            kept.append(event)
+        elif event.kind == "delete":
+            break  # the folder still names the old file; what follows went to a new one
+    return kept
 
 
 def _tear(events: list[Event], random: Random) -> list[Event]:

@@ -34,7 +34,11 @@ def _awaitable(wanted: Any, generator: Generator[Any, Any, Any]) -> Awaitable[An
     if isinstance(wanted, Awaitable):
         return wanted
     raise BadHandler(
-        f"{generator.__qualname__} yielded {type(wanted).__name__}, which cannot be awaited",
+        f"{_name(generator)} yielded {type(wanted).__name__}, which cannot be awaited",
         cause="a generator handler yields what ctx.run, ctx.ask or asyncio.sleep give",
         fix="write `value = yield ctx.run(function, ...)`",
     )
+
+
+def _name(generator: Generator[Any, Any, Any]) -> str:
+    return getattr(generator, "__qualname__", "the generator handler")

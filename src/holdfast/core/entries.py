@@ -10,11 +10,13 @@ tag. tests/golden holds bytes of every version. Times are integer milliseconds s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from holdfast.errors import Unreadable
+
+T = TypeVar("T")
 
 FORMAT = 1  # first byte of every stored body
 
@@ -144,7 +146,7 @@ def decode_info(body: bytes) -> PromiseInfo:
     return _decode(_info_decoder, body)
 
 
-def _decode(decoder: Any, body: bytes) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
     if body[:1] != _HEAD:
         raise Unreadable(
             f"a stored record has format {body[:1].hex() or 'none'}, this version reads {FORMAT}",

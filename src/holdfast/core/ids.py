@@ -54,7 +54,7 @@ def secret_name(prefix: str, seed: int, id: str, local: str) -> str:
 
 def check_id(id: str) -> str:
     """The id itself. Raises BadArguments if it is empty, too long or not printable."""
-    if not isinstance(id, str) or not 0 < len(id) <= ID_CHARS_MAX or not id.isprintable():
+    if not 0 < len(id) <= ID_CHARS_MAX or not id.isprintable():
         shown = repr(id)[:60]
         raise BadArguments(
             f"{shown} cannot be an invocation id",

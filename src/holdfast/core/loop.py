@@ -13,23 +13,30 @@ from __future__ import annotations
 import asyncio
 import functools
 import heapq
+import logging
 import math
 import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, copy_context
 from types import FrameType, MethodType
 from typing import Any, Protocol, TypeVar
 
+from holdfast.core.handles import Handle, TimerHandle
+from holdfast.core.refusals import refuse_io
 from holdfast.core.tasks import Branch, Future, Step, Task
-from holdfast.errors import BadTimer, ForeignWake, HandlerFault, HandlerIO, HandlerStuck
+from holdfast.errors import BadTimer, ForeignWake, HandlerFault, HandlerStuck
 
 T = TypeVar("T")
 
 CALLBACKS_MAX = 100_000  # in one run; a handler that needs more never waits for anything: 0.1 s of spinning
 CANCEL_RETRIES_MAX = 32  # by anyio for one scope in one run; more only spins while a task swallows its cancels
 TIME_MAX = 253_402_300_799.0  # the last second of year 9999, where datetime ends
+
+CancelledError = asyncio.CancelledError
+log = logging.getLogger("holdfast")
 
 _get_running_loop = asyncio._get_running_loop
 _set_running_loop = asyncio._set_running_loop
@@ -54,50 +61,6 @@ class Evicted(BaseException):
     """Thrown into every coroutine of an invocation that is dropped from memory. Never seen outside this package."""
 
 
-class Handle:
-    """A callback due now."""
-
-    __slots__ = ("_cancelled", "args", "callback", "context")
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self._cancelled = False
-
-    def cancel(self) -> None:
-        """The callback will not run."""
-        self._cancelled = True
-
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
-
-class TimerHandle(Handle):
-    """A callback due when its time is delivered."""
-
-    __slots__ = ("_loop", "_when", "id")
-
-    def __init__(
-        self, id: str, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context,
-        loop: HandlerLoop,
-    ) -> None:  # fmt: skip
-        super().__init__(callback, args, context)
-        self.id = id
-        self._when = when
-        self._loop = loop
-
-    def when(self) -> float:
-        """Seconds since 1970."""
-        return self._when
-
-    def cancel(self) -> None:
-        """The timer will not fire."""
-        super().cancel()
-        self._loop.timers.pop(self.id, None)
-
-
 class HandlerLoop(asyncio.AbstractEventLoop):
     """One invocation's loop."""
 
@@ -109,39 +72,48 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         self._heap: list[tuple[float, int, TimerHandle]] = []
         self._order = 0
         self._ready: deque[Handle] = deque()
-        self._deferred: list[Handle] = []
+        self._deferred: list[Handle] | None = None
         self._base = base
         self._hashes = 0
         self._root = Branch("")
         self._stray = Branch("~/")  # asked for by a bare callback, which belongs to no task
         self._tasks: list[Task[Any]] = []
         self._sweep_at = 64
-        self._generators: weakref.WeakValueDictionary[int, AsyncGenerator[Any, Any]] = weakref.WeakValueDictionary()
-        self._cancel_retries: dict[int, int] = {}
+        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] | None = None
+        self._cancel_retries: dict[int, int] | None = None
         self._running = False
         self._dead = False
 
     def run(self) -> None:
         """Runs until nothing is ready. Raises HandlerStuck after CALLBACKS_MAX callbacks."""
+        self.check_alive()
         ready = self._ready
-        ready.extend(self._deferred)
-        self._deferred.clear()
-        self._cancel_retries.clear()
+        if self._cancel_retries is not None:
+            ready.extend(self._deferred or ())
+            self._deferred = self._cancel_retries = None
         left = CALLBACKS_MAX
-        with _Stepping(self):
+        prior, hooks = _get_running_loop(), sys.get_asyncgen_hooks()
+        _set_running_loop(self)
+        sys.set_asyncgen_hooks(self._generator_begun, self._generator_dropped)
+        self._running = True
+        try:
             while ready:
                 handle = ready.popleft()
-                if handle._cancelled or self._defer(handle):
+                if handle._cancelled or (type(handle.callback) is MethodType and self._defer(handle, handle.callback)):
                     continue
                 try:
                     handle.context.run(handle.callback, *handle.args)
                 except (KeyboardInterrupt, SystemExit):
                     raise
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001  # as asyncio: reported, and the others go on
                     self._callback_failed(handle.callback, error)
                 left -= 1
                 if not left:
                     raise self._stuck()
+        finally:
+            self._running = False
+            sys.set_asyncgen_hooks(*hooks)
+            _set_running_loop(prior)
 
     def start(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Task[T]:
         """Makes the handler's own task; `run` begins it."""
@@ -152,11 +124,14 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         """Resolves a future from outside; `run` then lets the handler see it."""
         if future.done():
             return
-        with _Stepping(self):
+        self._running = True  # its callbacks may be scheduled; nothing runs yet
+        try:
             if error is None:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        finally:
+            self._running = False
 
     def cancel_task(self, task: asyncio.Task[Any], reason: str) -> None:
         """Cancels a task from outside."""
@@ -191,9 +166,10 @@ class HandlerLoop(asyncio.AbstractEventLoop):
             for generator in self.live_generators():
                 self._close_generator(generator)
 
-    def live_generators(self) -> list[AsyncGenerator[Any, Any]]:
+    def live_generators(self) -> list[Any]:
         """Async generators begun and not yet finished, oldest first."""
-        return [generator for _, generator in sorted(self._generators.items()) if generator.ag_frame is not None]
+        found: list[Any] = [ref() for ref in (self._generators or {}).values()]
+        return [generator for generator in found if generator is not None and generator.ag_frame is not None]
 
     def branch(self) -> Branch:
         """The branch of the code that is running now."""
@@ -223,10 +199,9 @@ class HandlerLoop(asyncio.AbstractEventLoop):
                 _throw_generator(generator)
         self._tasks.clear()
         self._ready.clear()
-        self._deferred.clear()
+        self._deferred = self._generators = None
         self._heap.clear()
         self.timers.clear()
-        self._generators.clear()
 
     def time(self) -> float:
         """The time of the last completion delivered: the same on replay."""
@@ -246,11 +221,15 @@ class HandlerLoop(asyncio.AbstractEventLoop):
             raise self._foreign(callback)
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> TimerHandle:
         """A durable timer, in seconds from the last delivered time."""
         return self.call_at(self.now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> TimerHandle:  # type: ignore[override]
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> TimerHandle:
         """A durable timer, in seconds since 1970. Raises BadTimer when it is not a number or beyond year 9999."""
         self.check_alive()
         if math.isnan(when) or when > TIME_MAX:
@@ -287,14 +266,15 @@ class HandlerLoop(asyncio.AbstractEventLoop):
             self._sweep_at = max(64, 2 * len(self.live_tasks()))
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Step[Any]:  # type: ignore[override]
+    def run_in_executor(  # type: ignore[override]
+        self, _executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Step[Any]:
         """asyncio.to_thread and friends: a step that runs in a thread, its result recorded."""
-        kwargs: dict[str, Any] = {}
         if isinstance(func, functools.partial) and isinstance(getattr(func.func, "__self__", None), Context):
             # to_thread wraps the function as context.run(function, ...): unwrap it, the step has its own context
-            (func, *rest), kwargs = func.args, func.keywords
-            args = (*rest, *args)
-        return self.host.ask_thread(func, tuple(args), kwargs)
+            inner, *rest = func.args
+            return self.host.ask_thread(inner, (*rest, *args), dict(func.keywords))
+        return self.host.ask_thread(func, args, {})
 
     def is_running(self) -> bool:
         """True while the handler is being run."""
@@ -319,7 +299,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         if isinstance(error, HandlerFault):
             self.fault = self.fault or error
         elif not self._dead and not isinstance(error, Evicted):
-            asyncio.log.logger.error("%s", context.get("message", "unhandled error"), exc_info=error)
+            log.error("%s", context.get("message", "unhandled error"), exc_info=error)
 
     default_exception_handler = call_exception_handler
 
@@ -339,18 +319,17 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         self._tasks.append(task)
         return task
 
-    def _defer(self, handle: Handle) -> bool:
+    def _defer(self, handle: Handle, callback: MethodType) -> bool:
         # anyio cancels a scope again on every turn until its tasks have ended. A task that swallows its cancels
         # (openai-agents has one) would keep this run going for ever: from the 33rd time on, it waits for the next run.
-        callback = handle.callback
-        if type(callback) is not MethodType or callback.__name__ != "_deliver_cancellation":
+        if callback.__name__ != "_deliver_cancellation":
             return False
+        retries = self._cancel_retries = self._cancel_retries or {}
         scope = id(callback.__self__)
-        count = self._cancel_retries.get(scope, 0) + 1
-        self._cancel_retries[scope] = count
-        if count <= CANCEL_RETRIES_MAX:
+        retries[scope] = retries.get(scope, 0) + 1
+        if retries[scope] <= CANCEL_RETRIES_MAX:
             return False
-        self._deferred.append(handle)
+        self._deferred = [*(self._deferred or ()), handle]
         return True
 
     def _callback_failed(self, callback: Callable[..., Any], error: BaseException) -> None:
@@ -387,7 +366,9 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         return fault
 
     def _generator_begun(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._generators[self.next_hash()] = generator
+        table = self._generators = self._generators or {}
+        key = self.next_hash()
+        table[key] = weakref.ref(generator, lambda _: table.pop(key, None))
 
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         if self._dead:
@@ -441,47 +422,16 @@ def _throw(loop: HandlerLoop, task: Task[Any]) -> None:
     context = task.context
     asyncio.tasks._enter_task(loop, task)
     try:
-        for _ in range(CANCEL_RETRIES_MAX):  # code that catches BaseException and waits again gets it again
-            context.run(coro.throw, Evicted())
-    except BaseException:  # noqa: BLE001, S110  # whatever it raised, it has ended, which is all that is wanted
-        pass
+        with suppress(BaseException):  # whatever it raises, it has ended, which is all that is wanted
+            for _ in range(CANCEL_RETRIES_MAX):  # code that catches BaseException and waits again gets it again
+                context.run(coro.throw, Evicted())
     finally:
         asyncio.tasks._leave_task(loop, task)
 
 
 def _throw_generator(generator: AsyncGenerator[Any, Any]) -> None:
-    try:
+    with suppress(BaseException):  # as above
         generator.athrow(Evicted()).send(None)
-    except BaseException:  # noqa: BLE001, S110  # as above
-        pass
 
 
-def _refuse(name: str) -> Callable[..., Any]:
-    def refuse(self: HandlerLoop, *_: Any, **__: Any) -> Any:
-        self.check_alive()
-        self.fault = self.fault or refused(f"loop.{name}()", self.where())
-        raise self.fault
-
-    refuse.__name__ = name
-    return refuse
-
-
-def refused(call: str, where: str) -> HandlerIO:
-    """The error for I/O in handler code."""
-    return HandlerIO(
-        f"{call} in a handler, outside a step, {where}",
-        cause="a network client, socket or subprocess used directly in handler code: on replay it would run again",
-        fix="put the call into a function and run it as a step: await ctx.run(function, ...)",
-    )
-
-
-for _name in (
-    "create_connection", "create_server", "create_datagram_endpoint", "create_unix_connection", "create_unix_server",
-    "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe", "start_tls", "sendfile",
-    "subprocess_exec", "subprocess_shell", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into",
-    "sock_sendall", "sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "getaddrinfo", "getnameinfo",
-    "add_reader", "remove_reader", "add_writer", "remove_writer", "add_signal_handler", "remove_signal_handler",
-    "run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor",
-    "set_default_executor", "set_task_factory", "set_debug", "set_exception_handler", "get_exception_handler",
-):  # fmt: skip
-    setattr(HandlerLoop, _name, _refuse(_name))
+refuse_io(HandlerLoop)  # type: ignore[type-abstract]  # these are its missing methods

@@ -11,23 +11,39 @@ replay, for this is the only way in. Refuses: a clock, chance, threads, the stor
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
-from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
 from holdfast.core import mismatch
 from holdfast.core.commands import (
-    CancelStep, Command, EndCancelled, OpenPromise, Raise, Return, RunStep, StepSpec, WithdrawPromise,
+    CancelStep,
+    Command,
+    EndCancelled,
+    OpenPromise,
+    Raise,
+    Return,
+    RunStep,
+    StepSpec,
+    WithdrawPromise,
 )  # fmt: skip
 from holdfast.core.drive import drive
 from holdfast.core.entries import (
-    CancelRequested, Entry, Failure, PromiseInfo, PromiseSettled, StepCompleted, StepErrored, TimerFired,
+    CancelRequested,
+    Entry,
+    Failure,
+    PromiseInfo,
+    PromiseSettled,
+    StepCompleted,
+    StepErrored,
+    TimerFired,
 )  # fmt: skip
+from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
-from holdfast.core.loop import HandlerLoop, TimerHandle
+from holdfast.core.loop import CancelledError, HandlerLoop
 from holdfast.core.patches import running
 from holdfast.core.tasks import Step, Task
 from holdfast.errors import HandlerFault, StepFailed, TerminalError, WrongPlace
@@ -39,15 +55,13 @@ LIVE = object()  # "no value given": decode the entry's own payload
 class Machine:
     """The state of one invocation in memory."""
 
-    def __init__(
-        self, id: str, *, created: int, random: Random, read: Callable[[bytes], bytes], plan_thread: Plan
-    ) -> None:
-        """`created` is in milliseconds, `random` seeded from the invocation, `read` turns a payload into JSON text,
+    def __init__(self, id: str, *, created: int, seed: int, read: Callable[[bytes], bytes], plan_thread: Plan) -> None:
+        """`created` is in milliseconds, `seed` of the handler's random numbers, `read` turns a payload into JSON text,
         `plan_thread` makes the step of a function that asyncio.to_thread was given."""
         self.id = id
-        self.random = random
+        self.seed = seed
         self.at = created  # of the last entry; the handler's time
-        self.loop = HandlerLoop(self, now=created / 1000, base=spread(id))
+        self.loop = HandlerLoop(self, now=created / 1000, base=spread(id))  # type: ignore[abstract]  # refusals are set on
         self.waiting: dict[str, Step[Any]] = {}  # asked for and not completed, oldest first
         self.ended = False
         self._read = read
@@ -58,6 +72,11 @@ class Machine:
         self._root: Task[Any] | None = None
         self._closing = False
         self._cancel_reason: str | None = None
+
+    @functools.cached_property
+    def random(self) -> Random:
+        """The handler's random numbers: 2.5 KB and 10 us to make, so only when asked for."""
+        return Random(self.seed)  # noqa: S311  # for handlers, not for secrets
 
     def begin(self, handler: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Calls the handler and runs it to its first wait. Raises HandlerFault."""
@@ -230,7 +249,7 @@ class Machine:
         self._commands.append(self._end())
 
     def _end(self) -> Command:
-        assert self._root is not None  # noqa: S101  # for the type checker: `_close` has looked
+        assert self._root is not None  # for the type checker: `_close` has looked
         try:
             return Return(self._root.result())
         except CancelledError as error:

@@ -82,7 +82,7 @@ def _patch_anyio() -> None:
     original = backend.AsyncIOBackend.run_sync_in_worker_thread
 
     async def run_sync_in_worker_thread(
-        cls: Any, func: Callable[..., Any], args: tuple[Any, ...], *rest: Any, **options: Any
+        _cls: Any, func: Callable[..., Any], args: tuple[Any, ...], *rest: Any, **options: Any
     ) -> Any:
         loop = running()
         if loop is not None:

@@ -165,7 +165,11 @@ class Committer:
             call(*args)
 
     def _refused(
-        self, batch: Batch, after: list[tuple[Callable[..., None], tuple[Any, ...]]], error: HoldfastError, waited: float = 0.0
+        self,
+        batch: Batch,
+        after: list[tuple[Callable[..., None], tuple[Any, ...]]],
+        error: HoldfastError,
+        waited: float = 0.0,
     ) -> None:
         # A full disk rolls the batch back whole and may be given space again: the same batch is tried for a while,
         # aloud, and new starts are refused meanwhile. Any other error is final: a failed sync is never retried.

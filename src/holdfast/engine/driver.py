@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from random import Random
 from typing import Any, Protocol
 
 from holdfast.context import Context
 from holdfast.core import entries as records
 from holdfast.core.commands import (
-    CancelStep, Command, EndCancelled, OpenPromise, Raise, Return, RunStep, WithdrawPromise,
+    CancelStep,
+    Command,
+    EndCancelled,
+    OpenPromise,
+    Raise,
+    Return,
+    RunStep,
+    WithdrawPromise,
 )  # fmt: skip
 from holdfast.core.entries import Entry, Failure, Outcome, Paused
 from holdfast.core.ids import secret_name
@@ -51,7 +57,9 @@ class Watcher(Protocol):
 class Driver:
     """The flow of one invocation through machine, store and bodies."""
 
-    def __init__(self, store: Store, committer: Committer, clock: Clock, deps: dict[str, Any], watcher: Watcher) -> None:
+    def __init__(
+        self, store: Store, committer: Committer, clock: Clock, deps: dict[str, Any], watcher: Watcher
+    ) -> None:
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -170,7 +178,7 @@ class Driver:
     def _resident(self, n: int, id: str, handler: Handler, seed: int, created: int, *, fresh: bool) -> Resident:
         install()
         read = functools.partial(self.read, n)
-        machine = Machine(id, created=created, random=Random(seed), read=read, plan_thread=plan_thread)  # noqa: S311
+        machine = Machine(id, created=created, seed=seed, read=read, plan_thread=plan_thread)
         return Resident(n, id, handler, machine, seed=seed, created=created, fresh=fresh)
 
     def _begin(self, resident: Resident) -> None:
@@ -179,7 +187,7 @@ class Driver:
 
     def _call_handler(self, resident: Resident) -> None:
         args, kwargs = resident.handler.arguments.decode(resident.text)
-        context = Context(resident.machine, resident.seed, self._deps)
+        context = Context(resident.machine, self._deps)
         resident.machine.begin(resident.handler.fn, context, *args, **kwargs)
 
     def _replay(self, resident: Resident, journal: list[Entry]) -> None:
@@ -215,8 +223,7 @@ class Driver:
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
             case RunStep():
-                key = secret_name("hf_", resident.seed, resident.id, command.step)
-                body = Body(self.effects, resident, command.step, command.spec, key)
+                body = Body(self.effects, resident, command.step, command.spec)
                 resident.bodies[command.step] = body
                 self._committer.after(self._start_body, resident, body)
             case CancelStep():
@@ -292,9 +299,17 @@ class Driver:
             resident.fresh = False
             batch.starts.append(
                 InvocationRow(
-                    resident.n, resident.id, resident.handler.target, status, resident.created, now, resident.seed,
-                    wake_at, resident.input, body,
-                )  # fmt: skip
+                    resident.n,
+                    resident.id,
+                    resident.handler.target,
+                    status,
+                    resident.created,
+                    now,
+                    resident.seed,
+                    wake_at,
+                    resident.input,
+                    body,
+                )
             )
         else:
             batch.moves.append(MoveRow(resident.n, status, now, wake_at, body))
@@ -334,7 +349,9 @@ class Driver:
 
 def _reason(error: BaseException | Failure, at: int) -> Paused:
     if isinstance(error, Failure):
-        return Paused("HF502", f"a step failed in a way no retry can mend: {error.type}: {error.message}\n{error.details}", at)
+        return Paused(
+            "HF502", f"a step failed in a way no retry can mend: {error.type}: {error.message}\n{error.details}", at
+        )
     code = getattr(error, "code", "HF500")
     return Paused(code, str(error), at)
 

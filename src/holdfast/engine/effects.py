@@ -48,18 +48,17 @@ class Body:
     """One step's body, over all its attempts."""
 
     __slots__ = (
-        "_effects", "_future", "_timer", "attempt", "gone", "info", "inputs", "key", "last_error", "late", "resident",
+        "_effects", "_future", "_timer", "attempt", "gone", "info", "inputs", "last_error", "late", "resident",
         "spec", "started", "step",
     )  # fmt: skip
 
-    def __init__(self, effects: Effects, resident: Resident, step: str, spec: StepSpec, key: str) -> None:
+    def __init__(self, effects: Effects, resident: Resident, step: str, spec: StepSpec) -> None:
         self._effects = effects
         self._future: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.resident = resident
         self.step = step
         self.spec = spec
-        self.key = key  # idempotency key
         self.attempt = 0
         self.started = 0  # milliseconds; of the first attempt
         self.inputs = b"[]"
@@ -85,7 +84,7 @@ class Body:
             return
         self.gone = True
         if self.info is not None:
-            self.info.cancel()
+            self.info.cancelled = True
         if self._timer is not None:
             self._timer.cancel()
         if self._future is not None:
@@ -98,7 +97,7 @@ class Body:
         self.late = False
         self._timer = None
         spec = self.spec
-        info = StepInfo(self.step, self.resident.id, self.attempt, self.key, self._effects.deps)
+        info = StepInfo(self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps)
         self.info = info
         context = spec.context.copy()
         context.run(info.bind)
@@ -114,7 +113,7 @@ class Body:
     def _expire(self) -> None:
         self.late = True
         if self.info is not None:
-            self.info.cancel()
+            self.info.cancelled = True
         if self._future is not None and not self._future.cancel():
             return
         if self._future is not None and not isinstance(self._future, asyncio.Task):

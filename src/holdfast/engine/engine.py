@@ -24,12 +24,20 @@ from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
 from holdfast.engine.timers import Timers
 from holdfast.errors import (
-    AlreadySettled, BadArguments, HoldfastError, IdConflict, UnknownHandler, UnknownInvocation, UnknownPromise,
-    Unreadable, WrongStatus,
+    AlreadySettled,
+    BadArguments,
+    HoldfastError,
+    IdConflict,
+    UnknownHandler,
+    UnknownInvocation,
+    UnknownPromise,
+    Unreadable,
+    WrongStatus,
 )  # fmt: skip
 from holdfast.service import Handler, Registry
-from holdfast.stores.base import InvocationRow, MoveRow, PromiseRow, SettleRow, Store
+from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, Store
 
+STARTS_MAX = 128  # not durable yet; more wait, so that a burst of starts is not a burst of memory
 ADMIT_SLICE = 32  # invocations brought back in one turn of the loop, so that replays do not hold it
 
 log = logging.getLogger("holdfast")
@@ -61,6 +69,7 @@ class Engine:
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
         self._acks: set[asyncio.Future[None]] = set()
         self._settling: set[str] = set()
+        self._starts = asyncio.Semaphore(STARTS_MAX)
 
     async def start(self) -> None:
         """Opens the store, brings back what was running and begins to wake sleepers. Raises StoreError."""
@@ -113,13 +122,12 @@ class Engine:
         self._check_open()
         handler = self._registry.find(wanted)
         text = handler.arguments.encode(args, kwargs)
-        if id is None:
-            id = make_id(self._clock.now(), self._entropy.bits(72))
-        else:
-            self._check_same(check_id(id), handler, text)
-        if id not in self._numbers and self.store.find(id) is None:
-            self._create(id, handler, text)
-        await self.durable()
+        id = make_id(self._clock.now(), self._entropy.bits(72)) if id is None else check_id(id)
+        async with self._starts:
+            self._check_open()
+            if not self._exists(id, handler, text):
+                self._create(id, handler, text)
+            await self.durable()
         return id, handler
 
     async def result(self, id: str) -> records.Outcome:
@@ -245,7 +253,7 @@ class Engine:
             raise STOPPED
         self._committer.check()
 
-    def _check_same(self, id: str, handler: Handler, text: bytes) -> None:
+    def _exists(self, id: str, handler: Handler, text: bytes) -> bool:
         n = self._numbers.get(id)
         resident = None if n is None else self._residents.get(n)
         if resident is not None:
@@ -253,14 +261,14 @@ class Engine:
         else:
             row = self.store.find(id)
             if row is None:
-                return
+                return n is not None  # queued in this very turn
             target, earlier = row.target, self._driver.read(row.n, row.input)
         if target != handler.target:
             differs = f"another handler, {target!r}"
         elif earlier != text:
             differs = "another input"
         else:
-            return
+            return True
         raise IdConflict(
             f"the id {id!r} belongs to an invocation of {differs}",
             cause="an id names one piece of work for ever",
@@ -393,7 +401,8 @@ class Engine:
     async def _drain(self) -> None:
         until = self._loop.time() + self._limits.drain_seconds
         while self.failure is None and self._loop.time() < until:
-            if not any(not body.retrying for r in self._residents.values() for body in r.bodies.values() if body.started):
+            bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
+            if not any(body.started and not body.retrying for body in bodies):
                 return
             await asyncio.sleep(0.01)
 

@@ -22,8 +22,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from holdfast.core.loop import HandlerLoop, refused
+from holdfast.core.loop import HandlerLoop
 from holdfast.core.patches import running
+from holdfast.core.refusals import refused
 
 REFUSED_EVENTS = frozenset({
     "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg",
@@ -42,7 +43,7 @@ def install_guard() -> None:
     _installed = True
     sys.addaudithook(_audit)
     _guard(selector_events._SelectorSocketTransport, "write", "writelines")  # type: ignore[attr-defined]
-    _guard(sslproto._SSLProtocolTransport, "write", "writelines")  # type: ignore[attr-defined]
+    _guard(sslproto._SSLProtocolTransport, "write", "writelines")
     _guard(socket.socket, "send", "sendall", "recv", "recv_into")
     _guard(ssl.SSLSocket, "send", "sendall", "recv", "recv_into", "read", "write")
 
@@ -131,10 +132,13 @@ def _handler_line(frame: FrameType | None) -> str:
     handler = None
     while frame is not None:
         if frame.f_code is HandlerLoop.run.__code__ and handler is not None:
-            doing = "" if innermost is handler or innermost is None else f", in {innermost.f_code.co_qualname}"
-            line = f"{handler.f_code.co_filename}:{handler.f_lineno}"
-            return f"by handler code at {line} in {handler.f_code.co_qualname}{doing}"
+            return f"by handler code {_line(handler)}" + ("" if innermost is handler else f", now {_line(innermost)}")
         handler = frame
         frame = frame.f_back
-    line = "" if innermost is None else f"{innermost.f_code.co_filename}:{innermost.f_lineno} in {innermost.f_code.co_qualname}"
-    return f"at {line or 'an unknown place'}"
+    return _line(innermost)
+
+
+def _line(frame: FrameType | None) -> str:
+    if frame is None:
+        return "at an unknown place"
+    return f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"

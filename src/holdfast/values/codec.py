@@ -15,7 +15,7 @@ import msgspec
 from holdfast.errors import TooLarge, Unreadable, Unserialisable, ValueProblem
 from holdfast.values import models
 from holdfast.values.hints import MISSING, mentions, show
-from holdfast.values.walk import Problem, difference, first_problem, plain_problem, type_name
+from holdfast.values.walk import Problem, difference, equal, first_problem, plain_problem, type_name
 
 VALUE_BYTES_MAX: Final = 32 * 1024 * 1024  # of JSON text; while a row is written it is in memory several times
 CODECS_MAX = 2_048  # hints kept; beyond that the program makes them anew in a loop
@@ -75,14 +75,12 @@ class ValueCodec:
                 if len(data) > VALUE_BYTES_MAX:
                     raise _too_large(self.name, len(data))
                 decoded = self._read(data)
-                if (decoded == value) is True:
-                    return data, decoded
             except ValueProblem:
                 raise
             except Exception as problem:  # noqa: BLE001 (serializers and validators of the user's)
                 failure = failure or problem
                 continue
-            lost = first_problem(value, leaves=False) or difference(value, decoded)
+            lost = None if equal(value, decoded) else first_problem(value, leaves=False) or difference(value, decoded)
             if lost is None:
                 return data, decoded
         raise self._refusal(value, lost, failure) from failure
@@ -171,7 +169,7 @@ def _build(hint: Any) -> ValueCodec:
     try:
         # What msgspec cannot tell apart, such as unions of dataclasses, pydantic can, if it is there.
         writers, read = models.pydantic_codec(hint, found)
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001 (the same)
         failure = failure or problem
         raise Unserialisable(
             f"values declared as {show(hint)} cannot be stored: {models.detail(failure)}",

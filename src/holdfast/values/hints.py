@@ -62,7 +62,7 @@ def _returns_of(fn: Any) -> Any:
     if isinstance(fn, type):
         return fn
     if not _has_annotations(fn):
-        call = type(fn).__dict__.get("__call__") if callable(fn) else None
+        call = inspect.getattr_static(type(fn), "__call__", None)
         return _returns_of(call) if _has_annotations(call) else MISSING
     hint = resolve(fn, "return")
     if inspect.isgeneratorfunction(fn):
@@ -87,7 +87,7 @@ def _argument(hint: Any, origin: Any, index: int) -> Any:
 
 def resolve(fn: Any, name: str) -> Any:
     """One annotation of a function (`name` is a parameter or "return"), strings resolved; MISSING when absent."""
-    annotation = fn.__annotations__.get(name, MISSING)
+    annotation = getattr(fn, "__annotations__", {}).get(name, MISSING)
     if annotation is MISSING or isinstance(annotation, type):
         return annotation
     inner = inspect.unwrap(fn)

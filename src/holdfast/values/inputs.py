@@ -32,23 +32,36 @@ def show_inputs(args: Sequence[Any], kwargs: Mapping[str, Any], secrets: Mapping
     """
     if not args and not kwargs:
         return b"[]"
-    given: Any = args if not kwargs else ([*args, {"$named": kwargs}] if args else kwargs)
     try:
-        data = _written(given, secrets)
+        data = _written(args, kwargs, secrets)
     except Exception:  # noqa: BLE001 (a property or a serializer of the user's)
         return b'[{"$object":"unreadable"}]'
     return data if len(data) <= VALUE_BYTES_MAX else b'[{"$large":%d}]' % len(data)
 
 
-def _written(given: Any, secrets: Mapping[int, str]) -> bytes:
-    if not (secrets and _holds_any(given, secrets)):
+def _written(args: Sequence[Any], kwargs: Mapping[str, Any], secrets: Mapping[int, str]) -> bytes:
+    if not (secrets and _holds_any([args, kwargs], secrets)):
         with contextlib.suppress(Exception):
-            return _encode(given)
-    return _encode(_shown(given, secrets, 0))
+            return _encode(_layout(args, kwargs))
+    shown = [_argument(item, secrets) for item in args]
+    return _encode(_layout(shown, {name: _argument(item, secrets) for name, item in kwargs.items()}))
 
 
-def _holds_any(given: Any, secrets: Mapping[int, str]) -> bool:
-    queue = [given]
+def _layout(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    if not kwargs:
+        return args
+    return [*args, {"$named": kwargs}] if args else kwargs
+
+
+def _argument(item: Any, secrets: Mapping[int, str]) -> Any:
+    """One argument for the encoder. Beside a client there is often a long conversation, which is written whole."""
+    if not _holds_any([item], secrets):
+        with contextlib.suppress(Exception):
+            return msgspec.Raw(_encode(item))
+    return _shown(item, secrets, 0)
+
+
+def _holds_any(queue: list[Any], secrets: Mapping[int, str]) -> bool:
     for item in queue:  # grows while it is walked
         if id(item) in secrets:
             return True
@@ -126,14 +139,14 @@ def digest(args: Sequence[Any], kwargs: Mapping[str, Any], key: Any = None) -> b
     return blake2b(b"".join(parts), digest_size=8).digest()
 
 
-def _scalar(item: Any) -> bytes:
+def _scalar(item: object) -> bytes:
     """One argument, tagged with its type and length so that no two lists of arguments run together."""
-    kind = type(item)
-    if kind is str:
+    if type(item) is str:
         return b"s%d:" % len(item) + item[:TEXT_MAX].encode("utf-8", "surrogatepass")
+    kind = type(item)
     if kind is int or kind is bool or item is None or kind is float:
         return b"v%b;" % repr(item).encode()
-    if kind is bytes:
+    if type(item) is bytes:
         return b"b%d:" % len(item) + item[:TEXT_MAX]
     if isinstance(item, Enum):
         return b"e%b.%b;" % (kind.__qualname__.encode(), item.name.encode())

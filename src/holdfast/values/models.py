@@ -107,7 +107,7 @@ def detail(failure: Exception | None) -> str:
     if failure is None:
         return "it cannot be written"
     errors = getattr(failure, "errors", None)
-    if not callable(errors):
+    if errors is None or type(failure).__module__ != "pydantic_core._pydantic_core":
         return str(failure).partition("\n")[0] or type(failure).__name__
     found = errors(include_url=False)
     first = found[0]

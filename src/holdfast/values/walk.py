@@ -178,7 +178,7 @@ def difference(value: Any, decoded: Any, path: str = "$", depth: int = 0) -> Pro
 
     Not a loss: int read as float, tuple as list, plain data read as something richer, private attributes of models.
     """
-    if value is decoded or _equal(value, decoded):
+    if value is decoded or equal(value, decoded):
         return None
     if depth > DEPTH_MAX:
         return Problem(path[:80] + "...", f"more than {DEPTH_MAX} levels deep")
@@ -221,7 +221,7 @@ def _swapped(path: str, value: object, decoded: object) -> Problem:
     return Problem(path, f"{_a(value)} that reads back as {_a(decoded)}")
 
 
-def _equal(value: object, decoded: object) -> bool:
+def equal(value: object, decoded: object) -> bool:
     """Equality that never raises: some types answer == with an array, or fail."""
     try:
         return (value == decoded) is True

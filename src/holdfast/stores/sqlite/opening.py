@@ -50,6 +50,8 @@ def require_sqlite(version: str) -> None:
 def open_writer(path: Path, vfs: str | None) -> apsw.Connection:
     """The one connection that writes and checkpoints."""
     require_sqlite(apsw.sqlite_lib_version())
+    if path.is_dir():
+        raise problems.foreign(path, "it is a folder")
     connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
     try:
         _prepare(connection, path, vfs)
