@@ -10,6 +10,8 @@ import asyncio
 import sys
 import time
 
+import apsw
+
 from benchmarks.children import tell
 from benchmarks.measure import Spent, resident_bytes
 from benchmarks.waiting import suspended
@@ -64,6 +66,7 @@ async def start(path: str, count: int) -> None:
             cpu_us=spent.cpu / count * 1e6,
             settle_s=settle,
             added_mb=(resident_bytes() - before) / 1e6,
+            sqlite_mb=apsw.memory_used() / 1e6,
         )
         await asyncio.sleep(HOUR)
 

@@ -49,6 +49,7 @@ def measure(options: Options) -> Iterator[Report]:
                 "cpu_us": started["cpu_us"],
                 "settle_s": started["settle_s"],
                 "added_mb": started["added_mb"],
+                "of_it_sqlite_mb": started["sqlite_mb"],
                 "disk_bytes_each": size / count,
                 "boot_s": back["boot_s"],
                 "first_run_s": back["first_s"],
@@ -59,6 +60,7 @@ def measure(options: Options) -> Iterator[Report]:
             below={
                 "started_s": 2.0 * max(1.0, many),
                 "added_mb": 20.0,
+                "of_it_sqlite_mb": started["sqlite_mb"],
                 "disk_bytes_each": 1_000.0,
                 "first_run_from_exec_s": 0.5,
             },

@@ -105,7 +105,7 @@ def test_an_empty_file_becomes_a_store(path):
     store.close()
 
 
-@pytest.mark.parametrize("content", [b"x", b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+@pytest.mark.parametrize("content", [b"xyz", b"no database" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_file_that_is_no_database_is_refused_and_kept(path, content):
     path.write_bytes(content)
     with pytest.raises((StoreForeign, StoreCorrupt)) as refused:
@@ -193,7 +193,7 @@ def test_a_store_that_would_not_sync_is_refused(path, monkeypatch):
 
 def test_a_file_system_without_shared_memory_is_refused(path):
     with pytest.raises(StoreError, match="not WAL"):
-        SqliteStore(path, vfs="unix-dotfile").open()
+        SqliteStore(path, vfs="unix-none").open()
 
 
 def test_an_old_sqlite_is_refused():

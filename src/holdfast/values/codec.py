@@ -116,7 +116,7 @@ class _PlainCodec(ValueCodec):
             except (UnicodeEncodeError, RecursionError, msgspec.DecodeError) as failure:
                 raise self._refusal(value, None, failure) from failure
         if problem.fix:  # wrong under any hint
-            raise self._refusal(value, problem, None)
+            raise self._refusal(value, first_problem(value) or problem, None)
         undeclared = self.name == "Any"
         raise Unserialisable(
             f"{problem.path} is {problem.found}, and its type is not declared"
@@ -152,7 +152,7 @@ _by_id: dict[int, tuple[Any, ValueCodec | None]] = {}
 
 def _build(hint: Any) -> ValueCodec:
     if hint is MISSING or hint is Any or hint is object or isinstance(hint, TypeVar):
-        name = "an unannotated value" if hint is MISSING else "Any"
+        name = "plain JSON" if hint is MISSING else "Any"
         return _PlainCodec(name, (_encode,), msgspec.json.decode, _SCALARS)
     found = mentions(hint)
     failure: Exception | None = None

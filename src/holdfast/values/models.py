@@ -34,6 +34,7 @@ def pydantic_codec(hint: Any, found: Mentions) -> tuple[Sequence[_Write], Callab
         adapter = TypeAdapter(hint, config=config)
     except PydanticUserError:
         adapter = TypeAdapter(hint)  # a class with a configuration of its own
+    adapter.rebuild()  # what was put off until the first use: names that cannot be resolved are an error now
 
     def write(value: Any, by_alias: bool, exclude_unset: bool) -> bytes:
         return adapter.dump_json(value, by_alias=by_alias, exclude_unset=exclude_unset, round_trip=True, warnings=False)

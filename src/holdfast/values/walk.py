@@ -110,7 +110,7 @@ def _problem_here(path: str, item: object, above: set[int], depth: int, leaves: 
     if id(item) in above:
         return Problem(path, f"{_a(item)} that contains itself", "break the circle")
     if depth > DEPTH_MAX:
-        return Problem(path[:80] + "...", f"more than {DEPTH_MAX} levels deep", "return it in a flatter shape")
+        return _too_deep(path)
     if hasattr(item, "get_secret_value"):
         return Problem(path, f"{_a(item)}, and secrets are not stored", "register it as a dependency: deps={...}")
     if isinstance(item, (dict, list, tuple, set, frozenset)) or is_record(item):
@@ -118,6 +118,10 @@ def _problem_here(path: str, item: object, above: set[int], depth: int, leaves: 
     if leaves and not _has_json_form(item):
         return Problem(path, f"{_a(item)}, which has no JSON form")
     return None
+
+
+def _too_deep(path: str) -> Problem:
+    return Problem(path[:80] + "...", f"more than {DEPTH_MAX} levels deep", "return it in a flatter shape")
 
 
 def _scalar_problem(path: str, item: object) -> Problem | None:
@@ -157,7 +161,7 @@ def plain_problem(value: Any, path: str = "$", depth: int = 0) -> Problem | None
     if kind is float:
         return None if isfinite(value) else _scalar_problem(path, value)
     if depth > DEPTH_MAX:
-        return first_problem(value) or Problem(path[:80] + "...", f"more than {DEPTH_MAX} levels deep")
+        return _too_deep(path)
     if kind is list or kind is tuple:
         for index, item in enumerate(value):
             if type(item) is not str and (found := plain_problem(item, f"{path}[{index}]", depth + 1)) is not None:
@@ -181,7 +185,7 @@ def difference(value: Any, decoded: Any, path: str = "$", depth: int = 0) -> Pro
     if value is decoded or equal(value, decoded):
         return None
     if depth > DEPTH_MAX:
-        return Problem(path[:80] + "...", f"more than {DEPTH_MAX} levels deep")
+        return _too_deep(path)
     if is_record(value) or is_record(decoded):
         if _class(value) is not _class(decoded):
             return _swapped(path, value, decoded)

@@ -1,0 +1,357 @@
+"""What the SQLite store does with its file: plans, sizes, the log's length, full disks, copies."""
+
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from holdfast.core.invocation import Status
+from holdfast.errors import StoreError, StoreFailed, StoreFull, UsageError
+from holdfast.stores.base import Batch, InvocationRow
+from holdfast.stores.sqlite import SqliteStore, wal
+from holdfast.stores.sqlite import store as store_module
+from holdfast.stores.sqlite.queries import QUERIES, parse
+from holdfast.stores.sqlite.writes import plan
+from tests.crash.vfs import Fault, recording
+from tests.stores.rows import blob, entry, move, promise, settle, snapshot, start
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "agent.db"
+
+
+@pytest.fixture
+def store(path):
+    store = SqliteStore(path)
+    store.open()
+    yield store
+    store.close()
+
+
+def log_bytes(path):
+    return path.with_name("agent.db-wal").stat().st_size
+
+
+def log_pages(store):
+    """(pages in the log, of these copied into the database)."""
+    return store._live.writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+
+
+# What may be searched, by which index. "SCAN" is only right where the index holds nothing but the answer.
+PLANS = {
+    "last_number": ["SEARCH invocation"],
+    "find": ["SEARCH invocation USING INDEX sqlite_autoindex_invocation_1 (id=?)"],
+    "get": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)"],
+    "entries": ["SEARCH entry USING INDEX sqlite_autoindex_entry_1 (n=?)"],
+    "ready": ["SCAN invocation USING COVERING INDEX invocation_ready"],
+    "due": ["SEARCH invocation USING COVERING INDEX invocation_wake (wake_at>? AND wake_at<?)"],
+    "next_wake": ["SEARCH invocation USING COVERING INDEX invocation_wake (wake_at>?)"],
+    "blob_digests": ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (owner=?)"],
+    "blobs": ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (owner=? AND number>? AND number<?)"],
+    "promise": ["SEARCH promise USING INDEX sqlite_autoindex_promise_1 (id=?)"],
+    "promises_of": ["SEARCH promise USING INDEX promise_of (n=?)"],
+    "open_promises": ["SCAN promise USING INDEX promise_open"],
+    "list": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid<?)"],
+}
+WRITES = {"add_starts", "add_entries", "add_blobs", "add_promises", "move", "settle", "count_open"}
+
+
+def steps(store, sql):
+    count = sql.count("?") if "?1" not in sql else 4
+    return [row[3] for row in store._live.writer.execute("EXPLAIN QUERY PLAN " + sql, (1,) * count)]
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_read_goes_by_its_index_and_sorts_nothing(store, name):
+    assert steps(store, QUERIES[name]) == PLANS[name]
+
+
+def test_every_query_has_a_known_plan():
+    assert PLANS.keys() | WRITES == QUERIES.keys()
+
+
+def test_moves_and_settles_find_their_rows_by_key(store):
+    batch = Batch(moves=[move(1, 4), move(2, 4)], settles=[settle("p"), settle("q")])
+    moves, settles = plan(batch)
+    for write, search in ((moves, "INTEGER PRIMARY KEY (rowid=?)"), (settles, "promise_1 (id=?)")):
+        rows = store._live.writer.execute("EXPLAIN QUERY PLAN " + write.sql, write.values)
+        assert next(row[3] for row in rows if row[3].startswith("SEARCH")).endswith(search)
+
+
+def test_queries_are_read_by_name_without_their_comments():
+    text = "-- head\n\n-- name: one\n-- why\nSELECT 1;\n\n-- name: two\nSELECT 2\nFROM t;\n"
+    assert parse(text) == {"one": "SELECT 1", "two": "SELECT 2\nFROM t"}
+
+
+def test_a_thousand_entries_are_one_statement():
+    """apsw gives up the interpreter lock at each statement: writes.py has the measurements."""
+    assert [len(plan(Batch(entries=[entry(1, seq) for seq in range(count)]))) for count in (1, 200, 1000, 1025)] == [
+        1, 1, 1, 2,
+    ]  # fmt: skip
+
+
+SLEEPERS = 10_000
+HOUR = 3_600_000
+NOW = 1_800_000_000_000
+
+
+def put_to_sleep(store, first, last):
+    """As the engine does it: a start, three short entries, then the move to sleep."""
+    for low in range(first, last, 1000):
+        numbers = [64 * k for k in range(low, min(low + 1000, last))]
+        store.commit(
+            Batch(
+                starts=[
+                    InvocationRow(n, f"{n:032x}", "Assistant/remind", 0, NOW, NOW, n * 7919, None, b'["Rome"]' * 5, None)
+                    for n in numbers
+                ],
+                entries=[entry(n, seq, bytes(60)) for n in numbers for seq in range(3)],
+                moves=[move(n, Status.SUSPENDED, updated=NOW, wake_at=NOW + HOUR + n) for n in numbers],
+            )
+        )
+        store.maintain(False)
+
+
+def test_a_sleeper_costs_less_than_a_kilobyte(store, path):
+    put_to_sleep(store, 1, SLEEPERS + 1)
+    store.close()
+    assert path.stat().st_size < SLEEPERS * 1000
+
+
+def steps_of(store, call):
+    """Instructions of SQLite's virtual machine that a call takes: time, without the noise."""
+    count = 0
+
+    def tick():
+        nonlocal count
+        count += 1
+        return False
+
+    store._live.reader.set_progress_handler(tick, 1)
+    call()
+    store._live.reader.set_progress_handler(None)
+    return count
+
+
+def test_looking_for_work_costs_the_same_beside_ten_thousand_sleepers(store):
+    store.commit(Batch(starts=[start(1), start(2, status=Status.SUSPENDED, wake_at=1)], promises=[promise("p")]))
+    calls = [
+        lambda: store.ready(10),
+        lambda: store.due(NOW, 10),
+        store.next_wake,
+        lambda: store.open_promises(10),
+        store.last_number,
+        lambda: store.find("inv-1"),
+    ]
+    before = [steps_of(store, call) for call in calls]
+    put_to_sleep(store, 1, SLEEPERS + 1)
+    assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
+
+
+def test_the_log_is_grown_at_open_and_commits_do_not_lengthen_it(store, path):
+    grown = log_bytes(path)
+    assert grown >= wal.GROWN_BYTES
+    assert log_pages(store)[0] < 10  # grown, not filled
+    for seq in range(200):
+        store.commit(Batch(entries=[entry(1, seq, bytes(200))]))
+        store.maintain(False)
+    assert log_bytes(path) == grown
+
+
+def test_the_log_is_kept_long_by_checkpoints_and_starts_over(store, path):
+    grown = log_bytes(path)
+    for round in range(4):
+        while log_pages(store)[0] < wal.IDLE_PAGES:
+            store.commit(Batch(blobs=[blob(round, log_pages(store)[0], bytes(400_000))]))
+        store.maintain(True)
+        pages, copied = log_pages(store)
+        assert pages == copied >= wal.IDLE_PAGES
+        store.commit(Batch(entries=[entry(1, round)]))
+        assert log_pages(store)[0] < 10
+    assert log_bytes(path) == grown
+
+
+def test_a_checkpoint_waits_for_an_idle_moment_or_a_long_log(store):
+    def fill(pages):
+        number = 0
+        while log_pages(store)[0] < pages:
+            number += 1
+            store.commit(Batch(blobs=[blob(pages, number, bytes(400_000))]))
+
+    fill(wal.IDLE_PAGES - 150)
+    store.maintain(True)
+    assert log_pages(store)[1] == 0  # too little to be worth it
+    fill(wal.IDLE_PAGES)
+    store.maintain(False)
+    assert log_pages(store)[1] == 0  # not idle
+    fill(wal.FORCED_PAGES)
+    store.maintain(False)
+    assert log_pages(store)[1] >= wal.FORCED_PAGES
+
+
+def test_a_long_reader_delays_a_checkpoint_and_breaks_nothing(store, path):
+    store.commit(Batch(starts=[start(1)]))
+    with apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY) as reader:
+        seen = reader.execute("SELECT count(*) FROM blob").fetchall()
+        for number in range(15):
+            store.commit(Batch(blobs=[blob(1, number, bytes(400_000))]))
+            store.maintain(True)
+        assert log_pages(store)[1] < log_pages(store)[0]
+        assert reader.execute("SELECT count(*) FROM blob").fetchall() == seen
+    reader.close()
+    store.commit(Batch(blobs=[blob(1, number, bytes(400_000)) for number in range(20, 40)]))
+    store.maintain(True)
+    assert log_pages(store)[1] == log_pages(store)[0]
+
+
+def test_a_log_left_by_a_killed_process_is_not_grown_again(path):
+    store = SqliteStore(path)
+    store.open()
+    store.commit(Batch(starts=[start(1)]))
+    with recording() as disk:
+        killed = path.with_name("killed.db")
+        for suffix in ("", "-wal"):
+            killed.with_name(killed.name + suffix).write_bytes(path.with_name(path.name + suffix).read_bytes())
+        again = SqliteStore(killed, vfs=disk.name)
+        again.open()
+        assert again.get(1) == start(1)
+        assert len([event for event in disk.events if event.kind == "write"]) < 20
+        again.close()
+    store.close()
+
+
+def test_a_full_disk_rolls_the_batch_back_and_the_store_goes_on(store):
+    store.commit(Batch(starts=[start(1)]))
+    before = snapshot(store)
+    writer = store._live.writer
+    writer.pragma("max_page_count", writer.pragma("page_count") + 3)
+    for _ in range(3):
+        with pytest.raises(StoreFull, match="no space left"):
+            store.commit(Batch(starts=[start(2)], blobs=[blob(2, 1, bytes(100_000))]))
+        assert snapshot(store) == before
+    store.commit(Batch(entries=[entry(1, 0)]))  # what still fits is still taken
+    writer.pragma("max_page_count", 10**6)
+    store.commit(Batch(starts=[start(2)], blobs=[blob(2, 1, bytes(100_000))]))
+    assert store.blobs(2, 1, 1) == [(1, bytes(100_000))]
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, MemoryError])
+def test_a_commit_that_is_interrupted_stops_the_store(store, monkeypatch, raised):
+    """Whether the batch was committed can only be told by reading it back, so nothing may be assumed."""
+
+    def interrupted(writer, writes):
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute(writes[0].sql, writes[0].values)
+        raise raised
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_transact", interrupted)
+        with pytest.raises(StoreFailed if issubclass(raised, Exception) else raised):
+            store.commit(Batch(starts=[start(1)], entries=[entry(1, 0)]))
+    with pytest.raises(StoreFailed, match=raised.__name__):
+        store.get(1)
+    store.close()
+    store.open()
+    assert store.get(1) is None
+
+
+@pytest.mark.parametrize("row", [start(1)._replace(id="\ud800"), start(2**63), start(1)._replace(input="text")])
+def test_a_row_that_cannot_be_stored_is_the_engines_fault(store, row):
+    with pytest.raises(StoreFailed):
+        store.commit(Batch(starts=[row]))
+
+
+def fill(store, count=400):
+    store.commit(Batch(starts=[start(1)], blobs=[blob(1, number, bytes(10_000)) for number in range(count)]))
+
+
+def test_a_backup_is_a_store_that_holds_every_commit_whole(store, tmp_path):
+    """Commits run between its slices: each is in the copy with both its entries or with none."""
+    fill(store)
+    copy = tmp_path / "copy.db"
+    slices = 0
+    for _ in store.backup(copy):
+        store.commit(Batch(entries=[entry(1, slices), entry(2, slices)]))
+        store.maintain(True)
+        slices += 1
+        assert not copy.exists()
+    assert slices >= 3
+    assert sorted(file.name for file in tmp_path.glob("copy*")) == ["copy.db"]
+    with_copy = SqliteStore(copy)
+    with_copy.open()
+    assert len(with_copy.entries(1)) == len(with_copy.entries(2)) <= slices
+    assert len(with_copy.blob_digests(1)) == 400
+    assert with_copy._live.reader.pragma("quick_check") == "ok"
+    with_copy.commit(Batch(starts=[start(2)]))
+    with_copy.close()
+
+
+def test_a_backup_overwrites_nothing(store, tmp_path):
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="it exists"):
+        next(store.backup(copy))
+    assert copy.read_bytes() == b"mine"
+
+
+def test_a_backup_that_is_cut_off_leaves_nothing(store, tmp_path):
+    fill(store)
+    backup = store.backup(tmp_path / "copy.db")
+    next(backup)
+    backup.close()
+    assert list(tmp_path.glob("copy*")) == []
+    (tmp_path / "copy.db.partial").write_bytes(b"left by a process that was killed")
+    list(store.backup(tmp_path / "copy.db"))
+    assert [file.name for file in tmp_path.glob("copy*")] == ["copy.db"]
+
+
+def test_a_store_may_be_closed_in_the_middle_of_a_backup(store, tmp_path):
+    fill(store)
+    backup = store.backup(tmp_path / "copy.db")
+    next(backup)
+    store.close()
+    with pytest.raises(StoreError):
+        list(backup)
+    assert list(tmp_path.glob("copy*")) == []
+    store.open()
+    assert len(store.blob_digests(1)) == 400
+
+
+def test_a_backup_to_nowhere_fails_alone(store, tmp_path):
+    with pytest.raises(StoreError, match="folder is missing"):
+        list(store.backup(tmp_path / "no" / "copy.db"))
+    store.commit(Batch(starts=[start(1)]))
+
+
+@pytest.mark.parametrize("code", [apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE])
+def test_a_disk_that_fails_under_the_copy_does_not_fail_the_store(path, tmp_path, code):
+    with recording() as disk:
+        store = SqliteStore(path, vfs=disk.name)
+        store.open()
+        fill(store)
+        backup = store.backup(tmp_path / "copy.db")
+        next(backup)
+        disk.fault = Fault("write", 100, code=code)
+        with pytest.raises(StoreFull if code == apsw.SQLITE_FULL else StoreError, match=r"copy\.db"):
+            list(backup)
+        disk.fault = None
+        store.commit(Batch(entries=[entry(1, 0)]))
+        assert list(tmp_path.glob("copy*")) == []
+        store.close()
+
+
+def test_commits_may_come_from_another_thread_than_reads(store):
+    """The engine's two lanes: small batches on its own thread, the rest on the writer's, never both at once."""
+    for seq in range(20):
+        thread = threading.Thread(target=store.commit, args=(Batch(entries=[entry(1, 2 * seq)]),))
+        thread.start()
+        thread.join()
+        store.commit(Batch(entries=[entry(1, 2 * seq + 1)]))
+        assert len(store.entries(1)) == 2 * seq + 2
+
+
+def test_sql_files_stand_beside_the_code_that_reads_them():
+    folder = Path(store_module.__file__).parent
+    assert [file.name for file in sorted((folder / "migrations").glob("*.sql"))] == ["0001_init.sql"]
