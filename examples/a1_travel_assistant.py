@@ -238,7 +238,10 @@ def main() -> None:
     handler = plan if options.style == "async" else plan_as_generator
     with dependencies() as deps, Holdfast(options.db, services=[trips], deps=deps) as client:
         trip = client.start(handler, options.goal, options.terminal, id=options.trip)
-        print(wait(client, trip, options.answer))
+        try:
+            print(wait(client, trip, options.answer))
+        except (EOFError, KeyboardInterrupt):
+            print("\nThe trip waits. The same command goes on with it.")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ async def use_tool(ctx: Context, call: ToolCall) -> str:
                 return await ctx.run(send_reminder, str(arguments["message"]))
             case _:
                 return f"error: there is no tool called {name!r}"
-    except (ValueError, KeyError, UsageError) as wrong:
+    except (ValueError, OverflowError, KeyError, UsageError) as wrong:
         return f"error: {wrong}"
 
 
@@ -165,7 +165,7 @@ def use_tool_as_generator(ctx: Context, call: ToolCall) -> Generator[Any, Any, s
                 return text
             case _:
                 return f"error: there is no tool called {name!r}"
-    except (ValueError, KeyError, UsageError) as wrong:
+    except (ValueError, OverflowError, KeyError, UsageError) as wrong:
         return f"error: {wrong}"
 
 
@@ -189,7 +189,10 @@ def main() -> None:
     options = parser.parse_args()
     handler = remind if options.style == "async" else remind_as_generator
     with dependencies() as deps, Holdfast(options.db, services=[reminders], deps=deps) as client:
-        print(client.start(handler, options.wish, id=options.id).result())
+        try:
+            print(client.start(handler, options.wish, id=options.id).result())
+        except KeyboardInterrupt:
+            print("\nThe reminder is kept. The same command waits for the rest of the time.")
 
 
 if __name__ == "__main__":

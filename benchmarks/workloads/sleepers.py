@@ -60,7 +60,6 @@ def measure(options: Options) -> Iterator[Report]:
             below={
                 "started_s": 2.0 * max(1.0, many),
                 "added_mb": 20.0,
-                "of_it_sqlite_mb": started["sqlite_mb"],
                 "disk_bytes_each": 1_000.0,
                 "first_run_from_exec_s": 0.5,
             },

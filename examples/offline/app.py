@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -25,6 +26,7 @@ from examples.offline.ledger import Ledger, Request, digest_of
 from examples.offline.scripts import Scripts
 
 JSON = "application/json"
+CLIENT_LEFT = 499  # seen by nobody; the number proxies log for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,9 @@ class OfflineApp:
             except (BadRequest, KeyError, TypeError, AttributeError) as wrong:
                 logged.outcome, logged.status = "refused", getattr(wrong, "status", 400)
                 return _error(str(wrong) or "the request has not the expected form", logged.status)
+            except ClientDisconnect:  # died while it was still sending
+                logged.outcome = "gone"
+                return Response(status_code=CLIENT_LEFT)
             return await self._answer(http, logged, work, fault)
 
         return endpoint
@@ -100,7 +105,7 @@ class OfflineApp:
         logged.fault = fault.kind if fault else ""
         if await _client_left(http, self._latency + (fault.seconds if fault else 0.0)):
             logged.outcome = "gone"
-            return Response(status_code=499)
+            return Response(status_code=CLIENT_LEFT)
         if fault is not None and fault.kind == "error":
             logged.outcome, logged.status = "failed", fault.status
             return _error("a failure on order", fault.status, fault.retry_after)

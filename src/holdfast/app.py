@@ -75,10 +75,13 @@ class Holdfast:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is not None:
-            self._thread.call(self.__aexit__(kind, error, trace))
-            self._thread.stop()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        try:
+            thread.call(self.__aexit__(kind, error, trace))
+        finally:
+            thread.stop()
 
     async def __aenter__(self) -> AsyncClient:
         if self._engine is not None:

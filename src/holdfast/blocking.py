@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from holdfast.client import AsyncClient, AsyncHandle, AsyncHandler, GeneratorHandler
+from holdfast.engine.committer import STOPPED
+from holdfast.errors import WrongPlace
 from holdfast.views import AskView, InvocationView, StepView
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+LEFT_OVER_SECONDS = 1.0  # for tasks of the user's to end in, when the loop does
 
 
 class LoopThread:
@@ -20,23 +25,51 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()  # between `stop` and calls of other threads: none is left on a loop that ended
+        self._stopping = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="holdfast-engine", daemon=True)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs the coroutine on the loop and waits for it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Runs the coroutine on the loop and waits for it. Raises EngineStopped after `stop`, WrongPlace on the loop's
+        own thread, which would wait for itself."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise WrongPlace(
+                "the blocking client was used on the engine's own thread",
+                cause="it was called in handler code or in an async step body; the answer could never come",
+                fix="call it in a sync step body, which has a thread of its own, or outside",
+            )
+        with self._lock:
+            if self._stopping:
+                work.close()
+                raise STOPPED.with_traceback(None)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise STOPPED.with_traceback(None) from None
         except BaseException:
             future.cancel()
             raise
 
     def stop(self) -> None:
-        """Ends the loop and the thread."""
+        """Cancels what is left on the loop, ends it and the thread."""
+        with self._lock:
+            self._stopping = True
+            left_over = asyncio.run_coroutine_threadsafe(_end_all(), self._loop)
+        left_over.result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LEFT_OVER_SECONDS)
 
 
 class Handle(Generic[R]):
@@ -66,6 +99,10 @@ class Handle(Generic[R]):
     def journal(self) -> list[StepView]:
         """As AsyncHandle.journal."""
         return self._thread.call(self._handle.journal())
+
+    def inputs(self, step: str) -> Any:
+        """As AsyncHandle.inputs."""
+        return self._thread.call(self._handle.inputs(step))
 
 
 class Client:

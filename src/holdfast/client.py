@@ -19,6 +19,7 @@ from holdfast.errors import (
     InvocationFailed,
     InvocationPaused,
     TerminalError,
+    UnknownInvocation,
 )  # fmt: skip
 from holdfast.service import Handler
 from holdfast.stores.base import Store
@@ -76,7 +77,7 @@ class AsyncHandle(Generic[R]):
     async def journal(self) -> list[StepView]:
         """Everything that came, in order, and after it the steps that are being worked on."""
         row = await self._stored()
-        store = self._engine.store
+        store = self._engine.reading()
         views = [view_entry(records.decode_entry(body), _reader(store, row.n)) for body in store.entries(row.n)]
         resident = self._engine.resident(row.n)
         for body in resident.bodies.values() if resident is not None else ():
@@ -96,6 +97,17 @@ class AsyncHandle(Generic[R]):
             )
         return views
 
+    async def inputs(self, step: str) -> Any:
+        """What a recorded step was asked: its arguments, as plain JSON data. Raises UnknownInvocation if the journal
+        has no such step."""
+        row = await self._stored()
+        store = self._engine.store
+        for body in store.entries(row.n):
+            entry = records.decode_entry(body)
+            if isinstance(entry, (records.StepCompleted, records.StepErrored)) and entry.step == step:
+                return msgspec.json.decode(_reader(store, row.n)(entry.inputs))
+        raise UnknownInvocation(f"invocation {self.id!r} has no recorded step {step!r}", fix="see its journal()")
+
     async def _stored(self) -> Any:
         row = self._engine.row(self.id)
         if row is None:  # started in this very moment
@@ -106,7 +118,7 @@ class AsyncHandle(Generic[R]):
     def _decode(self, payload: bytes) -> R:
         row = self._engine.row(self.id)
         assert row is not None  # for the type checker: it has an outcome
-        text = _reader(self._engine.store, row.n)(payload)
+        text = _reader(self._engine.reading(), row.n)(payload)
         codec = codec_for(Any) if self._handler is None else self._handler.returns
         value: R = codec.decode(text)
         return value
@@ -156,7 +168,7 @@ class AsyncClient:
 
     async def asks(self) -> list[AskView]:
         """The inbox: open questions, oldest first."""
-        store = self._engine.store
+        store = self._engine.reading()
         rows = store.open_promises(LIST_MAX)
         views = []
         for row in rows:
@@ -185,7 +197,8 @@ class AsyncClient:
         if not 0 < limit <= LIST_MAX:
             raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
         wanted = None if status is None else int(known[status])
-        return [view_invocation(row) for row in self._engine.store.list(status=wanted, target=target, limit=limit)]
+        rows = self._engine.reading().list(status=wanted, target=target, limit=limit)
+        return [view_invocation(row) for row in rows]
 
     async def backup(self, path: str | Path) -> None:
         """Writes a consistent copy of the store to a new file while everything goes on. Raises StoreError."""

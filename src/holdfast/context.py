@@ -39,7 +39,8 @@ class Context:
 
     @property
     def random(self) -> Random:
-        """Random numbers that are the same on replay."""
+        """Random numbers that are the same on replay. Raises WrongPlace in a step body: what it draws is not replayed."""
+        self._machine.check_place()
         return self._machine.random
 
     @overload
@@ -80,15 +81,7 @@ class Context:
 
         `delay` is in seconds. Raises BadTimer if it is negative, not a number or ends beyond year 9999.
         """
-        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-        now = self._machine.loop.time()
-        if math.isnan(seconds) or seconds < 0 or now + seconds > TIME_MAX:
-            raise BadTimer(
-                f"cannot sleep for {seconds} seconds",
-                cause="a sleep is 0 seconds or more and ends before year 10000",
-                fix="check the argument; to wait for something that has no date, use ctx.promise",
-            )
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(self._seconds(delay))
 
     async def sleep_until(self, when: datetime) -> None:
         """Waits until a moment; one that has passed returns at once.
@@ -114,9 +107,9 @@ class Context:
         """Asks a person, through the inbox, and waits for the typed answer.
 
         `about` is shown beside the question. Raises TimeoutError after `timeout` seconds without an answer,
-        TerminalError (status 409) if the question was rejected.
+        TerminalError (status 409) if the question was rejected, BadTimer as `sleep`.
         """
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = None if timeout is None else self._seconds(timeout)
         deadline = None if seconds is None else math.ceil((self._machine.loop.time() + seconds) * 1000)
         shown = codec_for(about.__class__ if about is not None else Any).encode(about).decode()
         info = PromiseInfo("", question, schema_of(type), shown, deadline)
@@ -128,13 +121,23 @@ class Context:
         return datetime.fromtimestamp(self._machine.loop.time(), UTC)
 
     def uuid(self) -> UUID:
-        """A random UUID (version 4) that is the same on replay."""
-        return UUID(bytes=self._machine.random.randbytes(16), version=4)
+        """A random UUID (version 4) that is the same on replay. Raises WrongPlace in a step body."""
+        return UUID(bytes=self.random.randbytes(16), version=4)
 
     def dep(self, name: str) -> Any:
         """A dependency registered as Holdfast(deps={name: ...}); in step bodies use holdfast.step().dep(name).
         Raises UnknownDependency."""
         return find_dep(self._deps, name)
+
+    def _seconds(self, delay: float | timedelta) -> float:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+        if seconds >= 0 and self._machine.loop.time() + seconds <= TIME_MAX:
+            return seconds
+        raise BadTimer(
+            f"cannot wait for {seconds} seconds",
+            cause="a wait is 0 seconds or more and ends before year 10000",
+            fix="check the argument; to wait for something that has no date, use ctx.promise",
+        )
 
     def _promise(self, name: str, type: Any, info: PromiseInfo) -> Step[Any]:
         promise = self._machine.ask_promise(

@@ -18,7 +18,7 @@ from holdfast.values import MISSING, ValueCodec, codec_for, digest, returns_of
 STEP_NAME_CHARS_MAX = 100
 
 _current: ContextVar[StepInfo | None] = ContextVar("holdfast_step", default=None)
-_known: WeakKeyDictionary[Callable[..., Any], tuple[str, ValueCodec]] = WeakKeyDictionary()
+_codecs: WeakKeyDictionary[Callable[..., Any], ValueCodec] = WeakKeyDictionary()
 
 
 class StepInfo:
@@ -84,11 +84,8 @@ def plan_step(
     threaded: bool = False,
 ) -> StepSpec:
     """The step for a call of `fn`. Raises BadArguments for options that cannot be."""
-    known_name, codec = _look(fn)
-    if name is not None:
-        known_name = _checked_name(name)
-    if returns is not MISSING:
-        codec = codec_for(returns)
+    known_name = _name_of(fn) if name is None else _checked_name(name)
+    codec = _codec_of(fn) if returns is MISSING else codec_for(returns)
     return StepSpec(
         known_name, fn, args, kwargs,
         digest=digest(args, kwargs, key), codec=codec, context=copy_context(),
@@ -101,30 +98,29 @@ def plan_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     return plan_step(fn, args, kwargs, threaded=True)
 
 
-def _look(fn: Callable[..., Any]) -> tuple[str, ValueCodec]:
+def _codec_of(fn: Callable[..., Any]) -> ValueCodec:
     # A bound method is a new object at each access: remember its function instead.
     anchor = fn.__func__ if isinstance(fn, types.MethodType) else fn
     try:
-        found = _known.get(anchor)
+        found = _codecs.get(anchor)
     except TypeError:  # not hashable, or cannot be weakly referenced
-        return _describe(fn)
+        return codec_for(returns_of(fn))
     if found is None:
-        found = _known[anchor] = _describe(fn)
+        found = _codecs[anchor] = codec_for(returns_of(fn))
     return found
 
 
-def _describe(fn: Callable[..., Any]) -> tuple[str, ValueCodec]:
+def _name_of(fn: Callable[..., Any]) -> str:
     if not callable(fn):
         raise BadArguments(
             f"ctx.run was given {type(fn).__name__}, not a function",
             cause="the function was called already: ctx.run(f(x)) instead of ctx.run(f, x)",
             fix="give the function and its arguments: ctx.run(function, argument, ...)",
         )
-    inner = fn
+    inner: Any = fn
     while not hasattr(inner, "__name__") and hasattr(inner, "func"):
         inner = inner.func  # functools.partial
-    name = getattr(inner, "__name__", type(inner).__name__)
-    return _checked_name(name), codec_for(returns_of(fn))
+    return _checked_name(getattr(inner, "__name__", type(inner).__name__))
 
 
 def _checked_name(name: str) -> str:

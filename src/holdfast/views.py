@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
+from holdfast.core.payload import INLINE
 from holdfast.stores.base import InvocationRow, PromiseRow
 
 
@@ -31,7 +33,9 @@ class StepView:
     """One line of a journal: a completion, or a step that is being worked on.
 
     `kind` is "step", "timer", "promise" or "cancel"; `state` "done", "failed", "running" or "retrying". `inputs` are
-    the arguments as they could be written, `output` the result, both plain JSON data. `tries` counts attempts.
+    the arguments and `output` the result, both plain JSON data. Inputs that hold large values are left out (None, and
+    `large` is true): a model is asked the whole conversation each turn. `handle.inputs(id)` reads those of one step.
+    `tries` counts attempts.
     """
 
     kind: str
@@ -43,6 +47,7 @@ class StepView:
     inputs: Any
     output: Any
     error: str | None
+    large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +93,34 @@ def view_ask(row: PromiseRow, invocation: str) -> AskView:
     )  # fmt: skip
 
 
-def view_entry(entry: records.Entry, read: Any) -> StepView:
+def view_entry(entry: records.Entry, read: Callable[[bytes], bytes]) -> StepView:
     """The picture of a journal entry; `read` turns a payload into JSON text."""
-
-    def plain(payload: bytes) -> Any:
-        return msgspec.json.decode(read(payload))
-
     at = moment(entry.at)
     match entry:
         case records.StepCompleted():
-            return StepView(
-                "step", entry.step, "done", moment(entry.started), at, entry.attempts,
-                plain(entry.inputs), plain(entry.result), None,
-            )  # fmt: skip
+            shown, large = _inputs(entry.inputs)
+            output = msgspec.json.decode(read(entry.result))
+            began = moment(entry.started)
+            return StepView("step", entry.step, "done", began, at, entry.attempts, shown, output, None, large)
         case records.StepErrored():
             failure = entry.failure
-            return StepView(
-                "step", entry.step, "failed", moment(entry.started), at, failure.attempts,
-                plain(entry.inputs), None, f"{failure.type}: {failure.message}",
-            )  # fmt: skip
+            shown, large = _inputs(entry.inputs)
+            error = f"{failure.type}: {failure.message}"
+            began = moment(entry.started)
+            return StepView("step", entry.step, "failed", began, at, failure.attempts, shown, None, error, large)
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
-            value = plain(entry.value)
-            return StepView(
-                "promise", entry.promise, "done" if entry.ok else "failed", None, at, 1,
-                None, value if entry.ok else None, None if entry.ok else value,
-            )  # fmt: skip
+            value = msgspec.json.decode(read(entry.value))
+            if entry.ok:
+                return StepView("promise", entry.promise, "done", None, at, 1, None, value, None)
+            return StepView("promise", entry.promise, "failed", None, at, 1, None, None, value)
         case records.CancelRequested():
             return StepView("cancel", "cancel", "done", None, at, 1, None, None, entry.reason)
+
+
+def _inputs(payload: bytes) -> tuple[Any, bool]:
+    return (msgspec.json.decode(payload[1:]), False) if payload[:1] == INLINE else (None, True)
 
 
 def _must(at: datetime | None) -> datetime:

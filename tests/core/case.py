@@ -67,7 +67,7 @@ def digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 
 def plan(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None) -> StepSpec:
     return StepSpec(
-        name or fn.__name__, fn, args, kwargs, digest=digest(args, kwargs), codec=JSON, context=copy_context()
+        name or getattr(fn, "__name__", "partial"), fn, args, kwargs, digest=digest(args, kwargs), codec=JSON, context=copy_context()
     )
 
 
@@ -97,7 +97,7 @@ class Watched(Machine):
 
     def __init__(self, id: str = "inv_case") -> None:
         self.trace: list[str] = []
-        super().__init__(id, created=START, random=Random(id), read=lambda body: body, plan_thread=plan)
+        super().__init__(id, created=START, seed=17, read=lambda body: body, plan_thread=plan)
 
     def ask_step(self, spec: StepSpec) -> Step[Any]:
         step = super().ask_step(spec)
@@ -120,6 +120,7 @@ class Life:
 
     def __init__(self, shape: Shape, journal: list[Entry] | None = None, machine: Watched | None = None) -> None:
         self.machine = machine or Watched()
+        self._scrambled = scramble()
         self.journal: list[Entry] = list(journal or [])
         self.flight: dict[str, StepSpec] = {}  # bodies that run
         self.promises: dict[str, PromiseInfo] = {}
@@ -185,6 +186,17 @@ class Life:
                 case _:
                     self.outcome = _outcome(command)
         assert not (self.outcome and (self.flight or self.promises)), "something still runs after the end"
+
+
+def scramble() -> list[bytearray]:
+    """Leaves holes in memory, so that what is made next has its addresses in no order."""
+    blocks = [bytearray(size) for size in range(16, 528, 16) for _ in range(24)]
+    Random(len(_scrambles)).shuffle(blocks)
+    _scrambles.append(1)
+    return blocks[::2]
+
+
+_scrambles: list[int] = []
 
 
 def completion(step: str, spec: StepSpec, at: int) -> Entry:

@@ -18,7 +18,6 @@ from holdfast.stores.sqlite import SqliteStore, wal
 from tests.crash.vfs import Disk, Fault, Medium, lay_out, recording
 from tests.stores.rows import Writer, entry, snapshot, start
 
-
 COMMITS = 8
 FILE = "agent.db"
 WRITE_FAILS = {"write": apsw.SQLITE_IOERR_WRITE, "sync": apsw.SQLITE_IOERR_FSYNC}
@@ -97,7 +96,7 @@ def assert_stopped(store, disk):
         lambda: store.commit(Batch(starts=[start(10**9)])),
         lambda: store.commit(Batch()),
         lambda: store.maintain(True),
-        lambda: store.last_number(),
+        store.last_number,
         lambda: next(store.backup(Path("/nowhere/copy"))),
     ):
         with pytest.raises(StoreFailed):

@@ -2,7 +2,7 @@
 
 A workload runs on a disk that records. For every write, sync and deletion, and for several choices of what of the
 unsynced rest came through, the real store opens what is left. It must hold what was acknowledged, and beyond it at most
-the one commit that was under way. The canaries run the same check on stores that sync too little: it must object.
+the one commit that was under way. The canaries run the same check on what syncs too little: it must object.
 """
 
 import tempfile
@@ -15,7 +15,7 @@ import pytest
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
-from holdfast.stores.sqlite import SqliteStore, wal
+from holdfast.stores.sqlite import SqliteStore, opening, wal
 from tests.crash.vfs import crashes, lay_out, recording
 from tests.stores.rows import Writer, snapshot, start
 
@@ -52,33 +52,38 @@ def workload(seed):
     return batches, states
 
 
-def record(batches, folder, *, synchronous=None):
-    """Runs the workload and returns what the disk saw. Mark k: commit k was acknowledged."""
+def record(sessions, folder, *, synchronous=None):
+    """What the disk saw of the sessions, with a restart between them. Mark k: commit k was acknowledged."""
+    acknowledged = 0
     with recording() as disk:
         store = SqliteStore(folder / FILE, vfs=disk.name)
-        for session in (batches[: COMMITS // 2], batches[COMMITS // 2 :]):
+        for batches in sessions:
             store.open()
             if synchronous:
                 store._live.writer.pragma("synchronous", synchronous)
-            for batch in session:
+            for batch in batches:
                 store.commit(batch)
-                disk.mark(sum(event.kind == "mark" for event in disk.events) + 1)
+                acknowledged += 1
+                disk.mark(acknowledged)
                 store.maintain(idle=True)
             store.close()
         return disk.events
 
 
-def fault(files, folder, states, acknowledged):
-    """What is wrong with an image, or nothing."""
+def halves(batches):
+    return batches[: COMMITS // 2], batches[COMMITS // 2 :]
+
+
+def fault(files, folder, allowed):
+    """What is wrong with an image, or nothing. `allowed`: the states it may hold."""
     lay_out(files, folder)
     store = SqliteStore(folder / FILE)
     try:
         store.open()
-        found = snapshot(store)
+        if snapshot(store) not in allowed:
+            return "lost"
         if store._live.reader.pragma("quick_check") != "ok":
             return "corrupt"
-        if found not in states[acknowledged : acknowledged + 2]:
-            return "lost" if found in states else "no state there ever was"
         store.commit(Batch(starts=[start(10**9)]))
     except (HoldfastError, apsw.Error) as error:
         return f"{type(error).__name__}: {error}"
@@ -88,31 +93,65 @@ def fault(files, folder, states, acknowledged):
         store.close()
 
 
-def check(seed, folder, **options):
-    """(images looked at, what was wrong with some of them)."""
-    batches, states = workload(seed)
-    (folder / "run").mkdir()
-    (folder / "image").mkdir()
-    events = record(batches, folder / "run", **options)
+def faults_of(events, states, folder, seed):
+    """(images looked at, what is wrong with some of them). After commit k only states k and k + 1 are right."""
+    folder.mkdir(exist_ok=True)
     count, faults = 0, []
     for position, acknowledged, variant, files in crashes(events, Random(seed)):
         count += 1
-        if wrong := fault(files, folder / "image", states, acknowledged):
+        if wrong := fault(files, folder, states[acknowledged : acknowledged + 2]):
             faults.append((position, variant, wrong))
     return count, faults
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_power_failure_loses_an_acknowledged_commit(seed, folder):
-    count, faults = check(seed, folder)
+    batches, states = workload(seed)
+    count, faults = faults_of(record(halves(batches), folder), states, folder / "image", seed)
     assert faults == []
     assert count > 800
 
 
+def test_a_power_failure_during_recovery_is_recovered_from_too(folder):
+    """Opens some images on a recording disk, and fails that again at each of its writes and syncs."""
+    batches, states = workload(4)
+    images = list(crashes(record(halves(batches), folder), Random(4)))
+    (folder / "second").mkdir()
+    looked_at = 0
+    for position, acknowledged, variant, files in images[:: len(images) // 20]:
+        lay_out(files, folder / "second")
+        with recording() as disk:
+            store = SqliteStore(folder / "second" / FILE, vfs=disk.name)
+            store.open()
+            store.close()
+        again = crashes(disk.events, Random(position), medium=files)
+        for _, _, _, left in again:
+            looked_at += 1
+            (folder / "image").mkdir(exist_ok=True)
+            assert fault(left, folder / "image", states[acknowledged : acknowledged + 2]) is None, (position, variant)
+    assert looked_at > 500
+
+
+def test_a_power_failure_during_a_migration_leaves_the_old_schema_or_the_new(folder, monkeypatch):
+    batches, states = workload(5)
+    first, second = halves(batches)
+    known = opening.load_migrations()
+    record([first], folder)
+    files = {FILE: (folder / FILE).read_bytes()}
+    script = "ALTER TABLE invocation ADD COLUMN extra INTEGER; CREATE TABLE more (x INTEGER) STRICT"
+    monkeypatch.setattr(opening, "load_migrations", lambda: [*known, (len(known) + 1, script)])
+    events = record([second], folder)
+    assert (folder / f"{FILE}.v1.backup").exists()
+    (folder / "image").mkdir()
+    for _, acknowledged, variant, left in crashes(events, Random(5), medium=files):
+        done = len(first) + acknowledged
+        assert fault(left, folder / "image", states[done : done + 2]) is None, variant
+
+
 def test_the_workload_starts_the_log_over(folder):
-    """Else the test above would not see the moments that are easiest to get wrong."""
+    """Else the tests above would not see the moments that are easiest to get wrong."""
     batches, _ = workload(0)
-    events = record(batches, folder)
+    events = record(halves(batches), folder)
     headers = [event for event in events if event == ("write", FILE + "-wal", 0, event.data)]
     copied = [event for event in events if event.kind == "write" and event.file == FILE]
     assert len(headers) >= 4
@@ -122,16 +161,16 @@ def test_the_workload_starts_the_log_over(folder):
 
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_the_check_sees_commits_that_were_not_synced(folder, synchronous):
-    count, faults = check(0, folder, synchronous=synchronous)
-    lost = [fault for fault in faults if fault[2] == "lost"]
+    batches, states = workload(0)
+    events = record(halves(batches), folder, synchronous=synchronous)
+    count, faults = faults_of(events, states, folder / "image", 0)
+    lost = [wrong for _, _, wrong in faults if wrong == "lost"]
     assert len(lost) > count // 10
 
 
 def test_the_check_sees_a_log_that_starts_over_too_early(folder):
     """Without the syncs of the database file a checkpoint may be gone when the log that held it is overwritten."""
     batches, states = workload(1)
-    (folder / "image").mkdir()
-    events = record(batches, folder)
+    events = record(halves(batches), folder)
     events = [event for event in events if (event.kind, event.file) != ("sync", FILE)]
-    faults = [fault(files, folder / "image", states, mark) for _, mark, _, files in crashes(events, Random(1))]
-    assert any(faults)
+    assert faults_of(events, states, folder / "image", 1)[1]

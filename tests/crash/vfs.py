@@ -4,6 +4,7 @@
 told to, and `crashes` rebuilds what the medium may hold at any moment: all that was synced, plus any part of the rest.
 It knows nothing of databases.
 """
+# ruff: noqa: N802 - apsw names the methods after SQLite's
 
 import contextlib
 import itertools
@@ -146,15 +147,18 @@ class Medium:
         yield "torn", self.image(lambda events: _tear(events, random))
 
 
-def crashes(events: list[Event], random: Random) -> Iterator[tuple[int, int, str, dict[str, bytes]]]:
-    """(position, last mark, variant, files) for a power failure after each event."""
-    medium = Medium()
+def crashes(
+    events: list[Event], random: Random, medium: dict[str, bytes] | None = None
+) -> Iterator[tuple[int, int, str, dict[str, bytes]]]:
+    """(position, last mark, variant, files) for a power failure after each event. `medium`: what was there before."""
+    known = Medium()
+    known.certain = {file: bytearray(content) for file, content in (medium or {}).items()}
     mark = 0
     for position, event in enumerate(events):
         if event.kind == "mark":
             mark = event.offset
-        medium.take(event)
-        for variant, files in medium.images(random):
+        known.take(event)
+        for variant, files in known.images(random):
             yield position, mark, variant, files
 
 
@@ -199,8 +203,9 @@ def _tear(events: list[Event], random: Random) -> list[Event]:
         return events
     place = random.choice(writes)
     torn = events[place]
-    parts = []
-    for first in range(0, len(torn.data), SECTOR):
-        if random.random() < 0.5:
-            parts.append(Event("write", torn.file, torn.offset + first, torn.data[first : first + SECTOR]))
+    parts = [
+        Event("write", torn.file, torn.offset + first, torn.data[first : first + SECTOR])
+        for first in range(0, len(torn.data), SECTOR)
+        if random.random() < 0.5
+    ]
     return [*events[:place], *parts]

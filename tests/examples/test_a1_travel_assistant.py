@@ -20,6 +20,7 @@ CHAT, SEARCH, PAGE = "/v1/chat/completions", "/search", "/content"
 MODULE = "examples.a1_travel_assistant"
 HANDLERS = {"async": plan, "generator": plan_as_generator}
 WHOLE = {CHAT: 5, SEARCH: 3, PAGE: 1}  # what a trip to Rome costs when nothing goes wrong
+SLOW = pytest.mark.slow
 STYLES = pytest.mark.parametrize("style", ["async", "generator"])
 
 
@@ -46,6 +47,7 @@ def counts(server: OfflineServer) -> dict[str, int]:
     return {path: len(server.requests(path)) for path in WHOLE}
 
 
+@SLOW
 @STYLES
 def test_a_trip_left_alone_costs_what_it_costs(trip, server, style):
     out = trip.finish("--style", style, "--answer", "100 euros, pasta")
@@ -55,6 +57,7 @@ def test_a_trip_left_alone_costs_what_it_costs(trip, server, style):
     assert counts(server) == WHOLE
 
 
+@SLOW
 @STYLES
 def test_killed_at_every_request_nothing_finished_is_paid_again(trip, server, style):
     # Each round holds one request, kills the process while it waits, and starts it again: the trip goes one step on.
@@ -80,6 +83,7 @@ def test_killed_at_every_request_nothing_finished_is_paid_again(trip, server, st
     assert counts(server) == {path: WHOLE[path] + killed[path] for path in WHOLE}
 
 
+@SLOW
 @STYLES
 def test_killed_at_the_question_asks_nobody_again_but_the_person(trip, server, style):
     child = trip.start("--style", style, stdin=subprocess.PIPE)
@@ -98,6 +102,7 @@ def test_killed_at_the_question_asks_nobody_again_but_the_person(trip, server, s
     assert counts(server) == WHOLE
 
 
+@SLOW
 def test_killed_at_random_moments_only_what_was_in_flight_runs_again(trip):
     kills = 0
     with OfflineServer(latency=0.15) as slow:
@@ -124,6 +129,7 @@ def moved(child: subprocess.Popen[str], seen: int, log: list[Request]) -> bool:
     return len(log) > seen or child.poll() is not None
 
 
+@SLOW
 def test_the_same_id_again_gives_the_same_trip(trip, server):
     first = trip.finish("--trip", "summer", "--answer", "100 euros")
     second = trip.finish("--trip", "summer", "--answer", "another answer, which nobody asks for")
@@ -131,6 +137,7 @@ def test_the_same_id_again_gives_the_same_trip(trip, server):
     assert counts(server) == WHOLE
 
 
+@SLOW
 def test_the_same_id_with_another_goal_is_refused(trip, server):
     trip.finish("--answer", "100 euros")
     child = trip.start("--goal", "Plan a week in Lisbon.")
@@ -149,6 +156,7 @@ def test_a_second_start_attaches_to_the_running_trip(engine, server):
     assert counts(server) == WHOLE
 
 
+@SLOW
 def test_many_trips_wait_for_their_people_at_once(engine, server):
     # More of them than any pool has threads: a question holds none.
     with engine as client:
@@ -156,6 +164,16 @@ def test_many_trips_wait_for_their_people_at_once(engine, server):
         answer_all(client, 60)
         assert all(trip.result(timeout=30).endswith(FINISHED) for trip in started)
     assert len(server.requests(CHAT)) == 60 * WHOLE[CHAT]
+
+
+def test_both_styles_leave_the_same_journal(engine):
+    with engine as client:
+        started = [client.start(handler, "Three days in Lisbon", id=style) for style, handler in HANDLERS.items()]
+        answer_all(client, 2)
+        assert started[0].result(timeout=20) == started[1].result(timeout=20)
+        journals = [sorted((line.kind, line.id, line.state, str(line.output)) for line in t.journal()) for t in started]
+    assert journals[0] == journals[1]
+    assert len(journals[0]) == sum(WHOLE.values()) + 1  # and the answer of the person
 
 
 @STYLES
@@ -178,6 +196,7 @@ def test_an_unknown_tool_is_told_to_the_model(engine, server, style):
     assert counts(server) == {**WHOLE, CHAT: WHOLE[CHAT] + 1}
 
 
+@SLOW
 @STYLES
 def test_a_short_failure_is_retried_under_the_same_step(engine, server, style):
     server.order(Fault("error", path=SEARCH, contains="Hotels", status=503, times=2))
@@ -186,9 +205,11 @@ def test_a_short_failure_is_retried_under_the_same_step(engine, server, style):
         trip = client.start(HANDLERS[style], "Three days in Rome", id="rome")
         answer_all(client, 1)
         trip.result(timeout=20)
+        tries = {line.id: line.tries for line in trip.journal()}
+    assert tries["search_internet#2"] == 3
+    assert tries["ask_model#3"] == 2
     hotels = {r.digest for r in server.requests(SEARCH) if r.fault}
-    tries = [r.outcome for r in server.requests(SEARCH) if r.digest in hotels]
-    assert tries == ["failed", "failed", "answered"]
+    assert [r.outcome for r in server.requests(SEARCH) if r.digest in hotels] == ["failed", "failed", "answered"]
     third = [r for r in server.requests(CHAT) if r.turn == 2]
     assert [r.outcome for r in third] == ["failed", "answered"]
     assert third[0].digest == third[1].digest
@@ -202,6 +223,7 @@ def test_exhausted_retries_are_caught_and_told(engine, server, style):
         trip = client.start(HANDLERS[style], "Three days in Rome", id="rome")
         answer_all(client, 1)
         assert trip.result(timeout=20).endswith(FINISHED)
+        assert [(line.state, line.tries) for line in trip.journal() if line.error] == [("failed", 3)]
     failed = [r for r in server.requests(SEARCH) if r.outcome == "failed"]
     assert len(failed) == 3
     assert len({r.digest for r in failed}) == 1
@@ -227,6 +249,7 @@ def test_a_bad_answer_of_the_model_is_asked_for_again(engine, server, fault):
     assert counts(server) == {**WHOLE, CHAT: WHOLE[CHAT] + 2}
 
 
+@SLOW
 def test_the_plain_terminal_prompt_comes_again_after_a_kill(trip, server):
     child = trip.start("--terminal", stdin=subprocess.PIPE)
     while "I have read about Rome" not in child.stdout.readline():
@@ -240,6 +263,7 @@ def test_the_plain_terminal_prompt_comes_again_after_a_kill(trip, server):
     assert counts(server) == WHOLE
 
 
+@SLOW
 def test_keys_never_reach_the_disk(trip):
     trip.kill_at("--answer", "100 euros", path=CHAT, turn=2)
     trip.finish("--answer", "100 euros")
@@ -248,6 +272,13 @@ def test_keys_never_reach_the_disk(trip):
     kept = b"".join(file.read_bytes() for file in stored)
     assert b"Colosseum" in kept  # the file can be searched for words at all
     assert trip.secret.encode() not in kept
+
+
+@SLOW
+def test_with_nobody_at_the_keyboard_the_question_stays_open(trip, server):
+    assert "The same command goes on with it." in trip.finish()
+    assert trip.finish("--answer", "100 euros").strip().endswith(FINISHED)
+    assert counts(server) == WHOLE
 
 
 def test_pages_are_read_as_text():

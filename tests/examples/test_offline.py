@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -261,6 +262,13 @@ def test_a_client_that_left_is_seen(server):
     seen = server.wait_for(lambda log: log[0].outcome == "gone")
     assert seen[0].fault == "slow"
     assert server.tokens() == 0
+
+
+def test_a_client_that_died_while_sending_is_seen(server):
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as half:
+        half.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{")
+        server.wait_for(bool)
+    server.wait_for(lambda log: log[0].outcome == "gone")
 
 
 def test_latency_delays_every_answer_and_none_waits_for_another():

@@ -1,4 +1,4 @@
-"""Rows for the store tests: short builders, seeded batches that keep the contract, and all a store holds as one value."""
+"""Rows for the store tests: short builders, seeded batches that keep the contract, a whole store as one value."""
 
 from random import Random
 

@@ -102,7 +102,9 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(n=numbers, name=names, first=st.integers(-3, 3), last=st.integers(-3, 3))
     def ask_for_one(self, n, name, first, last):
-        self.same(lambda store: (store.get(n), store.find(f"inv-{n}"), store.promise(name), store.blobs(n, first, last)))
+        self.same(
+            lambda store: (store.get(n), store.find(f"inv-{n}"), store.promise(name), store.blobs(n, first, last))
+        )
 
     @invariant()
     def they_hold_the_same(self):
@@ -118,7 +120,7 @@ def busy_log(monkeypatch):
 
 
 class TestAgreement(Agreement.TestCase):
-    settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreFull, UsageError
-from holdfast.stores.base import Batch, InvocationRow
+from holdfast.stores.base import Batch
 from holdfast.stores.sqlite import SqliteStore, wal
 from holdfast.stores.sqlite import store as store_module
 from holdfast.stores.sqlite.queries import QUERIES, parse
@@ -104,7 +104,7 @@ def put_to_sleep(store, first, last):
         store.commit(
             Batch(
                 starts=[
-                    InvocationRow(n, f"{n:032x}", "Assistant/remind", 0, NOW, NOW, n * 7919, None, b'["Rome"]' * 5, None)
+                    start(n, id=f"{n:032x}", target="Assistant/remind", input=b'["Rome"]' * 5)._replace(created=NOW)
                     for n in numbers
                 ],
                 entries=[entry(n, seq, bytes(60)) for n in numbers for seq in range(3)],
@@ -206,6 +206,23 @@ def test_a_long_reader_delays_a_checkpoint_and_breaks_nothing(store, path):
     assert log_pages(store)[1] == log_pages(store)[0]
 
 
+def test_a_full_disk_puts_a_checkpoint_off(path, monkeypatch):
+    monkeypatch.setattr(wal, "IDLE_PAGES", 10)
+    with recording() as disk:
+        store = SqliteStore(path, vfs=disk.name)
+        store.open()
+        store.commit(Batch(blobs=[blob(1, 1, bytes(100_000))]))
+        disk.fault = Fault("write", 3, code=apsw.SQLITE_FULL)
+        store.maintain(True)
+        assert disk.fault.struck
+        assert log_pages(store)[1] == 0
+        disk.fault = None
+        store.commit(Batch(blobs=[blob(1, 2, bytes(100_000))]))
+        store.maintain(True)
+        assert log_pages(store)[1] == log_pages(store)[0]
+        store.close()
+
+
 def test_a_log_left_by_a_killed_process_is_not_grown_again(path):
     store = SqliteStore(path)
     store.open()
@@ -250,6 +267,7 @@ def test_a_commit_that_is_interrupted_stops_the_store(store, monkeypatch, raised
         patch.setattr(store_module, "_transact", interrupted)
         with pytest.raises(StoreFailed if issubclass(raised, Exception) else raised):
             store.commit(Batch(starts=[start(1)], entries=[entry(1, 0)]))
+    assert not store._live.writer.in_transaction
     with pytest.raises(StoreFailed, match=raised.__name__):
         store.get(1)
     store.close()

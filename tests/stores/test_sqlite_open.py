@@ -263,7 +263,7 @@ def test_a_migration_that_fails_changes_nothing_and_can_be_tried_again(filled, m
 
 
 def test_a_new_file_is_not_backed_up(path):
-    SqliteStore(path).open()
+    contents(path)
     assert not list(path.parent.glob("*.backup"))
 
 

@@ -232,6 +232,8 @@ BREACHES = {
     "only an entry, twice": Batch(entries=[entry(1, 0, b"twin")]),
     "an entry twice in the batch": Batch(entries=[entry(2, 0), entry(2, 0)]),
     "a move of nobody": Batch(starts=[start(2)], moves=[move(1, Status.DONE), move(3, Status.DONE)]),
+    "only a move, of nobody": Batch(moves=[move(3, Status.DONE)]),
+    "only a settlement, of nothing": Batch(settles=[settle("nobody")]),
     "a blob twice": Batch(starts=[start(2)], blobs=[blob(1, 1, b"other")]),
     "a blob twice in the batch": Batch(starts=[start(2)], blobs=[blob(2, 1), blob(2, 1)]),
     "a promise twice": Batch(starts=[start(2)], promises=[promise("open", 2)]),
@@ -259,7 +261,7 @@ def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, 
         lambda: store.entries(1),
         lambda: store.ready(1),
         lambda: store.due(1, 1),
-        lambda: store.list(),
+        store.list,
     ]
     for call in calls:
         with pytest.raises(StoreFailed):

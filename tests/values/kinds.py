@@ -115,10 +115,18 @@ class Aliased(pydantic.BaseModel):
     back: str = pydantic.Field(default="", validation_alias=pydantic.AliasChoices("b1", "b2"))
 
 
-class Stamped(pydantic.BaseModel):
-    """Fields that code fills when they are not given: another value at each call."""
+def fresh():
+    """A clock in small: another value at each call."""
+    global _count  # noqa: PLW0603
+    _count += 1
+    return UUID(int=_count)
 
-    id: UUID = pydantic.Field(default_factory=lambda: _fresh())
+
+_count = 0
+
+
+class Stamped(pydantic.BaseModel):
+    id: UUID = pydantic.Field(default_factory=fresh)
 
 
 class Private(pydantic.BaseModel):
@@ -139,12 +147,3 @@ class Locked(pydantic.BaseModel):
 class Trip:
     hotel: Hotel
     pets: list[Pet]
-
-
-_count = 0
-
-
-def _fresh() -> UUID:
-    global _count  # noqa: PLW0603 (a clock in small)
-    _count += 1
-    return UUID(int=_count)

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import math
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
@@ -15,7 +17,23 @@ from hypothesis import strategies as st
 from holdfast.values import MISSING, codec_for
 from holdfast.values.codec import CODECS_MAX, _by_hint
 from tests.values.kinds import (
-    Box, Card, Cash, Colour, Hotel, Leg, Level, Loose, LongStop, Page, Pet, Point, Quiet, Stop, Ticket, Tree, Trip,
+    Box,
+    Card,
+    Cash,
+    Colour,
+    Hotel,
+    Leg,
+    Level,
+    LongStop,
+    Loose,
+    Page,
+    Pet,
+    Point,
+    Quiet,
+    Stop,
+    Ticket,
+    Tree,
+    Trip,
 )  # fmt: skip
 
 NOON = dt.datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=dt.UTC)
@@ -204,3 +222,47 @@ def test_a_subclass_is_not_cut_down_to_what_was_declared():
     long = LongStop("Rome", NOON, nights=3)
     assert codec_for(LongStop).encode_checked(long)[1] == long
     assert isinstance(Colour.RED, Enum)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement came with 3.12")
+def test_a_type_alias_stands_for_what_it_names():
+    names = {"Hotel": Hotel, "Stop": Stop}
+    exec("type Hotels = list[Hotel]\ntype Stops = dict[str, Stop]", names)
+    for alias, value in [(names["Hotels"], [Hotel(name="Ritz")]), (names["Stops"], {"a": Stop("Rome", NOON)})]:
+        data, live = codec_for(alias).encode_checked(value)
+        assert live == value == codec_for(alias).decode(data)
+
+
+WITHOUT_PYDANTIC = """
+import sys
+sys.modules["pydantic"] = sys.modules["pydantic_core"] = None  # as if it were not installed
+from dataclasses import dataclass
+from holdfast.errors import Unserialisable
+from holdfast.values import MISSING, codec_for, show_inputs
+
+@dataclass
+class Stop:
+    city: str
+
+@dataclass
+class Leg:
+    miles: int
+
+stop = Stop("Rome")
+assert codec_for(Stop).encode_checked(stop) == (b'{"city":"Rome"}', stop)
+assert show_inputs((stop, object()), {}, {}) == b'[{"city":"Rome"},{"$object":"object"}]'
+for hint, value in [(Stop | Leg, stop), (MISSING, stop), (Stop, Stop(object())), (list[Stop], [{1}])]:
+    try:
+        codec_for(hint).encode(value)
+    except Unserialisable as refusal:
+        print(refusal.what)
+"""
+
+
+def test_pydantic_is_not_needed():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PYDANTIC], capture_output=True, text=True)
+    assert done.stderr == ""
+    refused = done.stdout.splitlines()
+    assert len(refused) == 4
+    assert "Type unions may not contain more than one dataclass" in refused[0]
+    assert "$.city is an object, which has no JSON form" in refused[2]

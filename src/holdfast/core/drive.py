@@ -17,17 +17,20 @@ async def drive(generator: Generator[Any, Any, R]) -> R:
     """
     value: Any = None
     error: BaseException | None = None
-    while True:
-        try:
-            wanted = generator.send(value) if error is None else generator.throw(error)
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
-        value = error = None
-        try:
-            value = await _awaitable(wanted, generator)
-        except BaseException as raised:  # noqa: BLE001  # cancellation too belongs to the generator's own try blocks
-            error = raised
+    try:
+        while True:
+            try:
+                wanted = generator.send(value) if error is None else generator.throw(error)
+            except StopIteration as stop:
+                result: R = stop.value
+                return result
+            value = error = None
+            try:
+                value = await _awaitable(wanted, generator)
+            except BaseException as raised:  # noqa: BLE001  # cancellation too belongs to the generator's try blocks
+                error = raised
+    finally:
+        error = None  # its traceback holds this frame, and this frame it
 
 
 def _awaitable(wanted: Any, generator: Generator[Any, Any, Any]) -> Awaitable[Any]:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from holdfast.core.loop import HandlerLoop
 
 
+def _nothing() -> None:
+    """In place of a callback that was cancelled."""
+
+
 class Handle:
     """A callback due now."""
 
@@ -22,8 +26,9 @@ class Handle:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """The callback will not run."""
+        """The callback will not run, nor what it holds be kept."""
         self._cancelled = True
+        self.callback, self.args = _nothing, ()
 
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""

@@ -14,17 +14,17 @@ import asyncio
 import functools
 import heapq
 import logging
-import math
 import sys
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from types import FrameType, MethodType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from holdfast.core.drive import drive
 from holdfast.core.handles import Handle, TimerHandle
+from holdfast.core.host import Evicted, Host, Nobody, closed
 from holdfast.core.refusals import refuse_io
 from holdfast.core.tasks import Branch, Future, Step, Task
 from holdfast.errors import BadTimer, ForeignWake, HandlerFault, HandlerStuck
@@ -35,30 +35,15 @@ CALLBACKS_MAX = 100_000  # in one run; a handler that needs more never waits for
 CANCEL_RETRIES_MAX = 32  # by anyio for one scope in one run; more only spins while a task swallows its cancels
 TIME_MAX = 253_402_300_799.0  # the last second of year 9999, where datetime ends
 
+ASYNCIO = asyncio.__file__.rpartition("__init__")[0]
+FRAMES = ("cr_frame", "gi_frame", "ag_frame")
+AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
+
 CancelledError = asyncio.CancelledError
 log = logging.getLogger("holdfast")
 
 _get_running_loop = asyncio._get_running_loop
 _set_running_loop = asyncio._set_running_loop
-
-
-class Host(Protocol):
-    """The machine, as its loop sees it."""
-
-    def abandon(self, step: Step[Any]) -> None:
-        """Nobody waits for this step any more."""
-
-    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
-        """Run a function in a thread, as a step."""
-        ...
-
-    def random_bytes(self, size: int) -> bytes:
-        """Random bytes that are the same on replay."""
-        ...
-
-
-class Evicted(BaseException):
-    """Thrown into every coroutine of an invocation that is dropped from memory. Never seen outside this package."""
 
 
 class HandlerLoop(asyncio.AbstractEventLoop):
@@ -79,8 +64,8 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         self._stray = Branch("~/")  # asked for by a bare callback, which belongs to no task
         self._tasks: list[Task[Any]] = []
         self._sweep_at = 64
-        self._generators: dict[int, weakref.ref[AsyncGenerator[Any, Any]]] | None = None
-        self._cancel_retries: dict[int, int] | None = None
+        self._generators: dict[int, tuple[weakref.ref[Any], Context]] | None = None
+        self._cancel_retries: dict[Any, int] | None = None
         self._running = False
         self._dead = False
 
@@ -103,7 +88,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
                     continue
                 try:
                     handle.context.run(handle.callback, *handle.args)
-                except (KeyboardInterrupt, SystemExit):
+                except KeyboardInterrupt:  # but not SystemExit: sys.exit() in a handler ends that one invocation
                     raise
                 except BaseException as error:  # noqa: BLE001  # as asyncio: reported, and the others go on
                     self._callback_failed(handle.callback, error)
@@ -160,16 +145,13 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         self._tasks = [task for task in self._tasks if not task.done()]
         return list(self._tasks)
 
-    def close_generators(self) -> None:
-        """Begins to close the async generators the handler left open, oldest first."""
+    def close_generators(self) -> bool:
+        """Begins to close the async generators the handler left open, oldest first. False if there are none."""
+        left_open = self._live_generators()
         with _Stepping(self):
-            for generator in self.live_generators():
-                self._close_generator(generator)
-
-    def live_generators(self) -> list[Any]:
-        """Async generators begun and not yet finished, oldest first."""
-        found: list[Any] = [ref() for ref in (self._generators or {}).values()]
-        return [generator for generator in found if generator is not None and generator.ag_frame is not None]
+            for generator, context in left_open:
+                self._close_generator(generator, context)
+        return bool(left_open)
 
     def branch(self) -> Branch:
         """The branch of the code that is running now."""
@@ -192,16 +174,21 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         `throw` and not `close`: before 3.13 `close` does not reach into async generators.
         """
         self._dead = True
+        tasks = self.live_tasks()
         with _Stepping(self, dead=True):
-            for task in reversed(self.live_tasks()):
+            for task in reversed(tasks):
                 _throw(self, task)
-            for generator in reversed(self.live_generators()):
-                _throw_generator(generator)
-        self._tasks.clear()
-        self._ready.clear()
-        self._deferred = self._generators = None
-        self._heap.clear()
-        self.timers.clear()
+            for generator, context in reversed(self._live_generators()):
+                _throw_generator(generator, context)
+            untie(tasks)
+            for handle in (*self._ready, *(self._deferred or ()), *self.timers.values()):
+                handle.cancel()
+            self._tasks.clear()
+            self._ready.clear()
+            self._deferred = self._generators = self._cancel_retries = self.fault = None
+            self._heap.clear()
+            self.timers.clear()
+        self.host = Nobody()
 
     def time(self) -> float:
         """The time of the last completion delivered: the same on replay."""
@@ -232,7 +219,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
     ) -> TimerHandle:
         """A durable timer, in seconds since 1970. Raises BadTimer when it is not a number or beyond year 9999."""
         self.check_alive()
-        if math.isnan(when) or when > TIME_MAX:
+        if not -TIME_MAX <= when <= TIME_MAX:  # so also when it is not a number
             raise BadTimer(
                 f"a timer in {when - self.now} seconds cannot be set",
                 cause="the delay is not a number, or it ends beyond year 9999",
@@ -245,6 +232,9 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         self._order += 1
         self.timers[timer.id] = timer
         heapq.heappush(self._heap, (when, self._order, timer))
+        if len(self._heap) > 2 * len(self.timers) + 64:  # a timeout that was not needed must not stay for its hour
+            self._heap = [entry for entry in self._heap if entry[2].id in self.timers]
+            heapq.heapify(self._heap)
         return timer
 
     def create_future(self) -> Future[Any]:
@@ -259,7 +249,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         start runs code in its maker's place, and asyncio's own has bugs before 3.14."""
         if self._dead:
             coro.close()
-            raise Evicted
+            self.check_alive()
         branch = self.branch().child() if self._tasks else self._root
         task = self._adopt(coro, name or branch.path or "handler", context, branch)
         if len(self._tasks) > self._sweep_at:
@@ -294,19 +284,27 @@ class HandlerLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """asyncio reports what nobody awaits. A lost fault must not stay silent; the rest is the handler's affair and
-        goes to the log as asyncio would write it."""
+        goes to the log as asyncio would write it, the first time it happens."""
         error = context.get("exception")
         if isinstance(error, HandlerFault):
             self.fault = self.fault or error
-        elif not self._dead and not isinstance(error, Evicted):
+        elif not self._dead and not self.host.replaying and not isinstance(error, Evicted):
             log.error("%s", context.get("message", "unhandled error"), exc_info=error)
 
     default_exception_handler = call_exception_handler
 
     def check_alive(self) -> None:
-        """Raises the private eviction error in a loop that was dropped."""
+        """Raises in a loop that was dropped."""
         if self._dead:
-            raise Evicted
+            raise self._gone()
+
+    def _gone(self) -> BaseException:
+        # Only code that is being evicted may meet the private error; what kept the loop and comes later gets asyncio's.
+        return Evicted() if _get_running_loop() is self else closed()
+
+    def _live_generators(self) -> list[tuple[Any, Context]]:
+        found = [(ref(), context) for ref, context in (self._generators or {}).values()]
+        return [(one, context) for one, context in found if one is not None and one.ag_frame is not None]
 
     def _adopt(
         self, coro: Coroutine[Any, Any, T], name: str, context: Context | None, branch: Branch
@@ -325,7 +323,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         if callback.__name__ != "_deliver_cancellation":
             return False
         retries = self._cancel_retries = self._cancel_retries or {}
-        scope = id(callback.__self__)
+        scope = callback.__self__  # kept, and not its id: the next scope may be made at the same address
         retries[scope] = retries.get(scope, 0) + 1
         if retries[scope] <= CANCEL_RETRIES_MAX:
             return False
@@ -346,39 +344,46 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         return self.fault
 
     def where(self) -> str:
-        """File, line and function the handler stands in, for people."""
-        for task in self._tasks:
-            if not task.done() and (frame := _innermost(task)) is not None:
+        """File, line and function the handler stands in, for people: of what runs now, else of what could go on, else
+        of the oldest task."""
+        running = asyncio.current_task(self)
+        tasks: list[Any] = [task for task in self._tasks if not task.done()]
+        for task in sorted(tasks, key=lambda task: (task is not running, task._fut_waiter is not None)):
+            if (frame := _standing(task)) is not None:
                 return f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
         return "in no live task"
 
     def _foreign(self, callback: Callable[..., Any]) -> BaseException:
         if self._dead:
-            return Evicted()
+            return self._gone()
         fault = ForeignWake(
             f"{callback!r} tried to wake a handler from outside its journal",
             cause="a lock, event, queue or client is shared between invocations or with other code",
             fix="use it inside a step (ctx.run), or wait on a promise (ctx.promise)",
         )
+        # An SDK may swallow what is raised; what is noted it cannot. Both sides: the woken one has lost its wake-up.
+        self.fault = self.fault or fault
         other = _get_running_loop()
-        if isinstance(other, HandlerLoop):  # an SDK may swallow what is raised; what is noted it cannot
+        if isinstance(other, HandlerLoop):
             other.fault = other.fault or fault
         return fault
 
     def _generator_begun(self, generator: AsyncGenerator[Any, Any]) -> None:
         table = self._generators = self._generators or {}
         key = self.next_hash()
-        table[key] = weakref.ref(generator, lambda _: table.pop(key, None))
+        task = asyncio.current_task(self)
+        context = task.context if isinstance(task, Task) else copy_context()
+        table[key] = weakref.ref(generator, lambda _: table.pop(key, None)), context
 
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         if self._dead:
             return
         # The collector may call this at any moment: its branch must not shift the counts of the others.
-        handle = Handle(self._close_generator, (generator,), copy_context())
-        self._ready.append(handle)
+        context = copy_context()
+        self._ready.append(Handle(self._close_generator, (generator, context), context))
 
-    def _close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._adopt(generator.aclose(), "aclose", None, self._stray.child())
+    def _close_generator(self, generator: AsyncGenerator[Any, Any], context: Context) -> None:
+        self._adopt(generator.aclose(), "aclose", context, self._stray.child())
 
 
 class _Stepping:
@@ -407,13 +412,30 @@ class _Stepping:
         self._loop._running = self._was
 
 
-def _innermost(task: Task[Any]) -> FrameType | None:
+def _standing(task: Task[Any]) -> FrameType | None:
+    # The innermost frame that is not asyncio's own: people want the line that calls sleep, not the one in it.
     waiter: Any = task.get_coro()
-    frame: FrameType | None = None
+    found: FrameType | None = None
     while waiter is not None:
-        frame = getattr(waiter, "cr_frame", None) or getattr(waiter, "gi_frame", None) or frame
-        waiter = getattr(waiter, "cr_await", None) or getattr(waiter, "gi_yieldfrom", None)
-    return frame
+        frame = next((f for name in FRAMES if (f := getattr(waiter, name, None)) is not None), None)
+        if frame is not None and frame.f_code is drive.__code__:
+            frame = frame.f_locals["generator"].gi_frame or frame
+        if frame is not None and (found is None or not frame.f_code.co_filename.startswith(ASYNCIO)):
+            found = frame
+        waiter = next((w for name in AWAITED if (w := getattr(waiter, name, None)) is not None), None)
+    return found
+
+
+def untie(futures: Iterable[Any]) -> None:
+    """Takes futures apart that will never be done: a task, what it waits for and who waits for it hold each other, and
+    would stay until the collector comes by; anyio's book of tasks would hold them for ever."""
+    states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
+    for future in futures:
+        states.pop(future, None)
+        waited: list[Any] = [future, getattr(future, "_fut_waiter", None)]
+        for one in waited:
+            for callback, _ in getattr(one, "_callbacks", None) or ():
+                one.remove_done_callback(callback)
 
 
 def _throw(loop: HandlerLoop, task: Task[Any]) -> None:
@@ -422,16 +444,25 @@ def _throw(loop: HandlerLoop, task: Task[Any]) -> None:
     context = task.context
     asyncio.tasks._enter_task(loop, task)
     try:
-        with suppress(BaseException):  # whatever it raises, it has ended, which is all that is wanted
-            for _ in range(CANCEL_RETRIES_MAX):  # code that catches BaseException and waits again gets it again
-                context.run(coro.throw, Evicted())
+        _until_it_ends(context, coro.throw)
     finally:
         asyncio.tasks._leave_task(loop, task)
 
 
-def _throw_generator(generator: AsyncGenerator[Any, Any]) -> None:
-    with suppress(BaseException):  # as above
-        generator.athrow(Evicted()).send(None)
+def _throw_generator(generator: AsyncGenerator[Any, Any], context: Context) -> None:
+    _until_it_ends(context, generator.athrow(Evicted()).throw)
+
+
+def _until_it_ends(context: Context, throw: Callable[[BaseException], Any]) -> None:
+    ended: BaseException | None = None
+    try:
+        for _ in range(CANCEL_RETRIES_MAX):  # code that catches BaseException and waits again gets it again
+            context.run(throw, Evicted())
+    except BaseException as error:  # noqa: BLE001  # whatever it raises, it has ended, which is all that is wanted
+        ended = error
+    while ended is not None:  # tracebacks hold frames, and those all there was
+        ended.__traceback__, following = None, ended.__context__
+        ended.__context__, ended = None, following
 
 
 refuse_io(HandlerLoop)  # type: ignore[type-abstract]  # these are its missing methods

@@ -43,10 +43,10 @@ from holdfast.core.entries import (
 )  # fmt: skip
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
-from holdfast.core.loop import CancelledError, HandlerLoop
+from holdfast.core.loop import CancelledError, HandlerLoop, untie
 from holdfast.core.patches import running
 from holdfast.core.tasks import Step, Task
-from holdfast.errors import HandlerFault, StepFailed, TerminalError, WrongPlace
+from holdfast.errors import HandlerFault, HandlerStuck, StepFailed, TerminalError, Unreadable, WrongPlace
 
 Plan = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], StepSpec]
 LIVE = object()  # "no value given": decode the entry's own payload
@@ -67,8 +67,7 @@ class Machine:
         self._read = read
         self._plan_thread = plan_thread
         self._commands: list[Command] = []
-        self._asked: list[str] = []  # kept while replaying, for the mismatch report
-        self._replaying = True
+        self.replaying = True  # what happens now has happened before
         self._root: Task[Any] | None = None
         self._closing = False
         self._cancel_reason: str | None = None
@@ -90,18 +89,20 @@ class Machine:
 
     def replay(self, entries: Sequence[Entry]) -> None:
         """Goes the recorded path. Raises Mismatch when the code leaves it, Unreadable when a result does not decode."""
-        for index, entry in enumerate(entries):
-            if self.ended:
-                raise self._dead(mismatch.ended_early(entries, index, self._asked))
-            self._check_recorded(entries, index)
-            self._apply(entry, LIVE)
-        self._replaying = False
-        self._asked.clear()
+        try:
+            for index, entry in enumerate(entries):
+                if self.ended:
+                    raise self._dead(mismatch.ended_early(entries, index))
+                self._check_recorded(entries, index)
+                self._apply(entry, LIVE)
+        except Unreadable:
+            self._commands.clear()
+            raise
+        self.replaying = False
 
     def go_live(self) -> None:
         """Says that there is nothing to replay."""
-        self._replaying = False
-        self._asked.clear()
+        self.replaying = False
 
     def receive(self, entry: Entry, value: Any = LIVE) -> None:
         """Delivers one completion and runs the handler until it waits again.
@@ -109,6 +110,8 @@ class Machine:
         `value` is the decoded result where the caller has it already. Raises HandlerFault, or Unreadable when the
         entry's payload does not decode under its type.
         """
+        if self.loop.fault is not None:
+            raise self._dead(self.loop.fault)
         self._apply(entry, value)
 
     def take_commands(self) -> list[Command]:
@@ -131,8 +134,12 @@ class Machine:
     def evict(self) -> None:
         """Drops the handler; the machine is of no use after it."""
         self.ended = True
+        steps = list(self.waiting.values())
         self.waiting.clear()
         self.loop.evict()
+        untie(steps)
+        self._commands.clear()
+        self._root = None
 
     def ask_step(self, spec: StepSpec) -> Step[Any]:
         """The handler wants a step run. Raises WrongPlace."""
@@ -165,9 +172,10 @@ class Machine:
     def check_place(self) -> None:
         """Raises WrongPlace unless this invocation's handler is what is running."""
         here = running()
-        if here is self.loop and not self.ended:
-            return
-        self.loop.check_alive()
+        if here is self.loop:
+            if not self.ended:
+                return
+            self.loop.check_alive()
         if self.ended:
             what, fix = "its handler has ended", "keep the context inside the handler"
         elif here is not None:
@@ -181,8 +189,6 @@ class Machine:
         step: Step[Any] = Step(self.loop.branch().name(name), loop=self.loop)
         step.codec = codec
         self.waiting[step.local] = step
-        if self._replaying:
-            self._asked.append(step.local)
         return step
 
     def _check_recorded(self, entries: Sequence[Entry], index: int) -> None:
@@ -191,11 +197,17 @@ class Machine:
             return
         id = mismatch.label(entry)
         if id not in (self.loop.timers if isinstance(entry, TimerFired) else self.waiting):
-            raise self._dead(mismatch.not_asked(entries, index, self._asked, [*self.waiting, *self.loop.timers]))
-        if isinstance(entry, (StepCompleted, StepErrored)):
-            spec = self.waiting[id].spec
-            if spec is None or spec.digest != entry.digest:
-                raise self._dead(mismatch.other_arguments(entries, index, self._asked))
+            raise self._dead(mismatch.not_asked(entries, index, self._waiting()))
+        if isinstance(entry, TimerFired):
+            return
+        spec = self.waiting[id].spec
+        if (spec is None) is not isinstance(entry, PromiseSettled):
+            raise self._dead(mismatch.other_kind(entries, index, self._waiting()))
+        if isinstance(entry, (StepCompleted, StepErrored)) and spec is not None and spec.digest != entry.digest:
+            raise self._dead(mismatch.other_arguments(entries, index, self._waiting()))
+
+    def _waiting(self) -> list[str]:
+        return [*self.loop.timers, *self.waiting]
 
     def _apply(self, entry: Entry, value: Any) -> None:
         self.at = entry.at
@@ -226,9 +238,12 @@ class Machine:
             self.loop.deliver(promise, error=TerminalError(value, status=409))
 
     def _run(self) -> None:
-        self.loop.run()
-        if self._root is not None and self._root.done() and not self.ended:
-            self._close()
+        try:
+            self.loop.run()
+            if self._root is not None and self._root.done() and not self.ended and self.loop.fault is None:
+                self._close()
+        except HandlerStuck as fault:
+            raise self._dead(fault)  # noqa: B904  # the same one
         if self.loop.fault is not None:
             raise self._dead(self.loop.fault)
 
@@ -239,7 +254,7 @@ class Machine:
             for task in self.loop.live_tasks():
                 self.loop.cancel_task(task, "the handler has ended")
             self.loop.run()
-            self.loop.close_generators()
+        if not self.loop.live_tasks() and self.loop.close_generators():  # one that a task still reads cannot be closed
             self.loop.run()
         if self.loop.live_tasks():
             return
@@ -270,7 +285,9 @@ def _subject(command: RunStep | OpenPromise) -> str:
 
 
 def _deadline(timer: TimerHandle) -> int:
-    return math.ceil(timer.when() * 1000)
+    # The product may round down: a handler that compares its clock with the deadline would then wait again, for ever.
+    deadline = math.ceil(timer.when() * 1000)
+    return deadline if deadline / 1000 >= timer.when() else deadline + 1
 
 
 def _error(step: str, failure: Failure) -> Exception:

@@ -39,7 +39,7 @@ UNPACKED_MAX = 64 * 1024 * 1024  # bytes of text; a few damaged bytes must not a
 Fetch = Callable[[int, int], list[tuple[int, bytes]]]
 _Segment = bytes | int | list[int]
 
-_PLAIN: Final = b"\x00"
+INLINE: Final = b"\x00"  # first byte of a payload that is its JSON text as it is
 _HOLED: Final = b"\x01"
 _OPENERS = frozenset(b'"[{')
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -80,7 +80,7 @@ class BlobIndex:
 def pack(text: bytes, index: BlobIndex) -> Packed:
     """Replaces what `index` knows, or is to know from now on, by numbers. `text` is JSON; anything else stays whole."""
     if len(text) < TEXT_MIN:
-        return Packed(_PLAIN + text, [])
+        return Packed(INLINE + text, [])
     packer = _Packer(index)
     return Packed(packer.payload(memoryview(text), lists=True), packer.blobs)
 
@@ -99,7 +99,7 @@ class _Packer:
         out = _Pieces(text)
         self._open(out, 0, len(text), lists, 0)
         segments = out.finish()
-        return _PLAIN + bytes(text) if segments is None else _HOLED + _pack_segments(segments)
+        return INLINE + bytes(text) if segments is None else _HOLED + _pack_segments(segments)
 
     def _open(self, out: _Pieces, start: int, end: int, lists: bool, depth: int) -> None:
         """Finds the holes between two offsets of the text, which hold one JSON value."""
@@ -242,7 +242,7 @@ def _body(data: bytes) -> bytes:
 
 def unpack(payload: bytes, fetch: Fetch) -> bytes:
     """The JSON text. `fetch(first, last)` gives (number, body) of the blobs between two numbers. Raises Unreadable."""
-    if payload[:1] == _PLAIN:
+    if payload[:1] == INLINE:
         return payload[1:]
     unpacker = _Unpacker(fetch)
     segments = _segments(payload)
@@ -318,7 +318,7 @@ class _Unpacker:
 def _segments(payload: bytes) -> list[_Segment]:
     """The segments of a payload, checked: after this their numbers can be trusted to make sense."""
     kind = payload[:1]
-    if kind == _PLAIN:
+    if kind == INLINE:
         return [payload[1:]]
     if kind != _HOLED:
         raise _malformed(f"it starts with {kind!r}")

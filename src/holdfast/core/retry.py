@@ -105,16 +105,19 @@ def _delay(policy: Retry, attempt: int, chance: float) -> float:
 def retry_after(error: BaseException, now: datetime) -> float | None:
     """Seconds the other side asked us to wait: from `error.retry_after` or the Retry-After header of
     `error.response` (RFC 9110 10.2.3: seconds or a date), or None."""
-    value: Any = getattr(error, "retry_after", None)
-    if value is None:
-        headers = getattr(getattr(error, "response", None), "headers", None)
-        value = headers.get("retry-after") if isinstance(headers, Mapping) else None
-    if isinstance(value, timedelta):
-        return max(0.0, value.total_seconds())
-    if isinstance(value, str) and not value.strip().isdigit():
-        return _until(value, now)
-    if isinstance(value, (int, float, str)):
-        return max(0.0, float(value))
+    try:
+        value: Any = getattr(error, "retry_after", None)
+        if value is None:
+            headers = getattr(getattr(error, "response", None), "headers", None)
+            value = headers.get("retry-after") if isinstance(headers, Mapping) else None
+        if isinstance(value, timedelta):
+            return max(0.0, value.total_seconds())
+        if isinstance(value, str) and not value.strip().isdecimal():
+            return _until(value, now)
+        if isinstance(value, (int, float, str)):
+            return max(0.0, float(value))
+    except Exception:  # noqa: BLE001  # somebody's property, or a number beyond all floats: no wish of anybody's
+        return None
     return None
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from holdfast.errors import Unreadable
+
 if TYPE_CHECKING:
     from holdfast.core.commands import StepSpec
     from holdfast.core.loop import HandlerLoop
@@ -107,21 +109,34 @@ class Step(Future[T], Coroutine[Any, Any, T]):
 
     def read(self, text: bytes, *, ok: bool) -> Any:
         """The value of a settlement, or the reason of a rejection, from its JSON text. Raises Unreadable."""
-        return self.codec.decode(text) if ok else msgspec.json.decode(text, type=str)
+        if ok:
+            return self.codec.decode(text)
+        try:
+            return msgspec.json.decode(text, type=str)
+        except msgspec.DecodeError as error:
+            raise Unreadable(
+                f"the reason {self.local!r} was rejected with does not decode: {error}",
+                cause="the file is damaged",
+                fix="check it with 'PRAGMA quick_check', or restore a backup",
+            ) from None
 
     def send(self, value: Any) -> Any:
         """As of a coroutine: lets a task drive this step."""
-        return self._drive().send(value)
+        return self._drive("send", value)
 
     def throw(self, *error: Any) -> Any:
         """As of a coroutine."""
-        return self._drive().throw(*error)
+        return self._drive("throw", *error)
 
     def close(self) -> None:
         """As of a coroutine."""
-        self._drive().close()
+        self._iterator = None
 
-    def _drive(self) -> Generator[Any, Any, T]:
+    def _drive(self, by: str, *args: Any) -> Any:
         if self._iterator is None:
             self._iterator = self.__await__()
-        return self._iterator
+        try:
+            return getattr(self._iterator, by)(*args)
+        except BaseException:
+            self._iterator = None  # it has ended; step and iterator would hold each other
+            raise

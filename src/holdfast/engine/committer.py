@@ -4,7 +4,7 @@ Promises: what was given to `after` runs only once everything added before it is
 commit nothing runs any more and `failed` is told why (G11). Refuses: to know what the rows mean.
 
 Small batches are written on the loop's own thread while the disk answers fast: handing them to another thread costs
-as much as the sync. Larger or slower ones go to one writer thread, while the loop goes on. There is no linger time:
+as much as the sync. Larger or slower ones go to the lane, one writer thread, while the loop goes on. There is no linger time:
 what arrives during a commit is the next batch.
 """
 
@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from holdfast.engine.ports import Lane
 from holdfast.errors import EngineStopped, HoldfastError, StoreFailed, StoreFull
 from holdfast.stores.base import Batch, Store
 
 INLINE_ROWS_MAX = 16  # above it a commit's own work is worth the hop to the writer thread
 INLINE_SECONDS_MAX = 0.0005  # average commit; slower disks would stall the loop
-SLOW_SECONDS = 0.002  # one commit this slow, and the next second goes to the writer thread
-SLOW_PENALTY_SECONDS = 1.0
+SLOW_SECONDS = 0.002  # one commit this slow, and for a moment all go to the writer thread
+SLOW_PENALTY_SECONDS = 0.1
 IDLE_SECONDS = 0.05
-MAINTAIN_COMMITS = 256
+MAINTAIN_COMMITS = 32  # between looks at the log, each a hop to the lane; a log past its grown length costs more
 
 log = logging.getLogger("holdfast")
 
@@ -37,8 +35,11 @@ Work = Callable[[], None]
 class Committer:
     """The one way to the store's write side."""
 
-    def __init__(self, store: Store, *, full_seconds: float, failed: Callable[[HoldfastError], None]) -> None:
+    def __init__(
+        self, store: Store, lane: Lane, *, full_seconds: float, failed: Callable[[HoldfastError], None]
+    ) -> None:
         self._store = store
+        self._lane = lane
         self._loop = asyncio.get_running_loop()
         self._full_seconds = full_seconds
         self._failed = failed
@@ -51,10 +52,8 @@ class Committer:
         self._slow_until = 0.0
         self._commits = 0
         self._idle: asyncio.TimerHandle | None = None
-        self._jobs: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._again: asyncio.TimerHandle | None = None
         self._waiting_jobs: list[Work] = []
-        self._thread = threading.Thread(target=self._write, name="holdfast-writer", daemon=True)
-        self._thread.start()
 
     @property
     def batch(self) -> Batch:
@@ -72,22 +71,22 @@ class Committer:
     def check(self) -> None:
         """Raises what stopped the store, if anything did; StoreFull while the disk is full."""
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
 
     async def backup(self, path: Path) -> None:
         """Copies the store to `path`, slice by slice between commits."""
         slices = self._store.backup(path)
-        while await self._in_writer(lambda: _next(slices)):
+        while await self._in_lane(lambda: _next(slices)):
             pass
 
     async def close(self) -> None:
-        """Commits what is left and ends the writer thread. The store stays open."""
+        """Commits what is left and ends the lane. The store stays open."""
         while (self._busy or self._scheduled) and self._failure is None:
             await asyncio.sleep(0.001)
-        if self._idle is not None:
-            self._idle.cancel()
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        for timer in (self._idle, self._again):
+            if timer is not None:
+                timer.cancel()
+        await self._lane.close()
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -107,35 +106,39 @@ class Committer:
             self._commit_inline(batch, after)
         else:
             self._busy = True
-            self._jobs.put(lambda: self._commit_in_writer(batch, after))
+            self._lane.submit(lambda: self._commit_in_lane(batch, after))
 
     def _inline(self, rows: int) -> bool:
         return (
             rows <= INLINE_ROWS_MAX
             and self._average < INLINE_SECONDS_MAX
-            and (self._slow_until == 0.0 or time.monotonic() > self._slow_until)
+            and (self._slow_until == 0.0 or self._lane.seconds() > self._slow_until)
         )
 
     def _commit_inline(self, batch: Batch, after: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
-        began = time.perf_counter()
-        try:
-            self._store.commit(batch)
-        except HoldfastError as error:
+        began = self._lane.seconds()
+        error = self._try(batch)
+        if error is not None:
             self._refused(batch, after, error)
             return
-        self._committed(after, time.perf_counter() - began)
+        self._committed(after, self._lane.seconds() - began)
 
-    def _commit_in_writer(self, batch: Batch, after: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
-        began = time.perf_counter()
+    def _commit_in_lane(self, batch: Batch, after: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+        began = self._lane.seconds()
+        error = self._try(batch)
+        if error is not None:
+            self._loop.call_soon_threadsafe(self._refused, batch, after, error)
+        else:
+            self._loop.call_soon_threadsafe(self._written, after, self._lane.seconds() - began)
+
+    def _try(self, batch: Batch) -> HoldfastError | None:
         try:
             self._store.commit(batch)
         except HoldfastError as error:
-            self._loop.call_soon_threadsafe(self._refused, batch, after, error)
-        except Exception as error:  # noqa: BLE001  # a bug in a store must stop the engine, not the thread in silence
-            failure = StoreFailed(f"the store raised {type(error).__name__}: {error}", fix="report this as a bug")
-            self._loop.call_soon_threadsafe(self._refused, batch, after, failure)
-        else:
-            self._loop.call_soon_threadsafe(self._written, after, time.perf_counter() - began)
+            return error
+        except Exception as error:  # noqa: BLE001  # a bug in a store must stop the engine, not hang it in silence
+            return StoreFailed(f"the store raised {type(error).__name__}: {error}", fix="report this as a bug")
+        return None
 
     def _written(self, after: list[tuple[Callable[..., None], tuple[Any, ...]]], seconds: float) -> None:
         self._busy = False
@@ -145,7 +148,8 @@ class Committer:
     def _committed(self, after: list[tuple[Callable[..., None], tuple[Any, ...]]], seconds: float) -> None:
         self._failure = None
         self._average += (seconds - self._average) / 16
-        self._slow_until = time.monotonic() + SLOW_PENALTY_SECONDS if seconds > SLOW_SECONDS else self._slow_until
+        if seconds > SLOW_SECONDS:
+            self._slow_until = self._lane.seconds() + SLOW_PENALTY_SECONDS
         self._run(after)
         self._commits += 1
         if self._commits % MAINTAIN_COMMITS == 0:
@@ -182,20 +186,20 @@ class Committer:
         log.warning("%s\n  nothing was acknowledged; the commit is tried again in %.1f s", error, delay)
 
         def again() -> None:
-            try:
-                self._store.commit(batch)
-            except HoldfastError as next_error:
+            self._again = None
+            next_error = self._try(batch)
+            if next_error is not None:
                 self._refused(batch, after, next_error, waited + delay)
             else:
                 self._written(after, 0.0)
 
-        self._loop.call_later(delay, again)
+        self._again = self._loop.call_later(delay, again)
 
     def _reschedule(self) -> None:
         if self._batch.rows() or self._after or self._waiting_jobs:
             _ = self.batch
 
-    async def _in_writer(self, work: Callable[[], Any]) -> Any:
+    async def _in_lane(self, work: Callable[[], Any]) -> Any:
         done: asyncio.Future[Any] = self._loop.create_future()
 
         def job() -> None:
@@ -223,7 +227,7 @@ class Committer:
             else:
                 self._loop.call_soon_threadsafe(self._job_done)
 
-        self._jobs.put(run)
+        self._lane.submit(run)
 
     def _job_done(self) -> None:
         self._busy = False
@@ -232,10 +236,6 @@ class Committer:
     def _job_failed(self, error: HoldfastError) -> None:
         self._failure = error
         self._failed(error)
-
-    def _write(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
 
 
 def _next(slices: Iterator[None]) -> bool:

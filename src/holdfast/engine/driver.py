@@ -27,7 +27,7 @@ from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
-from holdfast.core.payload import BlobIndex, pack, unpack
+from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.ports import Clock
@@ -38,7 +38,6 @@ from holdfast.service import Handler
 from holdfast.steps import plan_thread
 from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, PromiseRow, SettleRow, Store
 
-INLINE = b"\0"  # first byte of a payload that is its JSON text as it is
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
 
 
@@ -111,6 +110,7 @@ class Driver:
 
     def fire_due(self, resident: Resident) -> None:
         """Fires every timer that is due, each with its own entry, in order."""
+        resident.armed = None
         now = self._clock.now()
         while not resident.machine.ended and not resident.pausing and (entry := resident.machine.due(now)) is not None:
             self.deliver(resident, entry)
@@ -120,9 +120,26 @@ class Driver:
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
         decoded = resident.machine.waiting[local].read(value, ok=ok)
-        resident.promises.pop(local, None)
         entry = records.PromiseSettled(self._now(resident), local, self._pack(resident, value), ok)
+        resident.promises.pop(local, None)
         self.deliver(resident, entry, decoded)
+
+    def read_for_paused(self, row: InvocationRow, handler: Handler, local: str, value: bytes, *, ok: bool) -> bool:
+        """Whether a paused invocation waits for the promise, asked of a copy that is dropped again: a value that does
+        not fit would be found at the resume only, when it can no longer be changed. Raises Unreadable as `settle`,
+        HandlerFault when the journal does not fit the code."""
+        resident = self._resident(row.n, row.id, handler, row.seed, row.created, fresh=False)
+        machine = resident.machine
+        try:
+            resident.text = self.read(row.n, row.input)
+            self._call_handler(resident)
+            machine.replay([records.decode_entry(body) for body in self._store.entries(row.n)])
+            promise = machine.waiting.get(local)
+            if promise is not None:
+                promise.read(value, ok=ok)
+            return promise is not None
+        finally:
+            machine.evict()
 
     def cancel(self, resident: Resident, reason: str) -> None:
         """Delivers a cancel; the handler's clean-up still runs durably (G7)."""
@@ -132,7 +149,8 @@ class Driver:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
         resident.pausing = True
         for body in list(resident.bodies.values()):
-            if body.retrying or not body.started:
+            # One that nobody waits for any more was cancelled in the very run that failed: it must not be recorded.
+            if body.retrying or not body.started or body.step not in resident.machine.waiting:
                 del resident.bodies[body.step]
                 body.cancel()
         outcome = _reason(error, self._clock.now())
@@ -142,18 +160,27 @@ class Driver:
         """A body has returned."""
         if resident.bodies.pop(body.step, None) is not body:
             return
-        entry = records.StepCompleted(
-            self._now(resident), body.step, body.spec.digest, self._pack(resident, text),
-            self._pack(resident, body.inputs), body.attempt, body.started,
-        )  # fmt: skip
+        try:
+            entry = records.StepCompleted(
+                self._now(resident), body.step, body.spec.digest, self._pack(resident, text),
+                self._pack(resident, body.inputs), body.attempt, body.started,
+            )  # fmt: skip
+        except HoldfastError as error:  # what was stored before cannot be read
+            self._unpackable(resident, error)
+            return
         self._body_ended(resident, entry, value)
 
     def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
         """A body has failed for good."""
         if resident.bodies.pop(body.step, None) is not body:
             return
+        try:
+            inputs = self._pack(resident, body.inputs)
+        except HoldfastError as error:
+            self._unpackable(resident, error)
+            return
         entry = records.StepErrored(
-            self._now(resident), body.step, body.spec.digest, failure, self._pack(resident, body.inputs), body.started
+            self._now(resident), body.step, body.spec.digest, failure, inputs, body.started
         )
         self._body_ended(resident, entry, LIVE)
 
@@ -161,6 +188,12 @@ class Driver:
         """A body cannot go on until a person has looked."""
         if resident.bodies.pop(body.step, None) is body and not resident.pausing and not self._watcher.stopping:
             self.pause(resident, failure)
+        elif resident.pausing and not resident.busy:
+            self._tell(resident)
+
+    def _unpackable(self, resident: Resident, error: HoldfastError) -> None:
+        if not resident.pausing and not self._watcher.stopping:
+            self.pause(resident, error)
         elif resident.pausing and not resident.busy:
             self._tell(resident)
 
@@ -197,15 +230,14 @@ class Driver:
         if all(step.spec is not None for step in machine.waiting.values()):
             return
         rows = self._store.promises_of(resident.n)
-        resident.promises = {records.decode_info(row.about).step: row.id for row in rows}
+        resident.promises = {records.decode_info(row.about).step: row.id for row in rows if row.status == 0}
         for row in rows:  # settled while the invocation was paused
             local = records.decode_info(row.about).step
             if row.status in (1, 2) and local in machine.waiting and row.value is not None:
-                text = self.read(resident.n, row.value)
-                resident.promises.pop(local)
                 entry = records.PromiseSettled(self._now(resident), local, row.value, row.status == 1)
+                value = machine.waiting[local].read(self.read(resident.n, row.value), ok=entry.ok)
                 self._append(resident, entry)
-                machine.receive(entry, machine.waiting[local].read(text, ok=entry.ok))
+                machine.receive(entry, value)
 
     def _run(self, resident: Resident, go: Callable[[], None]) -> None:
         try:
@@ -262,10 +294,11 @@ class Driver:
     def _return(self, resident: Resident, value: Any) -> None:
         try:
             text, _ = resident.handler.returns.encode_checked(value)
+            payload = self._pack(resident, text)
         except HoldfastError as problem:
             self.pause(resident, problem)
             return
-        self._end(resident, Move.COMPLETE, records.Returned(self._pack(resident, text)))
+        self._end(resident, Move.COMPLETE, records.Returned(payload))
 
     def _end(self, resident: Resident, by: Move, outcome: Outcome) -> None:
         for local in list(resident.promises):
@@ -287,9 +320,9 @@ class Driver:
             self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, None)
         elif status is Status.SUSPENDED:
             self._tell(resident)
-        if deadline is not None and deadline != resident.deadline:
+        if deadline is not None and (resident.armed is None or deadline < resident.armed):
             self.timers.arm(resident.n, deadline, stored=status is Status.SUSPENDED)
-        resident.deadline = deadline
+            resident.armed = deadline
 
     def _move(self, resident: Resident, status: Status, wake_at: int | None, outcome: Outcome | None) -> None:
         body = None if outcome is None else records.encode(outcome)

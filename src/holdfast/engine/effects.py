@@ -22,13 +22,14 @@ from holdfast.core.entries import Failure
 from holdfast.core.retry import PATIENT, judge
 from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
-from holdfast.errors import HoldfastError, TerminalError
+from holdfast.errors import HoldfastError, TerminalError, WrongPlace
 from holdfast.steps import StepInfo
 from holdfast.values import show_inputs
 
 MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
 DETAILS_CHARS_MAX = 50_000
 CHANCE_BITS = 32
+CLEANUP_SECONDS = 1.0
 
 
 class Sink(Protocol):
@@ -48,13 +49,24 @@ class Body:
     """One step's body, over all its attempts."""
 
     __slots__ = (
-        "_effects", "_future", "_timer", "attempt", "gone", "info", "inputs", "last_error", "late", "resident",
-        "spec", "started", "step",
+        "_effects",
+        "_timer",
+        "attempt",
+        "future",
+        "gone",
+        "info",
+        "inputs",
+        "last_error",
+        "late",
+        "resident",
+        "spec",
+        "started",
+        "step",
     )  # fmt: skip
 
     def __init__(self, effects: Effects, resident: Resident, step: str, spec: StepSpec) -> None:
         self._effects = effects
-        self._future: asyncio.Future[Any] | None = None
+        self.future: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.resident = resident
         self.step = step
@@ -70,7 +82,7 @@ class Body:
     @property
     def retrying(self) -> bool:
         """Whether it waits for its next attempt."""
-        return self._future is None and self._timer is not None
+        return self.future is None and self._timer is not None
 
     def begin(self) -> None:
         """Makes the first attempt."""
@@ -87,8 +99,8 @@ class Body:
             self.info.cancelled = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._future is not None:
-            self._future.cancel()
+        if self.future is not None:
+            self.future.cancel()
         else:
             self._effects.finished(self)
 
@@ -102,11 +114,11 @@ class Body:
         context = spec.context.copy()
         context.run(info.bind)
         try:
-            self._future = self._effects.call(spec, context)
+            self.future = self._effects.call(spec, context)
         except Exception as error:  # noqa: BLE001  # a wrapper that fails before its coroutine is a failed attempt
             self._failed(error)
             return
-        self._future.add_done_callback(self._done)
+        self.future.add_done_callback(self._done)
         if spec.timeout is not None:
             self._timer = self._effects.loop.call_later(spec.timeout, self._expire)
 
@@ -114,15 +126,20 @@ class Body:
         self.late = True
         if self.info is not None:
             self.info.cancelled = True
-        if self._future is not None and not self._future.cancel():
+        if self.future is not None and not self.future.cancel():
             return
-        if self._future is not None and not isinstance(self._future, asyncio.Task):
-            self._done(self._future)  # a thread cannot be stopped: it is left behind, and no longer waited for
+        if self.future is not None and not isinstance(self.future, asyncio.Task):
+            self._done(self.future)  # a thread cannot be stopped: it is left behind, and no longer waited for
 
     def _done(self, future: asyncio.Future[Any]) -> None:
-        if self._future is not future:
+        if self.future is not future:
             return
-        self._future = None
+        if not self.gone and not future.cancelled() and future.exception() is None:
+            value = future.result()
+            if inspect.isawaitable(value):
+                self._go_on(value)
+                return
+        self.future = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -140,25 +157,24 @@ class Body:
             return
         error = future.exception()
         if error is not None:
-            self._failed(error)
-            return
-        value = future.result()
-        if inspect.isawaitable(value):
-            # A lambda or wrapper that gave back a coroutine: `ctx.run(lambda: client.get(url))`.
-            context = self.spec.context.copy()
-            if self.info is not None:
-                context.run(self.info.bind)
-            self._future = self._effects.loop.create_task(_await(value), context=context)
-            self._future.add_done_callback(self._done)
+            self._failed(_exited(error) if isinstance(error, SystemExit) else error)
             return
         try:
-            text, decoded = self.spec.codec.encode_checked(value)
+            text, decoded = self.spec.codec.encode_checked(future.result())
         except HoldfastError as problem:
             self._failed(problem)
             return
         self.gone = True
         self._effects.finished(self)
         self._effects.sink.completed(self.resident, self, text, decoded)
+
+    def _go_on(self, value: Any) -> None:
+        # A lambda or wrapper that gave back a coroutine: `ctx.run(lambda: client.get(url))`. Its timeout runs on.
+        context = self.spec.context.copy()
+        if self.info is not None:
+            context.run(self.info.bind)
+        self.future = self._effects.loop.create_task(_contained(value), context=context)
+        self.future.add_done_callback(self._done)
 
     def _failed(self, error: BaseException) -> None:
         self.last_error = describe(error, self.attempt)
@@ -198,45 +214,63 @@ class Effects:
         self.loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="holdfast-step")
         self._bodies_max = bodies_max
-        self._count = 0
+        self._bodies: dict[Body, None] = {}  # begun and not ended, in order
         self._queue: deque[Body] = deque()
+        self._beginning = False
 
     @property
     def count(self) -> int:
         """How many bodies have begun and not ended, those between attempts included."""
-        return self._count
+        return len(self._bodies)
 
     def start(self, body: Body) -> None:
         """Begins a body, or queues it when too many run."""
         if body.gone:
             return
-        if self._count >= self._bodies_max:
+        if len(self._bodies) >= self._bodies_max:
             self._queue.append(body)
             return
-        self._count += 1
+        self._bodies[body] = None
         body.begin()
 
     def finished(self, body: Body) -> None:
         """A body has ended: the next one may begin."""
-        if body.started:
-            self._count -= 1
-        while self._queue and self._count < self._bodies_max:
-            following = self._queue.popleft()
-            if not following.gone:
-                self._count += 1
-                following.begin()
-                return
+        self._bodies.pop(body, None)
+        if self._beginning:
+            return  # one that failed as it began: the loop below goes on, and no stack grows with the queue
+        self._beginning = True
+        try:
+            while self._queue and len(self._bodies) < self._bodies_max:
+                following = self._queue.popleft()
+                if not following.gone:
+                    self._bodies[following] = None
+                    following.begin()
+        finally:
+            self._beginning = False
 
     def call(self, spec: StepSpec, context: Context) -> asyncio.Future[Any]:
         """One attempt: a task for an async function, a thread for any other."""
         if spec.threaded or not _is_async(spec.fn):
             work = functools.partial(context.run, spec.fn, *spec.args, **spec.kwargs)
             return self.loop.run_in_executor(self._threads, work)
-        return self.loop.create_task(context.run(spec.fn, *spec.args, **spec.kwargs), context=context)
+        return self.loop.create_task(_contained(context.run(spec.fn, *spec.args, **spec.kwargs)), context=context)
 
-    def close(self) -> None:
-        """Lets threads go; one that is still in a body is not waited for."""
+    def hold(self) -> None:
+        """Begins no queued body any more; those that run go on."""
         self._queue.clear()
+
+    def cancel(self) -> None:
+        """Stops every body; what they may still give does not count."""
+        self.hold()
+        for body in list(self._bodies):
+            body.cancel()
+
+    async def close(self) -> None:
+        """Stops every body and waits a moment for their clean-up; a thread that is still busy is left behind."""
+        self.cancel()
+        tasks = [body.future for body in self._bodies if body.future is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLEANUP_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -268,5 +302,16 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
-async def _await(value: Any) -> Any:
-    return await value
+async def _contained(body: Any) -> Any:
+    try:
+        return await body
+    except SystemExit as error:  # out of a task it would end the engine's whole event loop
+        raise _exited(error) from error
+
+
+def _exited(error: SystemExit) -> HoldfastError:
+    return WrongPlace(
+        f"a step's body called sys.exit({error.code!r})",
+        cause="it was written as a program of its own, or a command-line library ends what it runs in",
+        fix="return a value or raise an exception; a program is run with subprocess",
+    )

@@ -20,7 +20,7 @@ from holdfast.engine.driver import Driver
 from holdfast.engine.effects import Effects
 from holdfast.engine.guard import Watchdog, install_guard
 from holdfast.engine.limits import Limits
-from holdfast.engine.ports import Clock, Entropy
+from holdfast.engine.ports import Clock, Entropy, Lane, WriterThread
 from holdfast.engine.resident import Resident
 from holdfast.engine.timers import Timers
 from holdfast.errors import (
@@ -48,17 +48,19 @@ class Engine:
 
     def __init__(
         self, store: Store, registry: Registry, *, deps: Mapping[str, Any], limits: Limits, clock: Clock,
-        entropy: Entropy,
+        entropy: Entropy, lane: Callable[[], Lane] = WriterThread,
     ) -> None:  # fmt: skip
         self.store = store
         self.stopping = False
         self._closed = False
+        self._let_go = False  # of the store
         self.failure: HoldfastError | None = None
         self._registry = registry
         self._deps = dict(deps)
         self._limits = limits
         self._clock = clock
         self._entropy = entropy
+        self._lane = lane
         self._residents: dict[int, Resident] = {}
         self._numbers: dict[str, int] = {}  # of ids that are in memory or not durable yet
         self._running: set[int] = set()
@@ -67,7 +69,7 @@ class Engine:
         self._backlog_spilt = False  # the store has more ready invocations than the backlog holds
         self._admitting = False
         self._waiters: dict[int, list[asyncio.Future[None]]] = {}
-        self._acks: set[asyncio.Future[None]] = set()
+        self._acks: dict[asyncio.Future[None], None] = {}  # in order: a set of futures walks by address
         self._settling: set[str] = set()
         self._starts = asyncio.Semaphore(STARTS_MAX)
 
@@ -76,23 +78,29 @@ class Engine:
         loop = asyncio.get_running_loop()
         self.store.open()
         limits = self._limits
-        self._committer = Committer(self.store, full_seconds=limits.full_seconds, failed=self._fail)
+        self._committer = Committer(
+            self.store, self._lane(), full_seconds=limits.full_seconds, failed=self._fail
+        )
         self._driver = Driver(self.store, self._committer, self._clock, self._deps, self)
         self._effects = Effects(
             self._driver, self._clock, self._entropy, self._deps,
             bodies_max=limits.bodies, threads_max=limits.threads,
         )  # fmt: skip
-        self._timers = Timers(self.store, self._clock, self._wake_for_timer)
+        self._timers = Timers(self.store, self._clock, self._wake_for_timer, self._fail)
         self._driver.effects = self._effects
         self._driver.timers = self._timers
-        self._counter = counter_of(self.store.last_number())
         self._loop = loop
         install_guard()
         self._watchdog = Watchdog(loop, limits.stuck_seconds)
         self._watchdog.start()
-        self._fill_backlog()
+        try:
+            self._counter = counter_of(self.store.last_number())
+            self._fill_backlog()
+            self._timers.start()
+        except BaseException:  # nobody will call stop(): the lock and the threads must not stay
+            await self.stop()
+            raise
         self._admit_soon()
-        self._timers.start()
 
     async def stop(self) -> None:
         """Begins nothing new, waits a while for bodies that run, records them, and lets go of the store."""
@@ -100,16 +108,15 @@ class Engine:
             return
         self._closed = self.stopping = True
         self._timers.stop()
+        self._effects.hold()
         await self._drain()
-        for resident in list(self._residents.values()):
-            for body in list(resident.bodies.values()):
-                body.cancel()
+        await self._effects.close()
         await self._committer.close()
-        self._effects.close()
         self._watchdog.stop()
         for resident in list(self._residents.values()):
             self._drop(resident)
         self._tell_all(self.failure or STOPPED)
+        self._let_go = True
         self.store.close()
 
     async def submit(
@@ -125,9 +132,12 @@ class Engine:
         id = make_id(self._clock.now(), self._entropy.bits(72)) if id is None else check_id(id)
         async with self._starts:
             self._check_open()
-            if not self._exists(id, handler, text):
+            is_new = not self._exists(id, handler, text)
+            if is_new:
                 self._create(id, handler, text)
             await self.durable()
+            if not is_new:
+                self._exists(id, handler, text)  # one that was queued in this turn can be compared only now
         return id, handler
 
     async def result(self, id: str) -> records.Outcome:
@@ -140,8 +150,15 @@ class Engine:
                 return records.decode_outcome(row.outcome)
             n = self._numbers[id] if row is None else row.n
             waiter = self._loop.create_future()
-            self._waiters.setdefault(n, []).append(waiter)
-            await waiter
+            waiters = self._waiters.setdefault(n, [])
+            waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                waiters.remove(waiter)
+                if not waiters and self._waiters.get(n) is waiters:
+                    del self._waiters[n]
+                raise
 
     async def settle(self, id: str, text: bytes, *, ok: bool) -> None:
         """Resolves (`text` is the value's JSON) or rejects (the reason's) a promise; returns once it is durable.
@@ -156,16 +173,19 @@ class Engine:
         if resident is None and invocation is not None and invocation.status != Status.PAUSED:
             resident = self._load(invocation)
         settle = SettleRow(id, 1 if ok else 2, self._clock.now(), b"\0" + text)
-        if resident is not None and not resident.pausing:
-            if info.step not in resident.machine.waiting:
-                raise _settled_already(id, "nobody waits for it any more")
-            try:
-                self._driver.settle(resident, info.step, text, ok=ok)
-            except Unreadable as error:
-                raise BadArguments(
-                    f"the value does not fit promise {id!r}: {error.what}",
-                    fix=f"send JSON of this schema: {info.schema}",
-                ) from None
+        try:
+            if resident is not None and not resident.pausing:
+                wanted = info.step in resident.machine.waiting
+                if wanted:
+                    self._driver.settle(resident, info.step, text, ok=ok)
+            else:
+                wanted = self._wanted_by_paused(row.n, info.step, text, ok=ok)
+        except Unreadable as error:
+            raise BadArguments(
+                f"the value does not fit promise {id!r}: {error.what}", fix=f"send JSON of this schema: {info.schema}"
+            ) from None
+        if not wanted:
+            raise _settled_already(id, "nobody waits for it any more")
         self._committer.batch.settles.append(settle)
         self._settling.add(id)
         self._committer.after(self._settling.discard, id)
@@ -185,6 +205,8 @@ class Engine:
                 cause="its code and its journal do not fit, or a step's fault is not mended",
                 fix="mend the cause and resume it first",
             )
+        if resident.machine.ended:  # in this very turn
+            raise WrongStatus(f"invocation {id!r} has ended already", fix="there is nothing to cancel")
         self._driver.cancel(resident, reason)
         await self.durable()
 
@@ -206,9 +228,16 @@ class Engine:
         self._check_open()
         await self._committer.backup(path)
 
+    def reading(self) -> Store:
+        """The store, to read from, also while the engine stops. Raises EngineStopped when it was let go."""
+        if self._let_go:
+            raise STOPPED.with_traceback(None)
+        return self.store
+
     def row(self, id: str) -> InvocationRow | None:
-        """The invocation as the store has it; None while its start is not durable. Raises UnknownInvocation."""
-        row = self.store.find(id)
+        """The invocation as the store has it; None while its start is not durable. Raises UnknownInvocation,
+        EngineStopped."""
+        row = self.reading().find(id)
         if row is None and id not in self._numbers:
             raise UnknownInvocation(f"no invocation has the id {id!r}", fix="check the id, or list what there is")
         return row
@@ -247,10 +276,11 @@ class Engine:
                 self._drop(next(iter(self._parkable.values())))
 
     def _check_open(self) -> None:
+        # Without the traceback of its last raise: one error is raised for many callers, and would grow with each.
         if self.failure is not None:
-            raise self.failure
+            raise self.failure.with_traceback(None)
         if self.stopping:
-            raise STOPPED
+            raise STOPPED.with_traceback(None)
         self._committer.check()
 
     def _exists(self, id: str, handler: Handler, text: bytes) -> bool:
@@ -286,18 +316,17 @@ class Engine:
             self._residents[n] = self._driver.create(n, id, handler, seed=seed, created=created, text=text, run=True)
             return
         self._driver.create(n, id, handler, seed=seed, created=created, text=text, run=False)
-        self._committer.after(self._forget_number, id)
-        self._queue(n)
+        self._running.discard(n)  # READY, but not in memory
+        self._committer.after(self._queue, n, id)
 
-    def _forget_number(self, id: str) -> None:
+    def _queue(self, n: int, id: str) -> None:
         if self._numbers.get(id) not in self._residents:
             self._numbers.pop(id, None)
-
-    def _queue(self, n: int) -> None:
         if len(self._backlog) < self._limits.backlog:
             self._backlog.append(n)
         else:
             self._backlog_spilt = True
+        self._admit_soon()
 
     def _fill_backlog(self) -> None:
         known = len(self._residents)
@@ -316,11 +345,15 @@ class Engine:
             if self.stopping or len(self._running) >= self._limits.running:
                 return
             if not self._backlog and self._backlog_spilt:
-                self._fill_backlog()
+                try:
+                    self._fill_backlog()
+                except StoreError as error:
+                    self._fail(error)
+                    return
             if not self._backlog:
                 self._timers.unblock()
                 return
-            row = self.store.get(self._backlog.popleft())
+            row = self._read_row(self._backlog.popleft())
             if row is not None and row.status == Status.READY and row.n not in self._residents:
                 self._load(row)
         self._admit_soon()
@@ -340,18 +373,43 @@ class Engine:
             self.settled(resident)
         return resident if row.n in self._residents else None
 
+    def _read_row(self, n: int) -> InvocationRow | None:
+        try:
+            return self.store.get(n)
+        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
+            log.error("an invocation cannot be read and is left out until the next start: %s", error)
+            return None
+        except StoreError as error:
+            self._fail(error)
+            return None
+
     def _wake_for_timer(self, n: int) -> bool:
         resident = self._residents.get(n)
         if resident is None:
             if len(self._running) >= self._limits.running:
                 return False
-            row = self.store.get(n)
-            if row is None or row.status != Status.SUSPENDED:
+            row = self._read_row(n)
+            if row is None or row.status != Status.SUSPENDED or row.wake_at is None:
+                return True
+            if row.wake_at > self._clock.now():  # armed for a timer that was cancelled since
+                self._timers.arm(n, row.wake_at, stored=True)
                 return True
             resident = self._load(row)
         if resident is not None and not resident.pausing and not resident.machine.ended:
             self._driver.fire_due(resident)
         return True
+
+    def _wanted_by_paused(self, n: int, local: str, text: bytes, *, ok: bool) -> bool:
+        row = self.store.get(n)
+        if row is None:
+            return False
+        try:
+            return self._driver.read_for_paused(row, self._registry.find(row.target), local, text, ok=ok)
+        except HandlerFault as fault:
+            raise WrongStatus(
+                f"invocation {row.id!r} is paused and cannot be rebuilt to take a value: {fault.what}",
+                fix="mend the cause and resume it, then settle the promise",
+            ) from None
 
     def _open_promise(self, id: str) -> PromiseRow:
         row = self.store.promise(id)
@@ -391,12 +449,12 @@ class Engine:
     async def durable(self) -> None:
         """Returns once everything so far is durable. Raises what stopped the store."""
         ack: asyncio.Future[None] = self._loop.create_future()
-        self._acks.add(ack)
+        self._acks[ack] = None
         self._committer.after(_acknowledge, ack)
         try:
             await ack
         finally:
-            self._acks.discard(ack)
+            del self._acks[ack]
 
     async def _drain(self) -> None:
         until = self._loop.time() + self._limits.drain_seconds
@@ -413,9 +471,7 @@ class Engine:
         self.failure = error
         self.stopping = True
         self._timers.stop()
-        for resident in self._residents.values():
-            for body in list(resident.bodies.values()):
-                body.cancel()
+        self._effects.cancel()
         self._tell_all(error)
 
 

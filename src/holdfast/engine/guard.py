@@ -93,7 +93,9 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="holdfast-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begins to watch the current thread."""
+        """Begins to watch the current thread. With 0 seconds there is no watch."""
+        if not self._seconds:
+            return
         self._pulse()
         self._thread.start()
 

@@ -15,5 +15,5 @@ class Limits:
     threads: int = 32  # sync step bodies at once
     backlog: int = 10_000  # numbers of invocations that wait for room; beyond, they are read from the store again
     drain_seconds: float = 10.0  # how long a stop waits for bodies that run
-    stuck_seconds: float = 2.0  # how long a handler may hold the loop before it is reported
+    stuck_seconds: float = 2.0  # how long a handler may hold the loop before it is reported; 0: no watch
     full_seconds: float = 30.0  # how long a full disk is waited for before the engine stops

@@ -17,7 +17,7 @@ class Resident:
     """What the engine holds of an invocation while it is not parked."""
 
     __slots__ = (
-        "bodies", "created", "deadline", "fresh", "handler", "id", "input", "length", "machine", "n", "pausing",
+        "armed", "bodies", "created", "fresh", "handler", "id", "input", "length", "machine", "n", "pausing",
         "promises", "seed", "status", "text", "texts", "unsettled", "wake_at",
     )  # fmt: skip
 
@@ -37,7 +37,7 @@ class Resident:
         self.length = 0  # of the journal; the next entry's seq
         self.status = Status.READY
         self.wake_at: int | None = None  # as the row has it
-        self.deadline: int | None = None  # as the timers have it
+        self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline
         self.bodies: dict[str, Body] = {}  # by step id; asked for and not completed
         self.promises: dict[str, str] = {}  # open ones: id within the invocation -> id everywhere
         self.unsettled = 0  # changes not durable yet; while there are any it is not parked

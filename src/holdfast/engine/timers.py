@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable
 
 from holdfast.engine.ports import Clock
+from holdfast.errors import HoldfastError
 from holdfast.stores.base import Store
 
 HORIZON_MS = 60_000
@@ -22,11 +23,15 @@ WAIT_SECONDS_MAX = 30.0  # a wall clock that is set forward is noticed after thi
 class Timers:
     """A heap of near deadlines over the store's rows."""
 
-    def __init__(self, store: Store, clock: Clock, wake: Callable[[int], bool]) -> None:
-        """`wake` is told a number whose time has come; it answers False when there is no room for it now."""
+    def __init__(
+        self, store: Store, clock: Clock, wake: Callable[[int], bool], failed: Callable[[HoldfastError], None]
+    ) -> None:
+        """`wake` is told a number whose time has come; it answers False when there is no room for it now. `failed` is
+        told why no more can be woken."""
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._heap: list[tuple[int, int]] = []
         self._horizon = 0
@@ -36,8 +41,8 @@ class Timers:
         self._blocked = False
 
     def start(self) -> None:
-        """Reads the near deadlines and begins to wake."""
-        self._tick()
+        """Reads the near deadlines and begins to wake. Raises StoreError."""
+        self._wake_due()
 
     def arm(self, n: int, deadline: int, *, stored: bool) -> None:
         """Wakes `n` at `deadline` (milliseconds). `stored`: its row says so too, and a far one may be left there.
@@ -63,6 +68,12 @@ class Timers:
             self._tick()
 
     def _tick(self) -> None:
+        try:
+            self._wake_due()
+        except HoldfastError as error:
+            self._failed(error)
+
+    def _wake_due(self) -> None:
         now = self._clock.now()
         if now >= self._next_refill():
             self._refill(now)

@@ -94,8 +94,12 @@ class Batch:
     def rows(self) -> int:
         """How many rows the commit writes."""
         return (
-            len(self.starts) + len(self.entries) + len(self.moves)
-            + len(self.blobs) + len(self.promises) + len(self.settles)
+            len(self.starts)
+            + len(self.entries)
+            + len(self.moves)
+            + len(self.blobs)
+            + len(self.promises)
+            + len(self.settles)
         )
 
 
@@ -121,7 +125,8 @@ class Store(Protocol):
         a bug or a twin. StoreFull rolls back whole and leaves the store usable."""
 
     def maintain(self, idle: bool) -> None:
-        """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while."""
+        """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while. Cheap enough to
+        be called after every commit. A full disk only puts it off; a failed write or sync stops the store."""
 
     def last_number(self) -> int:
         """The largest n ever stored, 0 in a new store."""
@@ -139,7 +144,7 @@ class Store(Protocol):
         """Numbers of invocations with status READY, smallest n first. Not proportional to sleepers."""
 
     def due(self, until: int, limit: int) -> list[tuple[int, int]]:
-        """(wake_at, n) of SUSPENDED invocations with wake_at <= until, earliest first."""
+        """(wake_at, n) of SUSPENDED invocations with wake_at <= until, earliest first, then by n."""
 
     def next_wake(self) -> int | None:
         """The earliest wake_at of a SUSPENDED invocation."""
@@ -157,11 +162,11 @@ class Store(Protocol):
         """All promises of an invocation, in order of creation."""
 
     def open_promises(self, limit: int) -> list[PromiseRow]:
-        """Promises not settled yet, oldest first."""
+        """Promises not settled yet, oldest `created` first, then in order of creation."""
 
     def backup(self, path: Path) -> Iterator[None]:
-        """Writes a consistent copy to `path`, which must not exist. Yields after each slice of about a millisecond:
-        commits may run between slices and are in the copy or not, whole. Runs where `commit` runs."""
+        """Writes a consistent copy to `path`, which must not exist (UsageError). Yields after each slice of about a
+        millisecond: commits may run between slices and are in the copy or not, whole. Runs where `commit` runs."""
         ...
 
     # Last, because below it `list[...]` would mean this method to a type checker.

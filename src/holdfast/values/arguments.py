@@ -21,6 +21,13 @@ _read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _write = msgspec.json.encode
 
 
+class _Written(str):
+    """An annotation that is a string already, shown in a signature without the quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
 class ArgumentsCodec:
     """Arguments of one handler; `skip` leading parameters (its context) are not part of them.
 
@@ -44,7 +51,14 @@ class ArgumentsCodec:
                 cause="a handler's first parameter is its context",
                 fix="add it: def handler(ctx, ...)",
             )
-        self._signature = inspect.Signature(parameters[skip:])
+        self._signature = inspect.Signature(
+            [
+                parameter.replace(annotation=_Written(parameter.annotation))
+                if isinstance(parameter.annotation, str)
+                else parameter
+                for parameter in parameters[skip:]
+            ]
+        )
         self._codecs = {
             _PREFIX.get(parameter.kind, "") + parameter.name: self._codec(fn, parameter)
             for parameter in parameters[skip:]

@@ -28,15 +28,16 @@ _Write = Callable[[Any], bytes]
 class ValueCodec:
     """JSON both ways for one type hint. Get it from `codec_for`."""
 
-    __slots__ = ("_exact", "_read", "_writers", "name")
+    __slots__ = ("_exact", "_leaf", "_read", "_writers", "name")
 
     def __init__(
-        self, name: str, writers: Sequence[_Write], read: Callable[[bytes], Any], exact: frozenset[type]
+        self, name: str, writers: Sequence[_Write], read: Callable[[bytes], Any], exact: frozenset[type], leaf: _Write
     ) -> None:
         self.name = name
         self._writers = writers  # tried in order; the first whose text reads back without a loss is kept
         self._read = read
         self._exact = exact  # scalar types that the hint takes and that read back as themselves
+        self._leaf = leaf  # writes one part of a value by its own type; to find the part that cannot be written
 
     def encode(self, value: Any) -> bytes:
         """The JSON text. Raises Unserialisable or TooLarge."""
@@ -80,13 +81,13 @@ class ValueCodec:
             except Exception as problem:  # noqa: BLE001 (serializers and validators of the user's)
                 failure = failure or problem
                 continue
-            lost = None if equal(value, decoded) else first_problem(value, leaves=False) or difference(value, decoded)
+            lost = None if equal(value, decoded) else first_problem(value) or difference(value, decoded)
             if lost is None:
                 return data, decoded
         raise self._refusal(value, lost, failure) from failure
 
     def _refusal(self, value: Any, lost: Problem | None, failure: Exception | None) -> Unserialisable:
-        problem = lost or first_problem(value)
+        problem = lost or first_problem(value, self._leaf)
         if problem is not None:
             return Unserialisable(
                 f"a value declared as {self.name} cannot be stored: {problem.path} is {problem.found}",
@@ -153,7 +154,7 @@ _by_id: dict[int, tuple[Any, ValueCodec | None]] = {}
 def _build(hint: Any) -> ValueCodec:
     if hint is MISSING or hint is Any or hint is object or isinstance(hint, TypeVar):
         name = "plain JSON" if hint is MISSING else "Any"
-        return _PlainCodec(name, (_encode,), msgspec.json.decode, _SCALARS)
+        return _PlainCodec(name, (_encode,), msgspec.json.decode, _SCALARS, _encode)
     found = mentions(hint)
     failure: Exception | None = None
     if not found.pydantic:
@@ -161,14 +162,13 @@ def _build(hint: Any) -> ValueCodec:
         order: Any = "deterministic" if found.sets else None
         try:
             decoder = msgspec.json.Decoder(models.without_dict_unions(hint))
-            return ValueCodec(
-                show(hint), (msgspec.json.Encoder(order=order).encode,), decoder.decode, _exact_scalars(hint)
-            )
+            write = msgspec.json.Encoder(order=order).encode
+            return ValueCodec(show(hint), (write,), decoder.decode, _exact_scalars(hint), _encode)
         except Exception as problem:  # noqa: BLE001 (resolving names runs the user's modules)
             failure = problem
     try:
         # What msgspec cannot tell apart, such as unions of dataclasses, pydantic can, if it is there.
-        writers, read = models.pydantic_codec(hint, found)
+        writers, read, leaf = models.pydantic_codec(hint, found)
     except Exception as problem:  # noqa: BLE001 (the same)
         failure = failure or problem
         raise Unserialisable(
@@ -176,7 +176,7 @@ def _build(hint: Any) -> ValueCodec:
             cause="the hint is or contains a type that has no JSON form, or a name that cannot be resolved",
             fix="declare a narrower type; for a step pass returns=YourType",
         ) from failure
-    return ValueCodec(show(hint), writers, read, _exact_scalars(hint) & {type(None)})
+    return ValueCodec(show(hint), writers, read, _exact_scalars(hint) & {type(None)}, leaf)
 
 
 def _exact_scalars(hint: Any) -> frozenset[type]:

@@ -21,9 +21,10 @@ _Write = Callable[[Any], bytes]
 _UNIONS = (Union, types.UnionType)
 
 
-def pydantic_codec(hint: Any, found: Mentions) -> tuple[Sequence[_Write], Callable[[bytes], Any]]:
-    """Writers in order of preference, and the reader, of a hint that pydantic handles whole."""
+def pydantic_codec(hint: Any, found: Mentions) -> tuple[Sequence[_Write], Callable[[bytes], Any], _Write]:
+    """Of a hint that pydantic handles whole: writers in order of preference, the reader, and a writer for any part."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+    from pydantic_core import to_json
 
     hint = without_dict_unions(hint)
     if mentions(hint).iterables:
@@ -56,7 +57,7 @@ def pydantic_codec(hint: Any, found: Mentions) -> tuple[Sequence[_Write], Callab
                 raise
             return lenient.model_construct(**fields)
 
-    return writers, read
+    return writers, read, to_json
 
 
 def _lenient_class(hint: Any) -> Any:

@@ -5,10 +5,8 @@ Promises: the path of the first thing that is wrong, in the value's own order. R
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -78,16 +76,16 @@ def children(value: object) -> Iterator[tuple[str, object]]:
         yield from (("{...}", item) for item in value)
 
 
-def first_problem(value: object, *, leaves: bool = True) -> Problem | None:
-    """The first thing in the value that JSON cannot hold under any type hint.
+def first_problem(value: object, write: Callable[[Any], bytes] | None = None) -> Problem | None:
+    """The first thing in the value that JSON cannot hold under any type hint, or that `write` cannot.
 
-    Without `leaves`, types unknown to us are left alone: a model may have its own way to write them.
+    Without `write`, types unknown to us are left alone: a model may have its own way to write them.
     """
     above: set[int] = set()  # ids of the containers we are inside of
     stack: list[tuple[str, object, Iterator[tuple[str, object]]]] = []
     path, item = "$", value
     while True:
-        problem = _problem_here(path, item, above, len(stack), leaves)
+        problem = _problem_here(path, item, above, len(stack), write)
         if problem is not None:
             return problem
         above.add(id(item))
@@ -104,7 +102,9 @@ def first_problem(value: object, *, leaves: bool = True) -> Problem | None:
             return None
 
 
-def _problem_here(path: str, item: object, above: set[int], depth: int, leaves: bool) -> Problem | None:
+def _problem_here(
+    path: str, item: object, above: set[int], depth: int, write: Callable[[Any], bytes] | None
+) -> Problem | None:
     if type(item) in _SIMPLE:
         return _scalar_problem(path, item)
     if id(item) in above:
@@ -115,7 +115,10 @@ def _problem_here(path: str, item: object, above: set[int], depth: int, leaves: 
         return Problem(path, f"{_a(item)}, and secrets are not stored", "register it as a dependency: deps={...}")
     if isinstance(item, (dict, list, tuple, set, frozenset)) or is_record(item):
         return None
-    if leaves and not _has_json_form(item):
+    if write is not None and _fails(write, item):
+        if isinstance(item, bytes):
+            fix = "give the model ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
+            return Problem(path, "bytes that are not valid UTF-8, and pydantic writes bytes as text", fix)
         return Problem(path, f"{_a(item)}, which has no JSON form")
     return None
 
@@ -139,14 +142,11 @@ def _scalar_problem(path: str, item: object) -> Problem | None:
     return None
 
 
-def _has_json_form(item: object) -> bool:
-    writers = [msgspec.json.encode]
-    if (core := sys.modules.get("pydantic_core")) is not None:
-        writers.append(core.to_json)
-    for write in writers:
-        with contextlib.suppress(Exception):
-            write(item)
-            return True
+def _fails(write: Callable[[Any], bytes], item: object) -> bool:
+    try:
+        write(item)
+    except Exception:  # noqa: BLE001 (a serializer of the user's may raise anything)
+        return True
     return False
 
 

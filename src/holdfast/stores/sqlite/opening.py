@@ -86,7 +86,7 @@ def _prepare(connection: apsw.Connection, path: Path, vfs: str | None) -> None:
     for name, value in WRITER_PRAGMAS:
         connection.pragma(name, value)
     _migrate(connection, path, vfs, version)
-    # After the first migration, so that no crash leaves a file in WAL mode that does not say it is ours.
+    # After the first migration: the file says whose it is before there is a log beside it.
     connection.pragma("journal_mode", "WAL")
     _check(connection, path)
     wal.grow(connection)

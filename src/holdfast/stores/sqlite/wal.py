@@ -15,7 +15,7 @@ PAGE_BYTES = 4096
 GROWN_BYTES = 8 * 1024 * 1024
 KEPT_BYTES_MAX = 64 * 1024 * 1024  # above this the log is cut back: after a long reader, a huge commit
 IDLE_PAGES = 1000  # enough to be worth a sync of the database file when nobody waits
-FORCED_PAGES = 4000  # the log must not grow for ever under load; a larger one makes a longer stall
+FORCED_PAGES = 1500  # well before GROWN_BYTES are full: past them each commit makes the file longer
 
 
 def grow(connection: apsw.Connection) -> None:
@@ -45,7 +45,7 @@ class Checkpointer:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._blocked_pages = 0  # where a reader stopped the last checkpoint; 0 if none did
+        self._blocked_pages = 0  # the log's length when the last checkpoint could not end; 0 if it did
 
     def maintain(self, idle: bool) -> None:
         pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)  # only looks: 0.2 us
@@ -55,5 +55,9 @@ class Checkpointer:
         if waiting < (IDLE_PAGES if idle else FORCED_PAGES):
             return
         # PASSIVE never waits for readers and leaves the log's length alone; the next commit starts the log over.
-        pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        try:
+            pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.FullError, apsw.BusyError):
+            # Put off, not failed: the log still holds everything. If the disk stays full, a commit will say so.
+            copied = 0
         self._blocked_pages = pages if copied < pages else 0

@@ -1,0 +1,27 @@
+"""Every engine test runs on both stores, and none may leave an error in asyncio's log: a callback of the engine that
+raises loses what it was to do, and the log is the only place where that shows."""
+
+import logging
+
+import pytest
+
+from tests.engine.world import World
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def world(request, tmp_path):
+    return World(request.param, tmp_path)
+
+
+@pytest.fixture
+def memory_world(tmp_path):
+    """For what cannot depend on the store."""
+    return World("memory", tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def quiet_asyncio(caplog):
+    with caplog.at_level(logging.ERROR, logger="asyncio"):
+        yield
+    lost = [record.getMessage() for record in caplog.get_records("call") if record.name == "asyncio"]
+    assert lost == []
