@@ -101,7 +101,7 @@ class AsyncHandle(Generic[R]):
         """What a recorded step was asked: its arguments, as plain JSON data. Raises UnknownInvocation if the journal
         has no such step."""
         row = await self._stored()
-        store = self._engine.store
+        store = self._engine.reading()
         for body in store.entries(row.n):
             entry = records.decode_entry(body)
             if isinstance(entry, (records.StepCompleted, records.StepErrored)) and entry.step == step:

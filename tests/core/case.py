@@ -241,7 +241,7 @@ def live(shape: Shape, seed: int, *, cancel: bool = False) -> Run:
     """Runs a shape to its end without a crash; the seed chooses what completes next."""
     rng = Random(seed)
     life = Life(shape)
-    cancel_at = rng.randrange(8) if cancel else None
+    cancel_at = rng.randrange(16) if cancel else None
     snapshots = [life.snapshot()]
     while life.outcome is None:
         assert len(life.journal) < ENTRIES_MAX, "the shape does not end"
@@ -293,7 +293,7 @@ def replay_everywhere(shape: Shape, run: Run) -> list[str]:
 def die_often(shape: Shape, seed: int, *, cancel: bool = False) -> list[Entry]:
     """Runs a shape to its end with a crash after every entry; the seed chooses what completes next."""
     rng = Random(seed)
-    cancel_at = rng.randrange(8) if cancel else None
+    cancel_at = rng.randrange(16) if cancel else None
     journal: list[Entry] = []
     seen: list[str] = []
     while True:

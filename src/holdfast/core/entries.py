@@ -10,7 +10,7 @@ tag. tests/golden holds bytes of every version. Times are integer milliseconds s
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -128,7 +128,10 @@ _HEAD = bytes([FORMAT])
 
 def encode(record: Entry | Outcome | PromiseInfo) -> bytes:
     """The stored bytes of a record."""
-    return _HEAD + _encoder.encode(record)
+    try:
+        return _HEAD + _encoder.encode(record)
+    except UnicodeEncodeError:
+        return _HEAD + _encoder.encode(_spelled_out(record))
 
 
 def decode_entry(body: bytes) -> Entry:
@@ -144,6 +147,15 @@ def decode_outcome(body: bytes) -> Outcome:
 def decode_info(body: bytes) -> PromiseInfo:
     """What a promise is about. Raises Unreadable."""
     return _decode(_info_decoder, body)
+
+
+def _spelled_out(value: Any) -> Any:
+    # A reason or an error's text may hold lone surrogates, from file names or broken JSON. They have no UTF-8 form.
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, msgspec.Struct):
+        return type(value)(*(_spelled_out(getattr(value, name)) for name in value.__struct_fields__))
+    return value
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:

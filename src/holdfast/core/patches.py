@@ -75,7 +75,7 @@ def _patch_gather() -> None:
     def order(self: Any) -> int:
         if not isinstance(self.get_loop(), HandlerLoop):
             return int(original(self))
-        vars(self).setdefault("_order", None)
+        self._order = getattr(self, "_order", None)
         return Future.__hash__(self)
 
     gathering.__hash__ = order

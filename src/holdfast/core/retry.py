@@ -9,16 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from math import inf
 from typing import Any, Literal
 
-from holdfast.errors import BadArguments, TerminalError, UsageError, ValueProblem
+from holdfast.errors import BadArguments, HandlerFault, TerminalError, UsageError, ValueProblem
 
 RETRY_AFTER_MAX = 3600.0  # seconds; a server that asks for more is asked again after an hour
 
 # No retry mends code: these pause the invocation at once, with the traceback (fix the code, restart, resume).
 MENDLESS = (
     TypeError, NameError, AttributeError, ImportError, SyntaxError, NotImplementedError, RecursionError,
-    ValueProblem, UsageError,
+    ValueProblem, UsageError, HandlerFault,
 )  # fmt: skip
 
 
@@ -53,10 +54,15 @@ class Retry:
     def _problem(self) -> str | None:
         if self.max_attempts is not None and self.max_attempts < 1:
             return f"max_attempts is {self.max_attempts}, the first try is one attempt already"
+        elapsed: object = self.max_elapsed
+        if elapsed is not None and not isinstance(elapsed, timedelta):
+            return f"max_elapsed is {elapsed!r}, it must be a timedelta such as timedelta(minutes=5)"
         if self.max_elapsed is not None and self.max_elapsed <= timedelta(0):
             return f"max_elapsed is {self.max_elapsed}, it must be positive"
-        if not (self.initial >= 0 and self.max_delay >= 0 and self.factor >= 1 and 0 <= self.jitter <= 1):
-            return "initial and max_delay must be 0 or more seconds, factor 1 or more, jitter between 0 and 1"
+        if not (0 <= self.initial < inf and 0 <= self.max_delay < inf and 1 <= self.factor < inf):
+            return "initial and max_delay must be 0 or more seconds, factor 1 or more, and none of them infinite"
+        if not 0 <= self.jitter <= 1:
+            return f"jitter is {self.jitter}, it must be between 0 and 1"
         if self.then not in (None, "raise", "pause"):
             return f"then is {self.then!r}, it must be 'raise' or 'pause'"
         return None
@@ -97,8 +103,10 @@ def judge(
 
 
 def _delay(policy: Retry, attempt: int, chance: float) -> float:
-    steps = min(attempt - 1, 64)  # factor ** 64 is beyond every max_delay; larger powers overflow
-    delay = min(policy.initial * policy.factor**steps, policy.max_delay)
+    try:
+        delay = min(policy.initial * float(policy.factor) ** (attempt - 1), policy.max_delay)
+    except OverflowError:  # a power that large is beyond every max_delay
+        delay = policy.max_delay if policy.initial else 0.0
     return delay * (1 - policy.jitter + 2 * policy.jitter * chance)
 
 
@@ -109,7 +117,8 @@ def retry_after(error: BaseException, now: datetime) -> float | None:
         value: Any = getattr(error, "retry_after", None)
         if value is None:
             headers = getattr(getattr(error, "response", None), "headers", None)
-            value = headers.get("retry-after") if isinstance(headers, Mapping) else None
+            if isinstance(headers, Mapping):
+                value = headers.get("retry-after", headers.get("Retry-After"))  # a plain dict minds the case
         if isinstance(value, timedelta):
             return max(0.0, value.total_seconds())
         if isinstance(value, str) and not value.strip().isdecimal():

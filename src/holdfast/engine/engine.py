@@ -26,8 +26,11 @@ from holdfast.engine.timers import Timers
 from holdfast.errors import (
     AlreadySettled,
     BadArguments,
+    HandlerFault,
     HoldfastError,
     IdConflict,
+    StoreCorrupt,
+    StoreError,
     UnknownHandler,
     UnknownInvocation,
     UnknownPromise,
