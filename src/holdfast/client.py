@@ -24,7 +24,16 @@ from holdfast.errors import (
 from holdfast.service import Handler
 from holdfast.stores.base import Store
 from holdfast.values import codec_for
-from holdfast.views import AskView, InvocationView, StepView, moment, view_ask, view_entry, view_invocation
+from holdfast.views import (
+    AskView,
+    InvocationView,
+    StepView,
+    view_ask,
+    view_body,
+    view_entry,
+    view_invocation,
+    view_open_promise,
+)
 
 R = TypeVar("R")
 
@@ -75,26 +84,16 @@ class AsyncHandle(Generic[R]):
         await self._engine.resume(self.id)
 
     async def journal(self) -> list[StepView]:
-        """Everything that came, in order, and after it the steps that are being worked on."""
+        """Everything that came, in order, and after it what is being worked on or waited for."""
         row = await self._stored()
         store = self._engine.reading()
-        views = [view_entry(records.decode_entry(body), _reader(store, row.n)) for body in store.entries(row.n)]
+        asked = {records.decode_info(promise.about).step: promise for promise in store.promises_of(row.n)}
+        read = _reader(store, row.n)
+        views = [view_entry(records.decode_entry(body), read, asked) for body in store.entries(row.n)]
         resident = self._engine.resident(row.n)
-        for body in resident.bodies.values() if resident is not None else ():
-            last = body.last_error
-            views.append(
-                StepView(
-                    "step",
-                    body.step,
-                    "retrying" if body.retrying else "running",
-                    moment(body.started or None),
-                    None,
-                    body.attempt,
-                    msgspec.json.decode(body.inputs),
-                    None,
-                    None if last is None else f"{last.type}: {last.message}",
-                )
-            )
+        bodies = resident.bodies.values() if resident is not None else ()
+        views += [view_body(body) for body in bodies]
+        views += [view_open_promise(promise) for promise in asked.values() if promise.status == 0]
         return views
 
     async def inputs(self, step: str) -> Any:

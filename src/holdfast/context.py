@@ -20,7 +20,7 @@ from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
 from holdfast.errors import BadTimer
 from holdfast.steps import find_dep, plan_step
-from holdfast.values import MISSING, codec_for, schema_of
+from holdfast.values import MISSING, codec_for, schema_of, show_inputs
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Context:
 
     @property
     def random(self) -> Random:
-        """Random numbers that are the same on replay. Raises WrongPlace in a step body: what it draws is not replayed."""
+        """Random numbers that are the same on replay. Raises WrongPlace in a step body: its draws are not replayed."""
         self._machine.check_place()
         return self._machine.random
 
@@ -101,20 +101,33 @@ class Context:
         """
         return self._promise(name or "promise", type, PromiseInfo("", schema=schema_of(type)))
 
-    async def ask(
-        self, question: str, type: Any = str, *, about: Any = None, timeout: float | timedelta | None = None
-    ) -> Any:
-        """Asks a person, through the inbox, and waits for the typed answer.
+    @overload
+    def ask(
+        self, question: str, type: type[T], *, about: Any = None, timeout: float | timedelta | None = None
+    ) -> Step[T]: ...
 
-        `about` is shown beside the question. Raises TimeoutError after `timeout` seconds without an answer,
-        TerminalError (status 409) if the question was rejected, BadTimer as `sleep`.
+    @overload
+    def ask(
+        self, question: str, type: Any = str, *, about: Any = None, timeout: float | timedelta | None = None
+    ) -> Step[Any]: ...
+
+    def ask(
+        self, question: str, type: Any = str, *, about: Any = None, timeout: float | timedelta | None = None
+    ) -> Step[Any]:
+        """Asks a person, through the inbox; await it for the typed answer. The question is put at once.
+
+        `about` is shown beside the question. At the await: TimeoutError after `timeout` seconds without an answer,
+        TerminalError (status 409) if the question was rejected. Raises BadTimer as `sleep`.
         """
-        seconds = None if timeout is None else self._seconds(timeout)
-        deadline = None if seconds is None else math.ceil((self._machine.loop.time() + seconds) * 1000)
-        shown = codec_for(about.__class__ if about is not None else Any).encode(about).decode()
-        info = PromiseInfo("", question, schema_of(type), shown, deadline)
-        async with asyncio.timeout(seconds):
-            return await self._promise("ask", type, info)
+        loop = self._machine.loop
+        when = None if timeout is None else loop.time() + self._seconds(timeout)
+        deadline = None if when is None else math.ceil(when * 1000)
+        shown = msgspec.json.encode(msgspec.json.decode(show_inputs((about,), {}, {}))[0]).decode()
+        question_put = self._promise("ask", type, PromiseInfo("", question, schema_of(type), shown, deadline))
+        if when is not None:
+            timer = loop.call_at(when, question_put.expire)
+            question_put.add_done_callback(lambda _: timer.cancel())
+        return question_put
 
     def now(self) -> datetime:
         """The time, in UTC: when the last thing the handler waited for came. The same on replay."""

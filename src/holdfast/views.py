@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
 from holdfast.core.payload import INLINE
+from holdfast.engine.effects import Body
 from holdfast.stores.base import InvocationRow, PromiseRow
 
 
@@ -32,10 +33,10 @@ class InvocationView:
 class StepView:
     """One line of a journal: a completion, or a step that is being worked on.
 
-    `kind` is "step", "timer", "promise" or "cancel"; `state` "done", "failed", "running" or "retrying". `inputs` are
-    the arguments and `output` the result, both plain JSON data. Inputs that hold large values are left out (None, and
-    `large` is true): a model is asked the whole conversation each turn. `handle.inputs(id)` reads those of one step.
-    `tries` counts attempts.
+    `kind` is "step", "timer", "promise" or "cancel"; `state` "done", "failed", "running", "retrying" or "waiting".
+    `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
+    data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
+    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts.
     """
 
     kind: str
@@ -93,8 +94,9 @@ def view_ask(row: PromiseRow, invocation: str) -> AskView:
     )  # fmt: skip
 
 
-def view_entry(entry: records.Entry, read: Callable[[bytes], bytes]) -> StepView:
-    """The picture of a journal entry; `read` turns a payload into JSON text."""
+def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: Mapping[str, PromiseRow]) -> StepView:
+    """The picture of a journal entry. `read` turns a payload into JSON text, `promises` are the invocation's, by the
+    id they have in it."""
     at = moment(entry.at)
     match entry:
         case records.StepCompleted():
@@ -111,12 +113,33 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes]) -> StepView
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
-            value = msgspec.json.decode(read(entry.value))
+            row = promises[entry.promise]
+            began, question, value = moment(row.created), _question(row), msgspec.json.decode(read(entry.value))
             if entry.ok:
-                return StepView("promise", entry.promise, "done", None, at, 1, None, value, None)
-            return StepView("promise", entry.promise, "failed", None, at, 1, None, None, value)
+                return StepView("promise", entry.promise, "done", began, at, 1, question, value, None)
+            return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value)
         case records.CancelRequested():
             return StepView("cancel", "cancel", "done", None, at, 1, None, None, entry.reason)
+
+
+def view_body(body: Body) -> StepView:
+    """The picture of a step that is being worked on."""
+    state = "retrying" if body.retrying else "running"
+    last = body.last_error
+    error = None if last is None else f"{last.type}: {last.message}"
+    began, shown = moment(body.started or None), msgspec.json.decode(body.inputs)
+    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error)
+
+
+def view_open_promise(row: PromiseRow) -> StepView:
+    """The picture of a promise or ask that is waited for."""
+    step = records.decode_info(row.about).step
+    return StepView("promise", step, "waiting", moment(row.created), None, 1, _question(row), None, None)
+
+
+def _question(row: PromiseRow) -> Any:
+    info = records.decode_info(row.about)
+    return [info.question, msgspec.json.decode(info.about)] if info.question else None
 
 
 def _inputs(payload: bytes) -> tuple[Any, bool]:

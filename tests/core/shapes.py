@@ -217,8 +217,8 @@ async def wait_for_the_first(ctx: Ctx) -> Any:
             seen.append(await ctx.run(echo, task.result()))
     for task in todo:
         task.cancel()
-    done, left = await asyncio.wait(todo)
-    return [seen, [task.cancelled() for task in done], len(left)]
+    ends = await asyncio.wait(todo) if todo else [[]]
+    return [seen, [task.cancelled() for task in ends[0]]]
 
 
 @shape

@@ -12,7 +12,7 @@ from holdfast import (
     BadArguments, Context, InvocationFailed, Limits, Retry, StepFailed, TerminalError, UnknownDependency,
     UnknownInvocation, WrongPlace, step,
 )  # fmt: skip
-from tests.engine.world import paused, wait_for
+from tests.engine.world import open_promise, paused, wait_for
 
 ONCE = Retry(max_attempts=1)
 
@@ -127,8 +127,7 @@ def test_a_recorded_body_never_runs_again(world):
             client.start(h, id="x")
             wait_for(lambda: client.attach("x").status().status == "suspended")
     with world.holdfast(h) as client:
-        (promise,) = client._client._engine.store.open_promises(9)
-        client.resolve(promise.id)
+        client.resolve(open_promise(client))
         assert client.attach("x").result(2) == 15
     assert calls == [0, 1, 2, 3, 4, 5]
 
@@ -539,7 +538,6 @@ def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(w
         assert caught.value.status == 402
         client.start(h, id="x")
     with world.holdfast(h, uncaught) as client:
-        (promise,) = client._client._engine.store.open_promises(9)
-        client.resolve(promise.id)
+        client.resolve(open_promise(client))
         assert client.attach("x").result(2) == "no money 402"
     assert len(calls) == 2

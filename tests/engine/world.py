@@ -1,7 +1,6 @@
 """One store that outlives the engines over it, and what tests do to both: restart, wait, wind the clock, break a write."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,23 +120,28 @@ def paused(handle: Any) -> str:
     return caught.value.reason
 
 
-def in_engine(hf: Holdfast, call: Callable[[], Any]) -> Any:
+def engine_of(client: Client) -> Any:
+    return client._client._engine
+
+
+def in_engine(client: Client, call: Callable[[], Any]) -> Any:
     """Runs a function on the engine's thread and returns what it returned."""
-    done = threading.Event()
-    found = []
 
-    def work() -> None:
-        found.append(call())
-        done.set()
+    async def work() -> Any:
+        return call()
 
-    hf._thread._loop.call_soon_threadsafe(work)
-    assert done.wait(WAIT_SECONDS)
-    return found[0]
+    return client._thread.call(work())
 
 
-def tick(hf: Holdfast) -> None:
+def tick(client: Client) -> None:
     """Lets the engine see a clock that was wound."""
-    in_engine(hf, hf._engine._timers._tick)
+    in_engine(client, engine_of(client)._timers._tick)
+
+
+def open_promise(client: Client) -> str:
+    """The id of the only open promise, once it is there."""
+    (row,) = wait_for(lambda: engine_of(client).store.open_promises(9), "an open promise")
+    return row.id
 
 
 def one_ask(client: Client) -> Any:

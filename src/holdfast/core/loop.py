@@ -413,17 +413,21 @@ class _Stepping:
 
 
 def _standing(task: Task[Any]) -> FrameType | None:
-    # The innermost frame that is not asyncio's own: people want the line that calls sleep, not the one in it.
+    # The innermost frame that is not asyncio's or anyio's own: people want the line that calls sleep, not one in it.
     waiter: Any = task.get_coro()
     found: FrameType | None = None
     while waiter is not None:
         frame = next((f for name in FRAMES if (f := getattr(waiter, name, None)) is not None), None)
         if frame is not None and frame.f_code is drive.__code__:
             frame = frame.f_locals["generator"].gi_frame or frame
-        if frame is not None and (found is None or not frame.f_code.co_filename.startswith(ASYNCIO)):
+        if frame is not None and (found is None or not _is_library(frame.f_code.co_filename)):
             found = frame
         waiter = next((w for name in AWAITED if (w := getattr(waiter, name, None)) is not None), None)
     return found
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(ASYNCIO) or "/anyio/" in file.replace("\\", "/")
 
 
 def untie(futures: Iterable[Any]) -> None:

@@ -120,6 +120,12 @@ class Step(Future[T], Coroutine[Any, Any, T]):
                 fix="check it with 'PRAGMA quick_check', or restore a backup",
             ) from None
 
+    def expire(self) -> None:
+        """Ends the wait with TimeoutError, if it is not done."""
+        if not self.done():
+            self._loop.host.abandon(self)
+            self.set_exception(TimeoutError())
+
     def send(self, value: Any) -> Any:
         """As of a coroutine: lets a task drive this step."""
         return self._drive("send", value)

@@ -4,8 +4,8 @@ Promises: what was given to `after` runs only once everything added before it is
 commit nothing runs any more and `failed` is told why (G11). Refuses: to know what the rows mean.
 
 Small batches are written on the loop's own thread while the disk answers fast: handing them to another thread costs
-as much as the sync. Larger or slower ones go to the lane, one writer thread, while the loop goes on. There is no linger time:
-what arrives during a commit is the next batch.
+as much as the sync. Larger or slower ones go to the lane, one writer thread, while the loop goes on. There is no
+linger time: what arrives during a commit is the next batch.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Committer:
     async def close(self) -> None:
         """Commits what is left and ends the lane. The store stays open."""
         while (self._busy or self._scheduled) and self._failure is None:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # once a life; an event would cost on every commit
         for timer in (self._idle, self._again):
             if timer is not None:
                 timer.cancel()

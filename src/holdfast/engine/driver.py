@@ -179,9 +179,7 @@ class Driver:
         except HoldfastError as error:
             self._unpackable(resident, error)
             return
-        entry = records.StepErrored(
-            self._now(resident), body.step, body.spec.digest, failure, inputs, body.started
-        )
+        entry = records.StepErrored(self._now(resident), body.step, body.spec.digest, failure, inputs, body.started)
         self._body_ended(resident, entry, LIVE)
 
     def faulted(self, resident: Resident, body: Body, failure: Failure) -> None:

@@ -12,7 +12,6 @@ import inspect
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from holdfast.core.entries import Failure
 from holdfast.core.retry import PATIENT, judge
 from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
+from holdfast.engine.threads import Threads
 from holdfast.errors import HoldfastError, TerminalError, WrongPlace
 from holdfast.steps import StepInfo
 from holdfast.values import show_inputs
@@ -212,7 +212,7 @@ class Effects:
         # A dependency given to a step as an argument is shown by name: keys and clients are never stored.
         self.secrets = {id(value): name for name, value in deps.items()}
         self.loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(threads_max, thread_name_prefix="holdfast-step")
+        self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
         self._bodies: dict[Body, None] = {}  # begun and not ended, in order
         self._queue: deque[Body] = deque()
@@ -252,7 +252,7 @@ class Effects:
         """One attempt: a task for an async function, a thread for any other."""
         if spec.threaded or not _is_async(spec.fn):
             work = functools.partial(context.run, spec.fn, *spec.args, **spec.kwargs)
-            return self.loop.run_in_executor(self._threads, work)
+            return asyncio.wrap_future(self._threads.submit(work), loop=self.loop)
         return self.loop.create_task(_contained(context.run(spec.fn, *spec.args, **spec.kwargs)), context=context)
 
     def hold(self) -> None:
@@ -271,7 +271,7 @@ class Effects:
         tasks = [body.future for body in self._bodies if body.future is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=CLEANUP_SECONDS)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 def describe(error: BaseException, attempts: int = 1) -> Failure:

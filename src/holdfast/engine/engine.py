@@ -41,6 +41,7 @@ from holdfast.service import Handler, Registry
 from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, Store
 
 STARTS_MAX = 128  # not durable yet; more wait, so that a burst of starts is not a burst of memory
+SHOWN_BYTES = 100  # of a refused value
 ADMIT_SLICE = 32  # invocations brought back in one turn of the loop, so that replays do not hold it
 
 log = logging.getLogger("holdfast")
@@ -81,9 +82,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         self.store.open()
         limits = self._limits
-        self._committer = Committer(
-            self.store, self._lane(), full_seconds=limits.full_seconds, failed=self._fail
-        )
+        self._committer = Committer(self.store, self._lane(), full_seconds=limits.full_seconds, failed=self._fail)
         self._driver = Driver(self.store, self._committer, self._clock, self._deps, self)
         self._effects = Effects(
             self._driver, self._clock, self._entropy, self._deps,
@@ -185,7 +184,9 @@ class Engine:
                 wanted = self._wanted_by_paused(row.n, info.step, text, ok=ok)
         except Unreadable as error:
             raise BadArguments(
-                f"the value does not fit promise {id!r}: {error.what}", fix=f"send JSON of this schema: {info.schema}"
+                f"the value {text[:SHOWN_BYTES].decode(errors='replace')} does not fit promise {id!r}",
+                cause=error.what.replace("the stored JSON", "it"),
+                fix=f"send JSON of this schema: {info.schema}",
             ) from None
         if not wanted:
             raise _settled_already(id, "nobody waits for it any more")
@@ -380,7 +381,7 @@ class Engine:
         try:
             return self.store.get(n)
         except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
-            log.error("an invocation cannot be read and is left out until the next start: %s", error)
+            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
             return None
         except StoreError as error:
             self._fail(error)
