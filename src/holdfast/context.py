@@ -122,7 +122,8 @@ class Context:
         loop = self._machine.loop
         when = None if timeout is None else loop.time() + self._seconds(timeout)
         deadline = None if when is None else math.ceil(when * 1000)
-        shown = msgspec.json.encode(msgspec.json.decode(show_inputs((about,), {}, {}))[0]).decode()
+        secrets = {id(dep): name for name, dep in self._deps.items()}  # a dependency is shown by name here too
+        shown = msgspec.json.encode(msgspec.json.decode(show_inputs((about,), {}, secrets))[0]).decode()
         question_put = self._promise("ask", type, PromiseInfo("", question, schema_of(type), shown, deadline))
         if when is not None:
             timer = loop.call_at(when, question_put.expire)

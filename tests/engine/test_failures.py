@@ -365,8 +365,8 @@ def test_a_late_thread_that_ends_after_its_attempt_changes_nothing(world):
         wait_for(lambda: handle.status().status == "suspended")
         release.set()
         time.sleep(0.02)
-        (view,) = handle.journal()
-        assert (view.output, view.tries) == ("in time", 2)
+        view, waiting = handle.journal()
+        assert (view.output, view.tries, waiting.state) == ("in time", 2, "waiting")
 
 
 def test_asyncio_timeout_around_a_step_cancels_its_body(world):

@@ -29,7 +29,7 @@ class Shop:
 
     def buy(self, what: str) -> str:
         self.calls.append("buy")
-        return f"{what} on {threading.current_thread().name.split('_')[0]}"
+        return f"{what} on {threading.current_thread().name[:13]}"
 
     @classmethod
     def named(cls, what: str) -> str:

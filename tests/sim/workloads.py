@@ -71,8 +71,8 @@ async def page(size: int) -> str:
 
 
 async def hold(*key: int) -> str:
-    """Takes longer than anything waits for it; but the calm life has an end."""
-    return await holdfast.step().dep("life").act(key, seconds=4_000.0)
+    """Takes longer than anything waits for it."""
+    return await holdfast.step().dep("life").act(key, seconds=1e9)
 
 
 def own(result: str, *key: int) -> bool:

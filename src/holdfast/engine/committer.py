@@ -81,7 +81,7 @@ class Committer:
 
     async def close(self) -> None:
         """Commits what is left and ends the lane. The store stays open."""
-        while (self._busy or self._scheduled) and self._failure is None:
+        while (self._busy or self._scheduled) and self._failure is None:  # noqa: ASYNC110
             await asyncio.sleep(0.001)  # once a life; an event would cost on every commit
         for timer in (self._idle, self._again):
             if timer is not None:

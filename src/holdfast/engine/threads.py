@@ -36,7 +36,7 @@ class Threads:
             if self._idle < 0 and self._count < self._count_max:
                 self._count += 1
                 self._idle += 1
-                threading.Thread(target=self._run, name=f"holdfast-step-{self._count}", daemon=True).start()
+                threading.Thread(target=self._run, name=f"holdfast-step_{self._count}", daemon=True).start()
         return future
 
     def close(self) -> None:

@@ -1,0 +1,145 @@
+"""What an outside observer sees of a world: commits, answers to clients, runs of bodies, ends of lives. In order, and
+hashed, so that two runs can be compared by one line."""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from holdfast.stores.base import Batch
+
+
+class Committed(NamedTuple):
+    """Rows became durable. The n-th of its kind is commit n, from 1."""
+
+    at: float
+    life: int
+    wall: int
+    batch: Batch
+
+
+class Refused(NamedTuple):
+    """The store did not take a batch."""
+
+    at: float
+    life: int
+    commits: int
+    code: str
+    what: str
+
+
+class Answered(NamedTuple):
+    """A client was told that something is so: `call` is start, settle, cancel, resume."""
+
+    at: float
+    life: int
+    commits: int
+    call: str
+    id: str
+    value: Any
+
+
+class Seen(NamedTuple):
+    """A client saw how an invocation stands at its end, or at a pause."""
+
+    at: float
+    life: int
+    commits: int
+    id: str
+    kind: str  # returned, failed, cancelled, paused
+    value: str
+
+
+class BodyBegan(NamedTuple):
+    """One attempt of a step's body."""
+
+    at: float
+    life: int
+    commits: int
+    id: str
+    step: str
+    key: str
+    attempt: int
+    running: int  # bodies at once, this one too
+
+
+class BodyEnded(NamedTuple):
+    """The same attempt is over."""
+
+    at: float
+    life: int
+    commits: int
+    id: str
+    step: str
+    attempt: int
+    how: str
+
+
+class LifeBegan(NamedTuple):
+    """An engine has started on the store."""
+
+    at: float
+    life: int
+    commits: int
+    wall: int
+    edit: str
+
+
+class LifeEnded(NamedTuple):
+    """`how` is stopped, crashed, failed (after a failed commit) or late (the calm life never came to rest)."""
+
+    at: float
+    life: int
+    commits: int
+    wall: int
+    how: str
+
+
+class Rotted(NamedTuple):
+    """Bytes of one invocation were damaged between lives."""
+
+    at: float
+    life: int
+    commits: int
+    id: str
+    kind: str
+
+
+Event = Committed | Refused | Answered | Seen | BodyBegan | BodyEnded | LifeBegan | LifeEnded | Rotted
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A promise that was not kept."""
+
+    promise: str  # G1 to G11
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.what}"
+
+
+@dataclass
+class History:
+    """All of it."""
+
+    events: list[Event] = field(default_factory=list)
+    commits: int = 0
+    breaches: list[Breach] = field(default_factory=list)
+    _hash: Any = field(default_factory=lambda: blake2b(digest_size=8))
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+        self.commits += isinstance(event, Committed)
+        self._hash.update(repr(event).encode("utf-8", "backslashreplace"))
+
+    def broken(self, promise: str, what: str) -> None:
+        breach = Breach(promise, what)
+        if breach not in self.breaches:
+            self.breaches.append(breach)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if type(event) is kind]
+
+    def trace(self) -> str:
+        """The same for the same seed, whatever process runs it."""
+        return self._hash.hexdigest()

@@ -1,0 +1,398 @@
+"""A world from one seed: a store that lasts, engines that live on it one after another, clients, clocks and faults.
+
+`World(options).run()` gives the history and the breaches found. Each life is one process: its own event loop, engine,
+clients and bodies, all dropped at its end. The last life is calm: no fault begins any more, and all that was started
+must come to rest within a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar
+
+import holdfast
+from holdfast import TerminalError
+from holdfast.client import AsyncClient
+from holdfast.core.entries import StepCompleted, StepErrored, TimerFired
+from holdfast.core.machine import Machine
+from holdfast.engine import committer as committer_module
+from holdfast.engine import driver as driver_module
+from holdfast.engine import engine as engine_module
+from holdfast.engine import timers as timers_module
+from holdfast.engine.engine import Engine
+from holdfast.errors import HoldfastError
+from holdfast.service import Registry
+from holdfast.stores.base import Batch
+from holdfast.stores.memory import MemoryStore
+from tests.sim.clients import Clients
+from tests.sim.faults import FaultyStore, Options, rot
+from tests.sim.history import (
+    BodyBegan, BodyEnded, Committed, History, LifeBegan, LifeEnded, Refused, Rotted,
+)  # fmt: skip
+from tests.sim.loop import Dice, SimLane, Time, VirtualLoop
+from tests.sim.workloads import EDITED, SHAPES, sim
+
+CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
+REST_SECONDS_MAX = 5.0
+NEVER_SECONDS = 1e9
+SPARE_MODULES = (timers_module, engine_module, committer_module)  # whose constants may be made small
+
+
+@dataclass
+class Plan:
+    """An invocation somebody wants."""
+
+    id: str | None
+    target: str
+    handler: Any
+    args: tuple[Any, ...]
+    cancel: bool
+    known: str | None = None  # its id, once a start was acknowledged
+
+
+class Watched(Machine):
+    """The engine's machine, and what went through it."""
+
+    born: ClassVar[Any] = None
+
+    def __init__(self, id: str, **options: Any) -> None:
+        self.path: list[Segment] = [Segment(None, None)]
+        self.fate = ""  # dropped, or died with its process
+        super().__init__(id, **options)
+        if Watched.born is not None:
+            Watched.born(self)
+
+    def _apply(self, entry: Any, value: Any) -> None:
+        segment = Segment(entry, self.next_deadline())
+        if isinstance(entry, (StepCompleted, StepErrored)):
+            step = self.waiting.get(entry.step)
+            if step is None or step.spec is None or step.spec.digest != entry.digest:
+                segment.wrong = f"{entry.step} was recorded, and is not asked for with these arguments"
+        elif isinstance(entry, TimerFired):
+            timer = self.loop.timers.get(entry.timer)
+            if timer is None:
+                segment.wrong = f"{entry.timer} fired, and is not set"
+            elif entry.at / 1000 < timer.when():
+                segment.wrong = f"{entry.timer} fired at {entry.at}, before {timer.when()}"
+        self.path.append(segment)
+        super()._apply(entry, value)
+
+    def _ask(self, name: str, codec: Any) -> Any:
+        step = super()._ask(name, codec)
+        self._note("ask", step.local)
+        return step
+
+    def abandon(self, step: Any) -> None:
+        if step.local in self.waiting:
+            self._note("drop", step.local)
+        super().abandon(step)
+
+    def evict(self) -> None:
+        if not self.fate:
+            self.fate = "dropped"
+        super().evict()
+
+    def _note(self, what: str, local: str) -> None:
+        if not self.fate:
+            self.path[-1].commands.append(f"{what} {local}")
+
+
+class Segment:
+    """What an entry made the handler ask for. The first one has no entry: it is the handler's beginning."""
+
+    __slots__ = ("commands", "deadline", "entry", "wrong")
+
+    def __init__(self, entry: Any, deadline: int | None) -> None:
+        self.entry = entry
+        self.deadline = deadline  # of the next timer, before the entry came
+        self.commands: list[str] = []
+        self.wrong = ""
+
+
+@dataclass
+class Lived:
+    """One machine of one life."""
+
+    life: int
+    machine: Watched
+    edit: str
+
+
+class World:
+    """Everything that outlives a process, and the lives one after another."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.history = History()
+        self.time = Time()
+        self.memory = MemoryStore()
+        self.inbox: dict[str, None] = {}  # promises somebody outside knows of
+        self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
+        self.machines: list[Lived] = []
+        self.peaks: list[tuple[str, int, int]] = []
+        self.registry = Registry()
+        for handler in sim.handlers.values():
+            self.registry.add(handler)
+        self._random = Random(f"world {options.seed}")
+        self.nonces = 0
+        self.plans = [self._plan(number) for number in range(options.plans)]
+
+    def run(self) -> History:
+        """All lives, and the checks that look on while they last."""
+        with self._prepared():
+            for number in range(self.options.lives):
+                self._live(number, calm=False)
+                self._between(number)
+            self._live(self.options.lives, calm=True)
+        return self.history
+
+    def broken(self, promise: str, what: str) -> None:
+        self.history.broken(promise, what)
+
+    def _plan(self, number: int) -> Plan:
+        random = self._random
+        name = random.choice(list(SHAPES))
+        handler, draw = SHAPES[name]
+        id = f"{name}-{number}" if random.random() < 0.85 else None
+        return Plan(id, f"Sim/{name}", handler, draw(random), random.random() < self.options.cancels)
+
+    def _live(self, number: int, *, calm: bool) -> None:
+        edit = ""
+        if not calm and self._random.random() < self.options.edits:
+            edit = self._random.choice(["argument", "name", "fewer"])
+        life = Life(self, number, calm=calm, edit=edit)
+        life.run()
+
+    def _between(self, number: int) -> None:
+        random, options = self._random, self.options
+        self.time.seconds += random.choice([0.0, 0.1, 3.0])
+        if random.random() < options.clock_ahead:
+            self.time.offset_ms += random.choice([1, 5_000, 70_000, 7_200_000])
+        if random.random() < options.clock_back:
+            self.time.offset_ms -= random.choice([1, 900, 40_000])
+        numbers = sorted(self.memory._invocations)
+        if numbers and random.random() < options.rots:
+            n = random.choice(numbers)
+            id = self.memory._invocations[n].id
+            kind = rot(self.memory, n, random)
+            self.rotten[id] = kind
+            self.history.add(Rotted(self.time.seconds, number, self.history.commits, id, kind))
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """Puts the watched machine and small constants in place. The collector waits: it may run code at any moment."""
+        spares = [
+            (module, name, getattr(module, name), value)
+            for module in SPARE_MODULES
+            for name, value in self.options.small.items()
+            if hasattr(module, name)
+        ]
+        log = logging.getLogger("holdfast")
+        level, collecting = log.level, gc.isenabled()
+        machine = driver_module.Machine
+        gc.disable()
+        log.setLevel(logging.CRITICAL + 1)
+        driver_module.Machine = Watched
+        for module, name, _, value in spares:
+            setattr(module, name, value)
+        try:
+            yield
+        finally:
+            Watched.born = None
+            for module, name, value, _ in spares:
+                setattr(module, name, value)
+            driver_module.Machine = machine
+            log.setLevel(level)
+            if collecting:
+                gc.enable()
+
+
+class Life:
+    """One process: engine, clients and bodies on a loop of their own. Handlers and bodies know it as `life`."""
+
+    def __init__(self, world: World, number: int, *, calm: bool, edit: str) -> None:
+        self.world = world
+        self.number = number
+        self.calm = calm
+        self.edit = edit
+        self.over = False
+        self.options = world.options
+        self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
+        self.errands = 0  # client calls that bring invocations to memory past admission
+        self._random = Random(f"life {world.options.seed} {number}")
+        self._store = FaultyStore(
+            world.memory, world.time, Random(f"store {world.options.seed} {number}"), world.options, calm=calm,
+            written=self._written, refused=self._refused,
+        )  # fmt: skip
+        self.loop = VirtualLoop(world.time, self._random, self._complain)
+        self.engine = Engine(
+            self._store,  # type: ignore[arg-type]
+            world.registry, deps={"life": self}, limits=world.options.bounds(), clock=world.time,
+            entropy=Dice(self._random), lane=self._lane,
+        )  # fmt: skip
+        self._failed: asyncio.Future[None] | None = None
+
+    def run(self) -> None:
+        """From start to death."""
+        world, random = self.world, self._random
+        Watched.born = self._born
+        seconds = CALM_SECONDS if self.calm else random.random() * self.options.life_seconds
+        stops = self.calm or random.random() < self.options.stops
+        if not stops and self.options.crash_turns:
+            self.loop.turns_max = random.randint(1, self.options.crash_turns)
+        self.log(LifeBegan, world.time.now(), self.edit)
+        begun = world.time.seconds
+        main = self._rest() if self.calm else self._main(begun + seconds, stops=stops)
+        how = self.loop.run(main, begun + (2 * seconds + 200 if stops else seconds))
+        if how == "ended":
+            how = "stopped" if self.engine.failure is None else "failed"
+        elif how == "late" and not stops:
+            how = "crashed"
+        self.log(LifeEnded, world.time.now(), how)
+        self.over = True
+        for lived in world.machines:
+            if not lived.machine.fate:
+                lived.machine.fate = "died"
+        self.loop.abandon()
+        for resident in list(self.engine._residents.values()):
+            resident.machine.evict()
+        self._store.bury()
+        world.memory.close()
+
+    def log(self, kind: Any, *data: Any) -> None:
+        """An event of this life."""
+        if not self.over:
+            self.world.history.add(kind(self.world.time.seconds, self.number, self.world.history.commits, *data))
+
+    def broken(self, promise: str, what: str) -> None:
+        if not self.over:
+            self.world.broken(promise, what)
+
+    def some(self, low: int, high: int) -> int:
+        return self._random.randint(low, high)
+
+    async def act(self, key: tuple[int, ...], seconds: float | None = None) -> str:
+        """What an async body does: takes its time, fails as the seed wants, gives back what no other run would."""
+        with self._attempt():
+            try:
+                await asyncio.sleep(self._duration() if seconds is None else seconds)
+            except asyncio.CancelledError:
+                if self._random.random() < self.options.stubborn and not self.over:
+                    await asyncio.sleep(self._random.random())
+                raise
+            return self._outcome(key)
+
+    def act_now(self, key: tuple[int, ...]) -> str:
+        """What a body in a thread does."""
+        with self._attempt():
+            return self._outcome(key)
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        info = holdfast.step()
+        key = (info.invocation, info.id, info.attempt)
+        self.bodies[key] = None
+        self.log(BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies))
+        how = "returned"
+        try:
+            yield
+        except BaseException as error:
+            how = type(error).__name__
+            raise
+        finally:
+            self.bodies.pop(key, None)
+            self.log(BodyEnded, *key, how)
+
+    def _duration(self) -> float:
+        random, options = self._random, self.options
+        if not self.calm:
+            if random.random() < options.hangs:
+                return NEVER_SECONDS
+            if random.random() < options.slow:
+                return random.uniform(1, 120)
+        return random.choice([0.0, 0.0, random.random() * 0.01, random.random()])
+
+    def _outcome(self, key: tuple[int, ...]) -> Any:
+        random, options = self._random, self.options
+        self.world.nonces += 1
+        if not self.calm:
+            if random.random() < options.transient:
+                raise ConnectionError("the other side is away")
+            if random.random() < options.mendless:
+                raise TypeError("the body has a bug")
+            if random.random() < options.misshapen:
+                return object()
+        if random.random() < options.terminal:
+            raise TerminalError("it cannot be", status=422)
+        return f"{key!r}{self.world.nonces}"
+
+    def _born(self, machine: Watched) -> None:
+        self.world.machines.append(Lived(self.number, machine, self.edit))
+
+    def _lane(self) -> SimLane:
+        self._store.lane = SimLane(self.loop, self._store.latency)
+        return self._store.lane
+
+    def _written(self, batch: Batch) -> None:
+        world = self.world
+        world.history.add(Committed(world.time.seconds, self.number, world.time.now(), batch))
+        if not self.over:
+            self._look_at_memory()
+
+    def _look_at_memory(self) -> None:
+        engine, limits = self.engine, self.engine._limits
+        residents = engine._residents.values()
+        # Room is for what runs and what waits; what a client's call brought in, and what is not durable yet, comes on top.
+        free = sum(1 for resident in residents if not resident.unsettled)
+        if free > limits.running + limits.waiting + self.errands:
+            self.broken("G9", f"{free} invocations are in memory, with {self.errands} errands of clients and {limits}")
+
+    def _refused(self, error: Exception) -> None:
+        code = getattr(error, "code", type(error).__name__)
+        self.log(Refused, code, str(error).partition("\n")[0])
+        if code != "HF401" and self._failed is not None and not self._failed.done():
+            self._failed.set_result(None)
+
+    def _complain(self, what: str, error: BaseException | None) -> None:
+        self.broken("G8", f"{what}: {error!r}")
+
+    async def _main(self, until: float, *, stops: bool) -> None:
+        self._failed = self.loop.create_future()
+        await self.engine.start()
+        clients = Clients(self, AsyncClient(self.engine), Random(f"clients {self.options.seed} {self.number}"))
+        clients.begin()
+        await asyncio.wait([self._failed], timeout=until - self.loop.time())
+        if self._failed.done():
+            await asyncio.sleep(self._random.random() * 3)
+        elif not stops:
+            await self.loop.create_future()  # it crashes
+        await self._stop()
+
+    async def _rest(self) -> None:
+        await self.engine.start()
+        clients = Clients(self, AsyncClient(self.engine), Random(f"clients {self.options.seed} {self.number}"))
+        await clients.finish(CALM_SECONDS)
+        await asyncio.sleep(REST_SECONDS_MAX)
+        if self.bodies:
+            self.broken("G7", f"bodies still run when all has ended: {list(self.bodies)}")
+        await self._stop()
+
+    async def _stop(self) -> None:
+        try:
+            await self.engine.stop()
+        except HoldfastError as error:
+            self.broken("G11", f"stop raised {error!r}")
+
+
+def version_of(lives: list[LifeBegan], life: int) -> str:
+    """How the code of the edited handler read in a life."""
+    return lives[life].edit
+
+
+__all__ = ["EDITED", "Life", "Lived", "Plan", "Segment", "Watched", "World", "version_of"]
