@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Limits:
     """What an engine may hold at once. Give one to Holdfast(limits=Limits(...)) to change a bound."""
 
-    running: int = 1_024  # invocations with work in hand: about 10 KB each, and each may hold a model's answer
+    running: int = 512  # invocations with work in hand; beyond it each only waits longer for its turn of the loop
     waiting: int = 1_000  # suspended invocations kept in memory, 5 KB each; beyond, the longest unused is parked
-    bodies: int = 1_000  # async step bodies at once: sockets, most of all
+    bodies: int = 512  # async step bodies at once: each may hold a socket, and 1,024 files are a common bound
     threads: int = 32  # sync step bodies at once
     backlog: int = 10_000  # numbers of invocations that wait for room; beyond, they are read from the store again
     drain_seconds: float = 10.0  # how long a stop waits for bodies that run
