@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import math
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,7 +29,7 @@ IO: dict[str, Callable[[], Any]] = {
     "subprocess_exec": lambda: asyncio.create_subprocess_exec("true"),
     "subprocess_shell": lambda: asyncio.create_subprocess_shell("true"),
     "getaddrinfo": lambda: asyncio.get_running_loop().getaddrinfo("localhost", 80),
-    "sock_connect": lambda: asyncio.get_running_loop().sock_connect(socket.socket(), ("localhost", 1)),
+    "sock_connect": lambda: asyncio.get_running_loop().sock_connect(None, ("localhost", 1)),
     "add_reader": lambda: asyncio.get_running_loop().add_reader(0, print),
     "add_signal_handler": lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print),
     "run_until_complete": lambda: asyncio.get_running_loop().run_until_complete(None),
