@@ -15,12 +15,12 @@ async def double(x: int) -> int:
     return 2 * x
 
 
-async def work(ctx: Context, x: int) -> list[float]:
+async def work(ctx: Context, x: int) -> list[int | float]:
     """Something of everything: state in locals, tasks, chance, time."""
     first = await ctx.run(double, x)
     drawn = ctx.random.random()
     answer, *_ = await asyncio.gather(ctx.promise("answer", type=int), ctx.run(double, first))
-    return [first, drawn, answer, await ctx.run(double, answer), ctx.now().timestamp() > 0]
+    return [first, drawn, answer, await ctx.run(double, answer), ctx.now().timestamp()]
 
 
 def settle_all(client):

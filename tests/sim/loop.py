@@ -9,6 +9,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextvars import Context, copy_context
 from random import Random
 from typing import Any
@@ -200,30 +201,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._tasks = [task for task in self._tasks if not task.done()]
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """A thread of a pool: it takes a while to get one, and the answer takes a while to come back."""
-        done = self.create_future()
-
-        def work() -> None:
-            if done.cancelled():
-                return
-            try:
-                value, error = func(*args), None
-            except Exception as raised:
-                value, error = None, raised
-            self.call_later(self.hop(), answer, value, error)
-
-        def answer(value: Any, error: Exception | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(value)
-            else:
-                done.set_exception(error)
-
-        self.call_later(self.hop(), work)
-        return done
-
     def stop(self) -> None:
         self._stopping = True
 
@@ -266,6 +243,39 @@ class SimLane:
             work()
         finally:
             self.at_work = False
+
+
+class SimThreads:
+    """The pool for sync bodies: it takes a while to get a thread, and the body runs in no time of its own."""
+
+    def __init__(self, count_max: int) -> None:
+        self._loop: Any = asyncio.get_running_loop()
+        self._count_max = count_max
+        self._count = 0
+        self._queue: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._queue.append((call, future))
+        self._next()
+        return future
+
+    def close(self) -> None:
+        self._count_max = 0
+
+    def _next(self) -> None:
+        if self._queue and self._count < self._count_max:
+            self._count += 1
+            self._loop.call_later(self._loop.hop(), self._run, *self._queue.popleft())
+
+    def _run(self, call: Callable[[], Any], future: Future[Any]) -> None:
+        self._count -= 1
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(call())
+            except Exception as error:
+                future.set_exception(error)
+        self._next()
 
 
 def _close(coro: Any) -> None:

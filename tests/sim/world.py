@@ -23,6 +23,7 @@ from holdfast.core.entries import StepCompleted, StepErrored, TimerFired
 from holdfast.core.machine import Machine
 from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
+from holdfast.engine import effects as effects_module
 from holdfast.engine import engine as engine_module
 from holdfast.engine import timers as timers_module
 from holdfast.engine.engine import Engine
@@ -35,7 +36,7 @@ from tests.sim.faults import FaultyStore, Options, rot
 from tests.sim.history import (
     BodyBegan, BodyEnded, Committed, History, LifeBegan, LifeEnded, Refused, Rotted,
 )  # fmt: skip
-from tests.sim.loop import Dice, SimLane, Time, VirtualLoop
+from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
 from tests.sim.workloads import EDITED, SHAPES, sim
 
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
@@ -187,27 +188,26 @@ class World:
     @contextmanager
     def _prepared(self) -> Iterator[None]:
         """Puts the watched machine and small constants in place. The collector waits: it may run code at any moment."""
-        spares = [
-            (module, name, getattr(module, name), value)
+        swaps: list[tuple[Any, str, Any]] = [
+            (module, name, value)
             for module in SPARE_MODULES
             for name, value in self.options.small.items()
             if hasattr(module, name)
         ]
+        swaps += [(driver_module, "Machine", Watched), (effects_module, "Threads", SimThreads)]
+        kept = [(module, name, getattr(module, name)) for module, name, _ in swaps]
         log = logging.getLogger("holdfast")
         level, collecting = log.level, gc.isenabled()
-        machine = driver_module.Machine
         gc.disable()
         log.setLevel(logging.CRITICAL + 1)
-        driver_module.Machine = Watched
-        for module, name, _, value in spares:
+        for module, name, value in swaps:
             setattr(module, name, value)
         try:
             yield
         finally:
             Watched.born = None
-            for module, name, value, _ in spares:
+            for module, name, value in kept:
                 setattr(module, name, value)
-            driver_module.Machine = machine
             log.setLevel(level)
             if collecting:
                 gc.enable()

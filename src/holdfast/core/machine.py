@@ -131,6 +131,11 @@ class Machine:
         timer = self.loop.next_timer()
         return None if timer is None else _deadline(timer)
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether a cancel was asked for."""
+        return self._cancel_reason is not None
+
     def evict(self) -> None:
         """Drops the handler; the machine is of no use after it."""
         self.ended = True

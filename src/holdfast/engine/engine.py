@@ -211,7 +211,8 @@ class Engine:
             )
         if resident.machine.ended:  # in this very turn
             raise WrongStatus(f"invocation {id!r} has ended already", fix="there is nothing to cancel")
-        self._driver.cancel(resident, reason)
+        if not resident.machine.cancelling:  # a second one would break off the clean-up that the first began
+            self._driver.cancel(resident, reason)
         await self.durable()
 
     async def resume(self, id: str) -> None:

@@ -30,7 +30,7 @@ WRITER_PRAGMAS = (
     ("checkpoint_fullfsync", 1),
     ("wal_autocheckpoint", 0),  # wal.Checkpointer decides
     ("journal_size_limit", wal.KEPT_BYTES_MAX),
-    ("cache_size", -32_768),  # KB; holds the hot ends of all indexes, memory is taken as pages are touched
+    ("cache_size", -8_192),  # KB; holds the hot ends of all indexes, memory is taken as pages are touched
     ("temp_store", "MEMORY"),
     ("trusted_schema", 0),  # a doctored file must not call functions from a trigger or view
     ("cell_size_check", 1),  # a damaged page is found when it is read
