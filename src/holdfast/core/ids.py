@@ -54,7 +54,8 @@ def secret_name(prefix: str, seed: int, id: str, local: str) -> str:
 
 def check_id(id: str) -> str:
     """The id itself. Raises BadArguments if it is empty, too long or not printable."""
-    if not 0 < len(id) <= ID_CHARS_MAX or not id.isprintable():
+    given: object = id
+    if not isinstance(given, str) or not 0 < len(id) <= ID_CHARS_MAX or not id.isprintable():
         shown = repr(id)[:60]
         raise BadArguments(
             f"{shown} cannot be an invocation id",
@@ -68,7 +69,7 @@ def spread(id: str) -> int:
     """A number that differs between invocations but never between processes: the base of their tasks' hashes.
 
     Without a base of its own each invocation's tasks would hash to 0, 1, 2, and asyncio's one global set of tasks
-    would turn quadratic.
+    would turn quadratic. Never to be changed: the order of sets, and so the path of a replay, follows from it.
     """
     data = id.encode()
-    return zlib.crc32(data) << 24 ^ zlib.adler32(data)
+    return zlib.adler32(data) << 32 | zlib.crc32(data)

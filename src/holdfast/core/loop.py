@@ -77,6 +77,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
             ready.extend(self._deferred or ())
             self._deferred = self._cancel_retries = None
         left = CALLBACKS_MAX
+        handle: Handle | None = None
         prior, hooks = _get_running_loop(), sys.get_asyncgen_hooks()
         _set_running_loop(self)
         sys.set_asyncgen_hooks(self._generator_begun, self._generator_dropped)
@@ -96,6 +97,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
                 if not left:
                     raise self._stuck()
         finally:
+            handle = None  # an exception's traceback holds this frame, and through it its own task
             self._running = False
             sys.set_asyncgen_hooks(*hooks)
             _set_running_loop(prior)
@@ -118,10 +120,11 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         finally:
             self._running = False
 
-    def cancel_task(self, task: asyncio.Task[Any], reason: str) -> None:
-        """Cancels a task from outside."""
+    def cancel(self, tasks: Iterable[asyncio.Task[Any]], reason: str) -> None:
+        """Cancels tasks from outside."""
         with _Stepping(self):
-            task.cancel(reason)
+            for task in tasks:
+                task.cancel(reason)
 
     def next_timer(self) -> TimerHandle | None:
         """The timer that is due first, in order of (deadline, making)."""

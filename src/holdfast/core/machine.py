@@ -230,7 +230,7 @@ class Machine:
             case CancelRequested():
                 self._cancel_reason = entry.reason
                 if self._root is not None:
-                    self.loop.cancel_task(self._root, entry.reason)
+                    self.loop.cancel([self._root], entry.reason)
         self._run()
 
     def _settle(self, entry: PromiseSettled, value: Any) -> None:
@@ -256,8 +256,7 @@ class Machine:
         # As asyncio.run does: what the handler left behind is cancelled and may clean up durably before the end.
         if not self._closing:
             self._closing = True
-            for task in self.loop.live_tasks():
-                self.loop.cancel_task(task, "the handler has ended")
+            self.loop.cancel(self.loop.live_tasks(), "the handler has ended")
             self.loop.run()
         if not self.loop.live_tasks() and self.loop.close_generators():  # one that a task still reads cannot be closed
             self.loop.run()

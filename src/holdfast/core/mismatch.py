@@ -9,6 +9,8 @@ from holdfast.core.entries import CancelRequested, Entry, PromiseSettled, StepCo
 from holdfast.errors import Mismatch
 
 SHOWN = 6  # of each path, on either side of the place where they part
+TIMER = "timer"
+UNCHANGED = "; if the code is the same, its path depends on the clock, chance, a global or the order of a set"
 
 
 def label(entry: Entry) -> str:
@@ -26,25 +28,31 @@ def label(entry: Entry) -> str:
 
 def not_asked(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:
     """The journal completes something the code has not asked for."""
-    now = ", ".join(repr(id) for id in waiting[-SHOWN:]) or "nothing"
+    recorded = label(entries[index])
+    here = [id for id in waiting if _parts(id)[0] == _parts(recorded)[0]]
+    near = [*here, *(id for id in waiting if id not in here)]
+    if here and len(near) > SHOWN:  # what other tasks wait for says little
+        near = here
+    now = ", ".join(repr(id) for id in near[:SHOWN]) or "nothing"
     return _report(
-        f"the journal's entry {index} completes {label(entries[index])!r}, but the code at that point waits for {now}",
-        _why(entries, index, waiting),
+        f"the journal's entry {index} completes {recorded!r}, but the code at that point waits for {now}",
+        _why(recorded, {label(entry) for entry in entries}, [*here, *waiting]) + UNCHANGED,
         entries,
         index,
-        waiting,
+        near,
     )
 
 
 def other_kind(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:
     """The code asks for a promise where the journal has a step, or the other way round."""
     was, now = ("promise", "step") if isinstance(entries[index], PromiseSettled) else ("step", "promise")
+    id = label(entries[index])
     return _report(
-        f"{label(entries[index])!r} was recorded as a {was} (entry {index}), but is a {now} in the code now",
-        f"a {was} was replaced by a {now} of the same name",
+        f"{id!r} was recorded as a {was} (entry {index}), but is a {now} in the code now",
+        f"a {was} was replaced by a {now} of the same name" + UNCHANGED,
         entries,
         index,
-        waiting,
+        [f"{id} as a {now}", *(other for other in waiting if other != id)],
     )
 
 
@@ -56,7 +64,7 @@ def other_arguments(entries: Sequence[Entry], index: int, waiting: Sequence[str]
         "that makes it was edited, or steps of this name come in another order",
         entries,
         index,
-        [*(id for id in waiting if id != label(entries[index])), f"{label(entries[index])} with other arguments"],
+        [f"{label(entries[index])} with other arguments", *(id for id in waiting if id != label(entries[index]))],
     )
 
 
@@ -64,33 +72,34 @@ def ended_early(entries: Sequence[Entry], index: int) -> Mismatch:
     """The handler is over and the journal is not."""
     return _report(
         f"the handler ended, but the journal goes on with {label(entries[index])!r} (entry {index})",
-        "steps were removed from the code, or a condition came out otherwise than in the first run",
+        "steps were removed from the code, or a condition came out otherwise than in the first run" + UNCHANGED,
         entries,
         index,
         ["the end"],
     )
 
 
-def _why(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> str:
-    recorded = label(entries[index])
+def _why(recorded: str, known: set[str], waiting: Sequence[str]) -> str:
     branch, name, count = _parts(recorded)
-    known = {label(entry) for entry in entries}
-    new = [id for id in waiting if id not in known and _parts(id)[1] != "timer"]
+    new = [id for id in waiting if id not in known and _parts(id)[1] != TIMER]
+    here = [id for id in waiting if _parts(id)[0] == branch]
     if not waiting:
-        return "a step was removed, or it is asked for later than before"
-    if name == "timer":
-        return "a sleep or a timeout was removed, or it is set later than before"
-    if any(_parts(id)[:2] == (branch, name) for id in waiting):
+        return f"{recorded!r} was removed, or is asked for later than before"
+    if name == TIMER:
+        return "a sleep or a timeout was removed, or is set later than before"
+    if any(_parts(id)[1] == name for id in here):
         return "a step of the same name was inserted or removed before it"
     if any(_parts(id)[1] == name for id in new):
         return "tasks are created in another order than before, or a step moved into another task"
     if any(_parts(id)[2] > 1 for id in new):
-        return "a loop goes round more often than before"
+        return "a loop goes round more often than before, or a step of the same name was inserted"
     if new:
-        return f"{new[-1]!r} was inserted before it, or is its new name"
+        return f"{new[0]!r} was inserted before {recorded!r}, or is its new name"
+    if here and all(_parts(id)[1] == TIMER for id in here):
+        return f"a sleep was inserted before {recorded!r}"
     if count > 1:
-        return "a loop goes round less often than before"
-    return "it was removed, or it now comes after what the code waits for"
+        return "a loop goes round less often than before, or a step of the same name was removed"
+    return f"{recorded!r} was removed, or now comes after {waiting[0]!r}"
 
 
 def _parts(id: str) -> tuple[str, str, int]:
@@ -102,13 +111,16 @@ def _parts(id: str) -> tuple[str, str, int]:
 def _report(what: str, cause: str, entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:
     first = max(0, index - SHOWN)
     done = [label(entry) for entry in entries[first:index]]
-    recorded = [*done, *(label(entry) for entry in entries[index : index + SHOWN])]
-    now = [*done, *waiting[-SHOWN:]]
+    to_come = [label(entry) for entry in entries[index : index + SHOWN]]
+    now = waiting[:SHOWN]
+    # What is recorded beyond the parting says nothing about the code, but for what the code has come to already.
+    parting = max([1, *(place for place, id in enumerate(to_come, 1) if id in now)])
+    diff = unified_diff([*done, *to_come[:parting]], [*done, *now], "recorded", "now", lineterm="")
     lines = [
         what,
-        f"  recorded: {_path(recorded, first, len(entries) - index > SHOWN)}",
-        f"  now:      {_path(now, first, len(waiting) > SHOWN)}",
-        *(f"    {line}" for line in unified_diff(recorded, now, "recorded", "now", lineterm="")),
+        f"  recorded: {_path([*done, *to_come], first, len(entries) - index > SHOWN)}",
+        f"  now:      {_path([*done, *now], first, len(waiting) > SHOWN)}",
+        *(f"    {line}" for line in diff if not line.startswith("@@")),
     ]
     return Mismatch(
         "\n".join(lines),

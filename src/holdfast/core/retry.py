@@ -52,8 +52,9 @@ class Retry:
         object.__setattr__(self, "then", self.then or "raise")
 
     def _problem(self) -> str | None:
-        if self.max_attempts is not None and self.max_attempts < 1:
-            return f"max_attempts is {self.max_attempts}, the first try is one attempt already"
+        attempts: object = self.max_attempts
+        if attempts is not None and (not isinstance(attempts, int) or attempts < 1):
+            return f"max_attempts is {attempts!r}, it must be a whole number from 1: the first try is an attempt too"
         elapsed: object = self.max_elapsed
         if elapsed is not None and not isinstance(elapsed, timedelta):
             return f"max_elapsed is {elapsed!r}, it must be a timedelta such as timedelta(minutes=5)"

@@ -1,0 +1,276 @@
+"""What people and programs outside do: start, start again, wait, lose patience, settle twice, cancel, resume, look.
+
+They know what a client can know: ids, promises they were mailed, and answers. Every answer goes into the history. An
+error is fine when the faults of the seed explain it; any other is a breach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from holdfast.client import AsyncClient, AsyncHandle
+from holdfast.errors import (
+    AlreadySettled, BadArguments, EngineStopped, HoldfastError, IdConflict, InvocationCancelled, InvocationFailed,
+    InvocationPaused, StoreError, TerminalError, UnknownInvocation, UnknownPromise, Unreadable, WrongStatus,
+)  # fmt: skip
+from tests.sim.history import Answered, Seen
+
+if TYPE_CHECKING:
+    from tests.sim.world import Life, Plan
+
+RESUMES_MAX = 6  # of one invocation, in the calm life: nothing pauses it again and again
+LOOK_SECONDS = 2.0
+
+ENDED = (InvocationCancelled, InvocationFailed, TerminalError)
+
+
+class Clients:
+    """All clients of one life."""
+
+    def __init__(self, life: Life, client: AsyncClient, random: Random) -> None:
+        self._life = life
+        self._world = life.world
+        self._options = life.options
+        self._client = client
+        self._random = random
+
+    def begin(self) -> None:
+        """They do as they please until the process dies."""
+        for plan in self._world.plans:
+            self._spawn(self._starter(plan))
+            if plan.cancel:
+                self._spawn(self._canceller(plan))
+        self._spawn(self._settler(calm=False))
+        self._spawn(self._resumer())
+        if self._options.looks:
+            self._spawn(self._looker())
+
+    async def finish(self, seconds: float) -> None:
+        """They see everything through to its end, in so many seconds."""
+        waiting = {self._life.loop.create_task(self._finisher(plan)): plan for plan in self._world.plans}
+        waiting |= {
+            self._life.loop.create_task(self._see_through(id)): id for id in self._anonymous()
+        }  # acknowledged by a life that died before its client could look
+        settler = self._spawn(self._settler(calm=True))
+        looker = self._spawn(self._looker()) if self._options.looks else None
+        _, late = await asyncio.wait(waiting, timeout=seconds)
+        for task in (settler, looker, *late):
+            if task is not None:
+                task.cancel()
+        for task in waiting:
+            if task in late:
+                self._life.broken("G8", f"nobody can tell how {waiting[task]} ends, after {seconds} s of calm")
+
+    def _anonymous(self) -> list[str]:
+        """Ids that no plan asks for again: of starts without an id, made more than once."""
+        named = {plan.known or plan.id for plan in self._world.plans}
+        rows = self._world.memory._invocations.values()
+        return [row.id for row in rows if row.id not in named]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._life.loop.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (StoreError, EngineStopped):
+            return  # of no use to this client any more
+        except HoldfastError as error:
+            self._life.broken("G8", f"a client got {error!r}")
+
+    async def _nap(self, seconds: float) -> None:
+        await asyncio.sleep(self._random.random() * seconds)
+
+    def _chance(self, chance: float) -> bool:
+        return self._random.random() < chance
+
+    async def _starter(self, plan: Plan) -> None:
+        await self._nap(self._random.choice([0.0, 0.01, 2.0]))
+        while (handle := await self._start(plan)) is None:
+            await self._nap(2.0)
+        if self._chance(self._options.doubles):
+            await asyncio.gather(self._start(plan, again=True), self._start(plan, again=True))
+        if self._chance(self._options.conflicts):
+            await self._conflict(handle.id)
+        while True:
+            try:
+                await self._see(handle, self._random.choice([None, 0.05, 20.0]))
+                return
+            except TimeoutError:
+                await self._nap(10.0)
+            except InvocationPaused:
+                await self._nap(10.0)
+
+    async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
+        """None when the disk was full."""
+        id = plan.known if again else plan.id
+        try:
+            handle = await self._client.start(plan.handler, *plan.args, id=id)
+        except Unreadable:
+            self._only_if_rotten(id or "", "start")
+            return await self._client.attach(id or "")
+        except IdConflict:
+            self._only_if_rotten(id or "", "start")  # another input now, or so it reads
+            return await self._client.attach(id or "")
+        except StoreError as error:
+            if error.code == "HF401":
+                return None
+            raise
+        plan.known = plan.known or handle.id
+        self._life.log(Answered, "start", handle.id, (plan.target, plan.args))
+        return handle
+
+    async def _conflict(self, id: str) -> None:
+        """Uses the id for something else, which must be refused."""
+        try:
+            await self._client.start("Sim/chain", 77, id=id)
+        except IdConflict:
+            return
+        except Unreadable:
+            self._only_if_rotten(id, "conflict")
+            return
+        self._life.broken("G6", f"{id} was given to another input")
+
+    async def _see(self, handle: AsyncHandle[Any], timeout: float | None) -> None:
+        """How it ends. Raises TimeoutError, InvocationPaused."""
+        try:
+            value = await handle.result(timeout)
+        except ENDED as error:
+            kind = "cancelled" if isinstance(error, InvocationCancelled) else "failed"
+            self._life.log(Seen, handle.id, kind, str(error))
+        except InvocationPaused as paused:
+            self._life.log(Seen, handle.id, "paused", paused.reason)
+            raise
+        except Unreadable:
+            self._only_if_rotten(handle.id, "result")
+        else:
+            self._life.log(Seen, handle.id, "returned", repr(value))
+
+    def _only_if_rotten(self, id: str, call: str) -> None:
+        if id not in self._world.rotten:
+            self._life.broken("G10", f"{call} of {id} could not be read, and nothing of it was damaged")
+
+    async def _canceller(self, plan: Plan) -> None:
+        await self._nap(self._random.choice([0.1, 3.0, 60.0]))
+        for _ in range(self._random.choice([1, 1, 2])):
+            if plan.known is not None:
+                await self._cancel(plan.known)
+                await self._nap(1.0)
+
+    async def _cancel(self, id: str) -> None:
+        self._life.errands += 1
+        try:
+            await (await self._client.attach(id)).cancel("not wanted")
+        except (WrongStatus, UnknownInvocation):
+            return
+        except StoreError as error:
+            if error.code == "HF401":
+                return
+            raise
+        self._life.log(Answered, "cancel", id, None)
+
+    async def _settler(self, *, calm: bool) -> None:
+        while True:
+            await self._nap(self._random.choice([0.1, 5.0, 5.0, 100.0]))
+            for promise in list(self._world.inbox):
+                if calm or self._chance(0.3):
+                    await self._settle_one(promise, self._random.randint(0, 99))
+            if calm or self._chance(0.5):
+                for ask in await self._client.asks():
+                    if calm or self._chance(0.5):
+                        await self._settle_one(ask.id, self._chance(0.5))
+
+    async def _settle_one(self, promise: str, value: Any) -> None:
+        if self._chance(self._options.conflicts):
+            await self._settle(promise, "no such value", wrong=True)
+        if self._chance(self._options.doubles):
+            await asyncio.gather(self._settle(promise, value), self._settle(promise, value))
+        else:
+            await self._settle(promise, value)
+
+    async def _settle(self, promise: str, value: Any, *, wrong: bool = False) -> None:
+        self._life.errands += 1
+        rejects = not wrong and self._chance(0.15)
+        try:
+            if rejects:
+                await self._client.reject(promise, f"no {value}")
+            else:
+                await self._client.resolve(promise, value)
+        except (AlreadySettled, UnknownPromise, WrongStatus):
+            return
+        except BadArguments:
+            if not wrong:
+                self._life.broken("G6", f"promise {promise} did not take {value!r}")
+            return
+        except Unreadable:
+            self._only_if_rotten(self._owner(promise), "settle")
+            return
+        except StoreError as error:
+            if error.code == "HF401":
+                return
+            raise
+        if wrong and self._owner(promise) not in self._world.rotten:
+            self._life.broken("G6", f"promise {promise} took a value that does not fit")
+        self._life.log(Answered, "settle", promise, ("rejected", f"no {value}") if rejects else ("resolved", value))
+
+    def _owner(self, promise: str) -> str:
+        row = self._world.memory._promises.get(promise)
+        return "" if row is None else self._world.memory._invocations[row.n].id
+
+    async def _resumer(self) -> None:
+        while True:
+            await self._nap(20.0)
+            for view in await self._client.list(status="paused"):
+                if self._chance(0.3):
+                    await self._resume(view.id)
+
+    async def _resume(self, id: str) -> None:
+        self._life.errands += 1
+        try:
+            await self._client.resume(id)
+        except WrongStatus:
+            return
+        except StoreError as error:
+            if error.code == "HF401":
+                return
+            raise
+        self._life.log(Answered, "resume", id, None)
+
+    async def _looker(self) -> None:
+        while True:
+            await self._nap(self._options.looks)
+            views = await self._client.list(limit=100)
+            for view in views:
+                if self._chance(0.3):
+                    await self._look(view.id)
+            await self._client.asks()
+            if self._life.calm:
+                await self._nap(1_000.0)
+
+    async def _look(self, id: str) -> None:
+        handle = await self._client.attach(id)
+        calls: list[Callable[[], Coroutine[Any, Any, Any]]] = [handle.status, handle.journal]
+        for call in calls:
+            try:
+                await call()
+            except Unreadable:
+                self._only_if_rotten(id, call.__name__)
+
+    async def _finisher(self, plan: Plan) -> None:
+        await self._nap(5.0)
+        handle = await self._start(plan, again=plan.known is not None)
+        assert handle is not None  # the disk is not full in the calm life
+        await self._see_through(handle.id)
+
+    async def _see_through(self, id: str) -> None:
+        handle = await self._client.attach(id)
+        for _ in range(RESUMES_MAX):
+            try:
+                await self._see(handle, None)
+                return
+            except InvocationPaused:
+                await self._nap(LOOK_SECONDS)
+                await self._resume(id)
