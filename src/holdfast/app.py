@@ -103,20 +103,24 @@ class Holdfast:
 
     def run(self) -> None:
         """Serves until SIGINT or SIGTERM: then bodies that run may finish, the rest is parked. A second signal ends
-        at once; what was acknowledged goes on at the next start."""
+        at once; what was acknowledged goes on at the next start. Raises StoreError when the store fails: start again.
+        """
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
-
-        def stop() -> None:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_DFL)
-            asked.set()
-
         async with self:
+            engine = self._engine
+            assert engine is not None  # for the type checker: `async with` made it
+
+            def stop() -> None:
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.remove_signal_handler(number)
+                    signal.signal(number, signal.SIG_DFL)
+                engine.over.set()
+
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
-            await asked.wait()
+            await engine.over.wait()
+            if engine.failure is not None:
+                raise engine.failure

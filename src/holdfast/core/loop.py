@@ -35,7 +35,7 @@ CALLBACKS_MAX = 100_000  # in one run; a handler that needs more never waits for
 CANCEL_RETRIES_MAX = 32  # by anyio for one scope in one run; more only spins while a task swallows its cancels
 TIME_MAX = 253_402_300_799.0  # the last second of year 9999, where datetime ends
 
-ASYNCIO = asyncio.__file__.rpartition("__init__")[0]
+LIBRARY = asyncio.__file__.rpartition("asyncio")[0]  # the folder of the standard library
 FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
 
@@ -351,10 +351,13 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         of the oldest task."""
         running = asyncio.current_task(self)
         tasks: list[Any] = [task for task in self._tasks if not task.done()]
-        for task in sorted(tasks, key=lambda task: (task is not running, task._fut_waiter is not None)):
-            if (frame := _standing(task)) is not None:
-                return f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
-        return "in no live task"
+        tasks.sort(key=lambda task: (task is not running, task._fut_waiter is not None))
+        frames = [frame for task in tasks if (frame := _standing(task)) is not None]
+        # A client's own helper tasks (anyio's connection races) have no line of the user's: the next task has.
+        frames.sort(key=lambda frame: _is_library(frame.f_code.co_filename))
+        if not frames:
+            return "in no live task"
+        return f"at {frames[0].f_code.co_filename}:{frames[0].f_lineno} in {frames[0].f_code.co_qualname}"
 
     def _foreign(self, callback: Callable[..., Any]) -> BaseException:
         if self._dead:
@@ -416,7 +419,7 @@ class _Stepping:
 
 
 def _standing(task: Task[Any]) -> FrameType | None:
-    # The innermost frame that is not asyncio's or anyio's own: people want the line that calls sleep, not one in it.
+    # The innermost frame that is not a library's: people want their line that calls sleep, not one in asyncio.
     waiter: Any = task.get_coro()
     found: FrameType | None = None
     while waiter is not None:
@@ -430,7 +433,7 @@ def _standing(task: Task[Any]) -> FrameType | None:
 
 
 def _is_library(file: str) -> bool:
-    return file.startswith(ASYNCIO) or "/anyio/" in file.replace("\\", "/")
+    return file.startswith(LIBRARY) or "site-packages" in file
 
 
 def untie(futures: Iterable[Any]) -> None:

@@ -81,7 +81,10 @@ class Machine:
         """Calls the handler and runs it to its first wait. Raises HandlerFault."""
 
         def call() -> Coroutine[Any, Any, Any]:
-            made = handler(*args, **kwargs)
+            try:
+                made = handler(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  # of a wrapper around the handler: its outcome too
+                return _raising(error)
             return drive(made) if inspect.isgenerator(made) else made
 
         self._root = self.loop.start(call)
@@ -282,6 +285,10 @@ class Machine:
         self.loop.fault = fault
         self._commands.clear()
         return fault
+
+
+async def _raising(error: Exception) -> None:
+    raise error
 
 
 def _subject(command: RunStep | OpenPromise) -> str:

@@ -158,7 +158,8 @@ def _patch_anyio_scopes() -> None:
 
     def init(self: Any, *args: Any, **options: Any) -> None:
         original(self, *args, **options)
-        self._child_scopes = _Ordered()
+        if running() is not None:
+            self._child_scopes = _Ordered()
 
     backend.CancelScope.__init__ = init  # type: ignore[method-assign]
 

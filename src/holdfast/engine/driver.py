@@ -145,7 +145,7 @@ class Driver:
         """Delivers a cancel; the handler's clean-up still runs durably (G7)."""
         self.deliver(resident, records.CancelRequested(self._now(resident), reason))
 
-    def pause(self, resident: Resident, error: BaseException | Failure) -> None:
+    def pause(self, resident: Resident, error: BaseException | Paused) -> None:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
         resident.pausing = True
         for body in list(resident.bodies.values()):
@@ -153,7 +153,7 @@ class Driver:
             if body.retrying or not body.started or body.step not in resident.machine.waiting:
                 del resident.bodies[body.step]
                 body.cancel()
-        outcome = _reason(error, self._clock.now())
+        outcome = error if isinstance(error, Paused) else _reason(error, self._clock.now())
         self._move(resident, move(self._awake(resident), Move.PAUSE), None, outcome)
 
     def completed(self, resident: Resident, body: Body, text: bytes, value: Any) -> None:
@@ -182,10 +182,11 @@ class Driver:
         entry = records.StepErrored(self._now(resident), body.step, body.spec.digest, failure, inputs, body.started)
         self._body_ended(resident, entry, LIVE)
 
-    def faulted(self, resident: Resident, body: Body, failure: Failure) -> None:
+    def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """A body cannot go on until a person has looked."""
         if resident.bodies.pop(body.step, None) is body and not resident.pausing and not self._watcher.stopping:
-            self.pause(resident, failure)
+            reason = f"step {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
+            self.pause(resident, Paused("HF502", reason, self._clock.now()))
         elif resident.pausing and not resident.busy:
             self._tell(resident)
 
@@ -378,13 +379,8 @@ class Driver:
         return max(self._clock.now(), resident.machine.at)
 
 
-def _reason(error: BaseException | Failure, at: int) -> Paused:
-    if isinstance(error, Failure):
-        return Paused(
-            "HF502", f"a step failed in a way no retry can mend: {error.type}: {error.message}\n{error.details}", at
-        )
-    code = getattr(error, "code", "HF500")
-    return Paused(code, str(error), at)
+def _reason(error: BaseException, at: int) -> Paused:
+    return Paused(getattr(error, "code", "HF500"), str(error), at)
 
 
 def _deadlock(resident: Resident) -> HandlerFault:

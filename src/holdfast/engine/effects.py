@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
 from holdfast.core.entries import Failure
-from holdfast.core.retry import PATIENT, judge
+from holdfast.core.retry import MENDLESS, PATIENT, judge
 from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
 from holdfast.engine.threads import Threads
-from holdfast.errors import HoldfastError, TerminalError, WrongPlace
+from holdfast.errors import HoldfastError, TerminalError, ValueProblem, WrongPlace
 from holdfast.steps import StepInfo
 from holdfast.values import show_inputs
 
@@ -41,8 +41,8 @@ class Sink(Protocol):
     def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
         """The body's last failure is final."""
 
-    def faulted(self, resident: Resident, body: Body, failure: Failure) -> None:
-        """The body cannot go on until a person looks at it."""
+    def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
+        """The body cannot go on until a person looks at it; `why` says in what way it failed."""
 
 
 class Body:
@@ -196,7 +196,9 @@ class Body:
         if verdict.action == "raise":
             effects.sink.errored(self.resident, self, self.last_error)
         else:
-            effects.sink.faulted(self.resident, self, self.last_error)
+            spent = f"failed {self.attempt} times and its retries are used up"
+            why = "failed in a way no retry can mend" if isinstance(error, MENDLESS) else spent
+            effects.sink.faulted(self.resident, self, self.last_error, why)
 
 
 class Effects:
@@ -282,7 +284,8 @@ def describe(error: BaseException, attempts: int = 1) -> Failure:
         message = str(error)
     except Exception as broken:  # noqa: BLE001  # a __str__ that fails must not hide the failure itself
         message = f"(its text cannot be had: {type(broken).__name__})"
-    details = "".join(traceback.format_exception(error))
+    # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
+    details = "" if isinstance(error, ValueProblem) else "".join(traceback.format_exception(error))
     return Failure(
         type(error).__name__,
         _stored_text(message, MESSAGE_CHARS_MAX),

@@ -59,6 +59,7 @@ class Engine:
         self._closed = False
         self._let_go = False  # of the store
         self.failure: HoldfastError | None = None
+        self.over = asyncio.Event()  # set when the engine has failed, or by who wants a server to end
         self._registry = registry
         self._deps = dict(deps)
         self._limits = limits
@@ -478,6 +479,7 @@ class Engine:
         self._timers.stop()
         self._effects.cancel()
         self._tell_all(error)
+        self.over.set()
 
 
 def _acknowledge(ack: asyncio.Future[None]) -> None:
