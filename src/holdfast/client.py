@@ -76,8 +76,8 @@ class AsyncHandle(Generic[R]):
         return view_invocation(await self._stored())
 
     async def cancel(self, reason: str = "cancelled by the client") -> None:
-        """Asks it to end. Its clean-up still runs; `result` tells when it is over. A second cancel does
-        not disturb the clean-up. Raises WrongStatus if it ended, or is paused and cannot be brought back to clean up."""
+        """Asks it to end. Its clean-up still runs; `result` tells when it is over. A second cancel does not disturb the
+        clean-up. Raises WrongStatus if it has ended, or is paused and cannot be brought back to clean up."""
         await self._engine.cancel(self.id, reason)
 
     async def resume(self) -> None:
