@@ -14,7 +14,7 @@ def test_the_program_in_the_readme_runs_and_gives_its_recorded_result_the_second
     program = tmp_path / "agent.py"
     program.write_text(found[1], encoding="utf-8")
     runs = [
-        subprocess.run(  # noqa: S603  # our own README
+        subprocess.run(  # our own README
             [sys.executable, program.name], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
         )
         for _ in range(2)
