@@ -20,7 +20,7 @@ from holdfast.errors import (
     InvocationPaused,
     TerminalError,
     UnknownInvocation,
-)  # fmt: skip
+)
 from holdfast.service import Handler
 from holdfast.stores.base import Store
 from holdfast.values import codec_for

@@ -88,6 +88,12 @@ def test_every_order_of_a_race_replays() -> None:
     assert ends == {("returned", f'[[{n}, -{n}], "prize"]') for n in (1, 2)}
 
 
+def test_scopes_that_need_few_retries_each_never_wait_for_the_next_turn() -> None:
+    for run in runs("anyio_many_scopes_cancelled"):
+        assert run.snapshots[-1]["outcome"] == ["returned", "[0.0, true]"]
+        assert len(run.journal) == 1
+
+
 def checked_orders(shape: shapes.shape) -> Iterator[Run]:
     for run in every_order(shape):
         assert crash_everywhere(shape, run) == []

@@ -29,7 +29,7 @@ from holdfast.core.commands import (
     RunStep,
     StepSpec,
     WithdrawPromise,
-)  # fmt: skip
+)
 from holdfast.core.drive import drive
 from holdfast.core.entries import (
     CancelRequested,
@@ -40,7 +40,7 @@ from holdfast.core.entries import (
     StepCompleted,
     StepErrored,
     TimerFired,
-)  # fmt: skip
+)
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
 from holdfast.core.loop import CancelledError, HandlerLoop, untie

@@ -21,7 +21,7 @@ from holdfast.core.commands import (
     Return,
     RunStep,
     WithdrawPromise,
-)  # fmt: skip
+)
 from holdfast.core.entries import Entry, Failure, Outcome, Paused
 from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Move, Status, move

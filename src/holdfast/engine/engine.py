@@ -36,7 +36,7 @@ from holdfast.errors import (
     UnknownPromise,
     Unreadable,
     WrongStatus,
-)  # fmt: skip
+)
 from holdfast.service import Handler, Registry
 from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, Store
 
