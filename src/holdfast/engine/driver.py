@@ -33,7 +33,7 @@ from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.ports import Clock
 from holdfast.engine.resident import Resident
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, WrongStatus
 from holdfast.service import Handler
 from holdfast.steps import plan_thread
 from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, PromiseRow, SettleRow, Store
@@ -124,10 +124,10 @@ class Driver:
         resident.promises.pop(local, None)
         self.deliver(resident, entry, decoded)
 
-    def read_for_paused(self, row: InvocationRow, handler: Handler, local: str, value: bytes, *, ok: bool) -> bool:
-        """Whether a paused invocation waits for the promise, asked of a copy that is dropped again: a value that does
-        not fit would be found at the resume only, when it can no longer be changed. Raises Unreadable as `settle`,
-        HandlerFault when the journal does not fit the code."""
+    def paused_waits_for(self, row: InvocationRow, handler: Handler, local: str, value: bytes, *, ok: bool) -> bool:
+        """Whether a paused invocation waits for the promise, asked of a copy: a value that does not fit would be found
+        at the resume only, when it can no longer be changed. Raises Unreadable as `settle`, WrongStatus when journal
+        and code do not fit."""
         resident = self._resident(row.n, row.id, handler, row.seed, row.created, fresh=False)
         machine = resident.machine
         try:
@@ -135,6 +135,12 @@ class Driver:
             self._call_handler(resident)
             machine.replay([records.decode_entry(body) for body in self._store.entries(row.n)])
             promise = machine.waiting.get(local)
+        except (HandlerFault, HoldfastError) as fault:
+            raise WrongStatus(
+                f"invocation {row.id!r} is paused and cannot be rebuilt to take a value: {fault.what}",
+                fix="mend the cause and resume it, then settle the promise",
+            ) from None
+        else:
             if promise is not None:
                 promise.read(value, ok=ok)
             return promise is not None

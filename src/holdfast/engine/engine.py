@@ -26,7 +26,6 @@ from holdfast.engine.timers import Timers
 from holdfast.errors import (
     AlreadySettled,
     BadArguments,
-    HandlerFault,
     HoldfastError,
     IdConflict,
     StoreCorrupt,
@@ -166,7 +165,8 @@ class Engine:
     async def settle(self, id: str, text: bytes, *, ok: bool) -> None:
         """Resolves (`text` is the value's JSON) or rejects (the reason's) a promise; returns once it is durable.
 
-        Raises UnknownPromise, AlreadySettled, BadArguments, StoreError, EngineStopped.
+        Raises UnknownPromise, AlreadySettled, BadArguments, StoreError, EngineStopped; UnknownHandler or WrongStatus
+        when the code that waits for it is not there, so that nobody can tell whether the value fits.
         """
         self._check_open()
         row = self._open_promise(id)
@@ -181,8 +181,11 @@ class Engine:
                 wanted = info.step in resident.machine.waiting
                 if wanted:
                     self._driver.settle(resident, info.step, text, ok=ok)
+            elif invocation is not None:
+                handler = self._registry.find(invocation.target)
+                wanted = self._driver.paused_waits_for(invocation, handler, info.step, text, ok=ok)
             else:
-                wanted = self._wanted_by_paused(row.n, info.step, text, ok=ok)
+                wanted = False
         except Unreadable as error:
             raise BadArguments(
                 f"the value {text[:SHOWN_BYTES].decode(errors='replace')} does not fit promise {id!r}",
@@ -404,18 +407,6 @@ class Engine:
         if resident is not None and not resident.pausing and not resident.machine.ended:
             self._driver.fire_due(resident)
         return True
-
-    def _wanted_by_paused(self, n: int, local: str, text: bytes, *, ok: bool) -> bool:
-        row = self.store.get(n)
-        if row is None:
-            return False
-        try:
-            return self._driver.read_for_paused(row, self._registry.find(row.target), local, text, ok=ok)
-        except HandlerFault as fault:
-            raise WrongStatus(
-                f"invocation {row.id!r} is paused and cannot be rebuilt to take a value: {fault.what}",
-                fix="mend the cause and resume it, then settle the promise",
-            ) from None
 
     def _open_promise(self, id: str) -> PromiseRow:
         row = self.store.promise(id)
