@@ -7,8 +7,6 @@ from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-import msgspec
-
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
 from holdfast.core.payload import unpack
@@ -28,6 +26,7 @@ from holdfast.views import (
     AskView,
     InvocationView,
     StepView,
+    plain,
     view_ask,
     view_body,
     view_entry,
@@ -105,7 +104,7 @@ class AsyncHandle(Generic[R]):
         for body in store.entries(row.n):
             entry = records.decode_entry(body)
             if isinstance(entry, (records.StepCompleted, records.StepErrored)) and entry.step == step:
-                return msgspec.json.decode(_reader(store, row.n)(entry.inputs))
+                return plain(_reader(store, row.n)(entry.inputs))
         raise UnknownInvocation(f"invocation {self.id!r} has no recorded step {step!r}", fix="see its journal()")
 
     async def _stored(self) -> Any:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from holdfast.core.commands import StepSpec
 from holdfast.core.ids import secret_name
 from holdfast.core.retry import Retry
-from holdfast.errors import BadArguments, UnknownDependency, WrongPlace
+from holdfast.errors import BadArguments, BadHandler, UnknownDependency, Unserialisable, WrongPlace
 from holdfast.values import MISSING, ValueCodec, codec_for, digest, returns_of
 
 STEP_NAME_CHARS_MAX = 100
@@ -94,8 +94,12 @@ def plan_step(
 
 
 def plan_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> StepSpec:
-    """The step for a function given to asyncio.to_thread in a handler."""
-    return plan_step(fn, args, kwargs, threaded=True)
+    """The step for a function given to asyncio.to_thread in a handler. It is often a library's own: an annotation of
+    its that has no JSON form is passed over, and plain JSON is kept."""
+    try:
+        return plan_step(fn, args, kwargs, threaded=True)
+    except (BadHandler, Unserialisable):
+        return plan_step(fn, args, kwargs, threaded=True, returns=Any)
 
 
 def _codec_of(fn: Callable[..., Any]) -> ValueCodec:

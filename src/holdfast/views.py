@@ -13,6 +13,7 @@ from holdfast.core import entries as records
 from holdfast.core.invocation import Status
 from holdfast.core.payload import INLINE
 from holdfast.engine.effects import Body
+from holdfast.errors import Unreadable
 from holdfast.stores.base import InvocationRow, PromiseRow
 
 
@@ -70,14 +71,13 @@ def moment(ms: int | None) -> datetime | None:
 
 
 def view_invocation(row: InvocationRow) -> InvocationView:
-    """The picture of a stored invocation."""
+    """The picture of a stored invocation. Damage is shown and not raised: one row must not hide the others (G10)."""
     reason = None
     if row.outcome is not None:
-        match records.decode_outcome(row.outcome):
-            case records.Raised(failure):
-                reason = f"{failure.type}: {failure.message}"
-            case records.Paused(_, why) | records.Cancelled(why):
-                reason = why
+        try:
+            reason = _reason(records.decode_outcome(row.outcome))
+        except Unreadable as damage:
+            reason = str(damage)
     at = moment
     return InvocationView(
         row.id, row.target, Status(row.status).name.lower(),
@@ -86,12 +86,34 @@ def view_invocation(row: InvocationRow) -> InvocationView:
 
 
 def view_ask(row: PromiseRow, invocation: str) -> AskView:
-    """The picture of an open promise."""
-    info = records.decode_info(row.about)
-    return AskView(
-        row.id, invocation, info.question, msgspec.json.decode(info.schema), msgspec.json.decode(info.about),
-        _must(moment(row.created)), moment(info.deadline),
-    )  # fmt: skip
+    """The picture of an open promise. Damage is shown and not raised, as above."""
+    created = _must(moment(row.created))
+    try:
+        info = records.decode_info(row.about)
+        schema, about = plain(info.schema.encode()), plain(info.about.encode())
+    except Unreadable as damage:
+        return AskView(row.id, invocation, str(damage), {}, None, created, None)
+    return AskView(row.id, invocation, info.question, schema, about, created, moment(info.deadline))
+
+
+def plain(text: bytes) -> Any:
+    """Stored JSON text as plain data. Raises Unreadable."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(
+            f"a stored value is no JSON: {error}", cause="the file is damaged", fix="restore a backup"
+        ) from None
+
+
+def _reason(outcome: records.Outcome) -> str | None:
+    match outcome:
+        case records.Raised(failure):
+            return f"{failure.type}: {failure.message}"
+        case records.Paused(_, why) | records.Cancelled(why):
+            return why
+        case records.Returned():
+            return None
 
 
 def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: Mapping[str, PromiseRow]) -> StepView:
@@ -101,7 +123,7 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
     match entry:
         case records.StepCompleted():
             shown, large = _inputs(entry.inputs)
-            output = msgspec.json.decode(read(entry.result))
+            output = plain(read(entry.result))
             began = moment(entry.started)
             return StepView("step", entry.step, "done", began, at, entry.attempts, shown, output, None, large)
         case records.StepErrored():
@@ -114,7 +136,7 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
             row = promises[entry.promise]
-            began, question, value = moment(row.created), _question(row), msgspec.json.decode(read(entry.value))
+            began, question, value = moment(row.created), _question(row), plain(read(entry.value))
             if entry.ok:
                 return StepView("promise", entry.promise, "done", began, at, 1, question, value, None)
             return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value)
@@ -127,7 +149,7 @@ def view_body(body: Body) -> StepView:
     state = "retrying" if body.retrying else "running"
     last = body.last_error
     error = None if last is None else f"{last.type}: {last.message}"
-    began, shown = moment(body.started or None), msgspec.json.decode(body.inputs)
+    began, shown = moment(body.started or None), plain(body.inputs)
     return StepView("step", body.step, state, began, None, body.attempt, shown, None, error)
 
 
@@ -139,11 +161,11 @@ def view_open_promise(row: PromiseRow) -> StepView:
 
 def _question(row: PromiseRow) -> Any:
     info = records.decode_info(row.about)
-    return [info.question, msgspec.json.decode(info.about)] if info.question else None
+    return [info.question, plain(info.about.encode())] if info.question else None
 
 
 def _inputs(payload: bytes) -> tuple[Any, bool]:
-    return (msgspec.json.decode(payload[1:]), False) if payload[:1] == INLINE else (None, True)
+    return (plain(payload[1:]), False) if payload[:1] == INLINE else (None, True)
 
 
 def _must(at: datetime | None) -> datetime:

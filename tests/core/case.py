@@ -17,10 +17,24 @@ from typing import Any
 
 from holdfast.core import patches
 from holdfast.core.commands import (
-    CancelStep, Command, EndCancelled, OpenPromise, Raise, Return, RunStep, StepSpec, WithdrawPromise,
+    CancelStep,
+    Command,
+    EndCancelled,
+    OpenPromise,
+    Raise,
+    Return,
+    RunStep,
+    StepSpec,
+    WithdrawPromise,
 )  # fmt: skip
 from holdfast.core.entries import (
-    CancelRequested, Entry, Failure, PromiseInfo, PromiseSettled, StepCompleted, StepErrored,
+    CancelRequested,
+    Entry,
+    Failure,
+    PromiseInfo,
+    PromiseSettled,
+    StepCompleted,
+    StepErrored,
 )  # fmt: skip
 from holdfast.core.machine import Machine
 from holdfast.core.tasks import Step
@@ -67,7 +81,13 @@ def digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 
 def plan(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None) -> StepSpec:
     return StepSpec(
-        name or getattr(fn, "__name__", "partial"), fn, args, kwargs, digest=digest(args, kwargs), codec=JSON, context=copy_context()
+        name or getattr(fn, "__name__", "partial"),
+        fn,
+        args,
+        kwargs,
+        digest=digest(args, kwargs),
+        codec=JSON,
+        context=copy_context(),
     )
 
 

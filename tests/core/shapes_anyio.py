@@ -129,8 +129,7 @@ async def anyio_streams(ctx: Ctx) -> Any:
         for n in range(3):
             group.start_soon(producer, n, send.clone())
         send.close()
-        async for thing in receive:
-            saved.append(await ctx.run(echo, thing, name="save"))
+        saved += [await ctx.run(echo, thing, name="save") async for thing in receive]
     return saved
 
 

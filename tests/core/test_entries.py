@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,21 @@ from hypothesis import strategies as st
 
 from holdfast.core import entries
 from holdfast.core.entries import (
-    CancelRequested, Cancelled, Failure, Paused, PromiseInfo, PromiseSettled, Raised, Returned, StepCompleted,
-    StepErrored, TimerFired, decode_entry, decode_info, decode_outcome, encode,
+    Cancelled,
+    CancelRequested,
+    Failure,
+    Paused,
+    PromiseInfo,
+    PromiseSettled,
+    Raised,
+    Returned,
+    StepCompleted,
+    StepErrored,
+    TimerFired,
+    decode_entry,
+    decode_info,
+    decode_outcome,
+    encode,
 )  # fmt: skip
 from holdfast.errors import StepFailed, TerminalError, Unreadable
 from tests.core.case import Ctx, Life, live
@@ -129,7 +143,7 @@ def test_todays_journals_are_those_of_the_golden_files() -> None:
 ALL = [(kind, sample) for kind, samples in SAMPLES.items() for sample in samples]
 
 
-@pytest.mark.parametrize(("kind", "sample"), ALL)
+@pytest.mark.parametrize("kind,sample", ALL)
 def test_a_record_that_is_cut_off_anywhere_is_unreadable(kind: str, sample: Any) -> None:
     body = encode(sample)
     assert DECODERS[kind](body) == sample
@@ -138,7 +152,7 @@ def test_a_record_that_is_cut_off_anywhere_is_unreadable(kind: str, sample: Any)
             DECODERS[kind](body[:length])
 
 
-@pytest.mark.parametrize(("kind", "sample"), ALL)
+@pytest.mark.parametrize("kind,sample", ALL)
 def test_a_record_with_fields_of_a_newer_version_is_read(kind: str, sample: Any) -> None:
     fields = msgspec.msgpack.decode(encode(sample)[1:])
     for more in ([None], [1, "two", {"three": 3}]):
@@ -183,10 +197,8 @@ def test_damage_is_unreadable_and_nothing_worse(body: bytes) -> None:
 @given(body=st.binary(max_size=60), first=st.sampled_from([b"", b"\x01"]))
 def test_garbage_is_unreadable_or_a_record(body: bytes, first: bytes) -> None:
     for decode in DECODERS.values():
-        try:
-            decode(first + body)
-        except Unreadable as error:
-            assert error.fix
+        with suppress(Unreadable):
+            assert decode(first + body)
 
 
 @given(data=st.data())
@@ -194,10 +206,8 @@ def test_a_flipped_byte_never_raises_anything_but_unreadable(data: st.DataObject
     kind, sample = data.draw(st.sampled_from(ALL))
     body = bytearray(encode(sample))
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        DECODERS[kind](bytes(body))
-    except Unreadable:
-        return
+    with suppress(Unreadable):
+        assert DECODERS[kind](bytes(body))
 
 
 # Lone surrogates too, as file names and broken JSON bring them.

@@ -43,7 +43,9 @@ def no_collector() -> Iterator[None]:
 
 def parts(life: Life) -> list[weakref.ref[Any]]:
     machine = life.machine
-    return [weakref.ref(part) for part in (machine, machine.loop, *machine.loop.live_tasks(), *machine.waiting.values())]
+    return [
+        weakref.ref(part) for part in (machine, machine.loop, *machine.loop.live_tasks(), *machine.waiting.values())
+    ]
 
 
 def lives(name: str) -> Iterator[Life]:
@@ -120,7 +122,7 @@ def test_clean_up_can_ask_for_nothing() -> None:
     async def attempt(what: str, call: Any) -> None:
         try:
             await call()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # what is thrown is no Exception
             tried.append((what, type(error).__name__))
 
     async def handler(ctx: Ctx) -> None:
@@ -193,7 +195,7 @@ def test_clean_up_of_an_open_generator_runs_in_the_context_it_was_begun_in() -> 
 
     evicted(handler)
     shapes.kept.clear()
-    assert log == [1, 1, "ada", "reset", "ada", "reset"] or log == [1, 1, "ada", "reset", "ada"]
+    assert log == [1, 1, "ada", "reset", "ada", "reset"]
 
 
 def test_a_context_manager_around_a_wait_is_left_in_order() -> None:
@@ -207,10 +209,9 @@ def test_a_context_manager_around_a_wait_is_left_in_order() -> None:
             log.append(name)
 
     async def handler(ctx: Ctx) -> None:
-        async with inner("outer"), inner("inner"):
-            async with contextlib.AsyncExitStack() as stack:
-                await stack.enter_async_context(inner("stacked"))
-                await ctx.run(echo, 1)
+        async with inner("outer"), inner("inner"), contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(inner("stacked"))
+            await ctx.run(echo, 1)
 
     evicted(handler)
     assert log == ["stacked", "inner", "outer"]
@@ -224,7 +225,7 @@ def test_code_that_catches_everything_and_goes_on_is_left_behind() -> None:
         while True:
             try:
                 await ctx.promise("never") if not rounds else await asyncio.sleep(0)
-            except BaseException:
+            except BaseException:  # noqa: BLE001  # the thing under test
                 rounds.append(1)
 
     life = evicted(stubborn)
@@ -243,7 +244,7 @@ def test_code_that_catches_everything_a_few_times_still_ends() -> None:
         for n in range(5):
             try:
                 await asyncio.sleep(3600) if n == 0 else await asyncio.sleep(0)
-            except BaseException:
+            except BaseException:  # noqa: BLE001  # the thing under test
                 log.append(n)
         log.append("end")
 
@@ -257,12 +258,12 @@ def test_a_generator_handler_is_dropped_through_its_own_finally_block() -> None:
     def handler(ctx: Ctx) -> Any:
         try:
             yield ctx.run(echo, 1)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the thing under test
             log.append("never: what is thrown is no Exception")
         finally:
             try:
                 yield ctx.run(echo, "undo")
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # the thing under test
                 log.append(type(error).__name__)
 
     evicted(handler)
@@ -293,7 +294,7 @@ def test_dropping_stops_no_body_and_withdraws_no_promise() -> None:
             await ctx.promise("answer")
 
     life = evicted(handler)
-    assert life.machine.trace == ["open answer#1"] or life.machine.trace[0].startswith("run")
+    assert len(life.machine.trace) == 2
     assert not any(line.startswith("drop") for line in life.machine.trace)
     again = Life(handler)
     assert sorted([*again.flight, *again.promises]) == ["answer#1", "echo#1"]

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.ids import (
-    ID_CHARS_MAX, PARTITIONS, check_id, counter_of, make_id, number, partition_of, secret_name, spread,
+    ID_CHARS_MAX,
+    PARTITIONS,
+    check_id,
+    counter_of,
+    make_id,
+    number,
+    partition_of,
+    secret_name,
+    spread,
 )  # fmt: skip
 from holdfast.core.tasks import Branch
 from holdfast.errors import BadArguments

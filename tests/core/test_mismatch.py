@@ -210,8 +210,8 @@ def test_a_report_of_changed_arguments_reads_like_this() -> None:
         "     load#1\n"
         "    -ask#1\n"
         "    +ask#1 with other arguments\n"
-        "  likely cause: an argument comes from the clock, from random numbers, from the order of a set or from a global, "
-        "the code that makes it was edited, or steps of this name come in another order\n"
+        "  likely cause: an argument comes from the clock, from random numbers, from the order of a set or from a "
+        "global, the code that makes it was edited, or steps of this name come in another order\n"
         f"{NEXT}"
     )
 

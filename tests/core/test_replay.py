@@ -1,4 +1,4 @@
-"""Replay takes exactly the recorded path (G3), and no recorded body runs again (G2): every shape, crashed everywhere."""
+"""Replay takes exactly the recorded path (G3) and runs no recorded body again (G2): every shape, crashed everywhere."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,7 +7,15 @@ import pytest
 
 from tests.core import shapes, shapes_anyio
 from tests.core.case import (
-    CANCELLABLE, SHAPES, Ctx, Life, Run, crash_everywhere, die_often, every_order, live,
+    CANCELLABLE,
+    SHAPES,
+    Ctx,
+    Life,
+    Run,
+    crash_everywhere,
+    die_often,
+    every_order,
+    live,
 )  # fmt: skip
 
 SEEDS = 20

@@ -35,7 +35,7 @@ def test_delays_grow_to_their_limit_and_the_last_attempt_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "after"),
+    "policy,after",
     [
         (Retry(), "pause"),
         (Retry(max_attempts=3), "raise"),
@@ -129,7 +129,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"),
+    "value,seconds",
     [
         ("30", 30),
         (" 30 ", 30),
@@ -236,16 +236,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "says"), BAD)
+@pytest.mark.parametrize("options,says", BAD)
 def test_a_policy_that_cannot_be_is_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(BadArguments, match=says):
         Retry(**options)
 
 
 def test_every_policy_ends() -> None:
-    for attempts, elapsed, then in itertools.product(
-        (None, 4), (None, timedelta(hours=2)), (None, "raise", "pause")
-    ):
+    for attempts, elapsed, then in itertools.product((None, 4), (None, timedelta(hours=2)), (None, "raise", "pause")):
         policy = Retry(max_attempts=attempts, max_elapsed=elapsed, then=then)
         waited, attempt = 0.0, 0
         while (found := verdict(policy, attempt=(attempt := attempt + 1), elapsed=waited)).action == "again":

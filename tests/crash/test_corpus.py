@@ -12,11 +12,24 @@ from typing import Any
 
 import pytest
 
-from holdfast import AsyncClient, Context, Holdfast, Retry, StepFailed, StoreError, TerminalError, step
+from holdfast import (
+    AsyncClient,
+    Context,
+    Holdfast,
+    InvocationCancelled,
+    Retry,
+    StepFailed,
+    StoreError,
+    TerminalError,
+    step,
+)
 from holdfast.core import entries
+from holdfast.stores.base import Store
 from tests.crash.mortal import MortalStore
 
 NAP = 0.004  # seconds; long enough to be a wait, short enough for hundreds of lives
+
+CANCEL = "cancel me"  # the question that `answer` answers so
 
 Ran = list[tuple[str, str]]
 
@@ -120,6 +133,19 @@ async def asks(ctx: Context) -> str:
     return await ctx.run(say, f"{first} {second}")
 
 
+async def cancelled(ctx: Context) -> str:
+    undo: list[str] = []
+    try:
+        undo.append(await ctx.run(say, "hotel"))
+        undo += await asyncio.gather(ctx.run(say, "flight"), ctx.run(shout, "car"))
+        await asyncio.gather(ctx.ask(CANCEL), ctx.sleep(600))
+    except asyncio.CancelledError:
+        for word in reversed(undo):
+            await ctx.run(say, f"undo {word}")
+        raise
+    return "not cancelled"
+
+
 async def generators(ctx: Context) -> str:
     async def words() -> AsyncIterator[str]:
         try:
@@ -147,7 +173,7 @@ def by_yield(ctx: Context) -> Any:
 
 
 SHAPES: list[Callable[..., Any]] = [
-    chain, fan_out, nested_tasks, timeouts, race, compensation, sleepers, agent, asks, generators, by_yield,
+    chain, fan_out, nested_tasks, timeouts, race, compensation, sleepers, agent, asks, cancelled, generators, by_yield,
 ]  # fmt: skip
 
 
@@ -168,21 +194,31 @@ class World:
             answering = asyncio.create_task(answer(client))
             try:
                 return await handle.result(10)
+            except InvocationCancelled:
+                return sorted(self.recorded_in(client._engine.store))
             finally:
                 answering.cancel()
 
     def recorded(self) -> Ran:
         self.store.open()
-        row = self.store.find("it")
-        journal = [] if row is None else [entries.decode_entry(body) for body in self.store.entries(row.n)]
-        self.store.close()
+        try:
+            return self.recorded_in(self.store)
+        finally:
+            self.store.close()
+
+    def recorded_in(self, store: Store) -> Ran:
+        row = store.find("it")
+        journal = [] if row is None else [entries.decode_entry(body) for body in store.entries(row.n)]
         return [("it", entry.step) for entry in journal if isinstance(entry, entries.StepCompleted)]
 
 
 async def answer(client: AsyncClient) -> None:
     while True:
         for ask in await client.asks():
-            await client.answer(ask.id, ask.question[0])
+            if ask.question == CANCEL:
+                await (await client.attach("it")).cancel()
+            else:
+                await client.answer(ask.id, ask.question[0])
         await asyncio.sleep(0.001)
 
 

@@ -94,6 +94,21 @@ def test_a_step_may_be_any_callable(memory_world, kind):
         assert [view.id for view in handle.journal()] == [name]
 
 
+def test_to_thread_passes_over_an_annotation_that_has_no_json_form(world):
+    """The openai client does so with a function of its own."""
+
+    class Odd: ...
+
+    def name_of_platform() -> Odd | str:
+        return "Linux"
+
+    async def h(ctx: Context) -> str:
+        return await asyncio.to_thread(name_of_platform)
+
+    with world.holdfast(h) as client:
+        assert client.start(h).result(2) == "Linux"
+
+
 def test_a_step_begins_when_it_is_asked_for_and_not_when_it_is_awaited(world):
     began = threading.Event()
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from holdfast import Context, InvocationFailed, Limits
+from holdfast.engine import timers
 from tests.engine.world import FakeClock, open_promise, tick, wait_for
 
 
@@ -24,7 +25,7 @@ def test_a_sleep_ends_when_its_time_has_come_and_not_before(world):
     with world.holdfast(nap) as client:
         began = time.monotonic()
         slept = client.start(nap, 0.05).result(2)
-        assert time.monotonic() - began >= 0.05
+        assert time.monotonic() - began >= 0.049  # the start is stored in whole milliseconds, rounded down
         assert slept >= 0.05
 
 
@@ -242,3 +243,29 @@ def test_a_deadline_in_asyncio_style_spans_a_restart(world):
     clock.wind(61)
     with world.holdfast(h, clock=clock) as client:
         assert client.attach("x").result(2) == "timed out"
+
+
+def test_a_deadline_far_away_still_strikes_when_the_wait_under_it_has_become_a_body(memory_world, monkeypatch):
+    """Found by the simulation (seed 41): the row alone knew the far deadline, and a row that runs wakes nobody."""
+    monkeypatch.setattr(timers, "HORIZON_MS", 20)
+    ids: list[str] = []
+
+    async def hang() -> None:
+        await asyncio.sleep(60)
+
+    async def h(ctx: Context) -> str:
+        promise = ctx.promise("go")
+        ids.append(promise.id)
+        try:
+            async with asyncio.timeout(0.2):
+                await promise
+                await ctx.run(hang)
+        except TimeoutError:
+            return "struck"
+        return "never"
+
+    with memory_world.holdfast(h) as client:
+        handle = client.start(h)
+        wait_for(lambda: handle.status().status == "suspended")
+        client.resolve(ids[0], None)
+        assert handle.result(2) == "struck"

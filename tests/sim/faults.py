@@ -185,6 +185,8 @@ class FaultyStore:
     def bury(self) -> None:
         """The process is gone; what the disk had not made up its mind about is settled now."""
         if self._doubtful is not None:
+            self._inner.close()  # if the engine had not come to it
+            self._inner.open()
             self._write(self._doubtful)
 
     def _write(self, batch: Batch) -> None:

@@ -7,6 +7,7 @@ have done happens any more.
 
 import asyncio
 import heapq
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -150,13 +151,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         self._heap.clear()
         asyncio.events._set_running_loop(self)
-        try:
+        with warnings.catch_warnings():  # of what was dropped before it began
+            warnings.simplefilter("ignore", RuntimeWarning)
             for task in self._tasks:
                 if not task.done():
                     task._log_destroy_pending = False
                     _close(task.get_coro())
-        finally:
-            asyncio.events._set_running_loop(None)
+        asyncio.events._set_running_loop(None)
         self._tasks.clear()
         self._ready.clear()
         self._heap.clear()

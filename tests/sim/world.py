@@ -66,8 +66,11 @@ class Watched(Machine):
         self.path: list[Segment] = [Segment(None, None)]
         self.fate = ""  # dropped, or died with its process
         super().__init__(id, **options)
+
+    def begin(self, handler: Any, *args: Any, **kwargs: Any) -> None:
         if Watched.born is not None:
             Watched.born(self)
+        super().begin(handler, *args, **kwargs)
 
     def _apply(self, entry: Any, value: Any) -> None:
         segment = Segment(entry, self.next_deadline())

@@ -25,6 +25,7 @@ INLINE_SECONDS_MAX = 0.0005  # average commit; slower disks would stall the loop
 SLOW_SECONDS = 0.002  # one commit this slow, and for a moment all go to the writer thread
 SLOW_PENALTY_SECONDS = 0.1
 IDLE_SECONDS = 0.05
+FULL_RETRY_SECONDS = 0.5  # until the first retry on a full disk; then as long again as it has been full
 MAINTAIN_COMMITS = 32  # between looks at the log, each a hop to the lane; a log past its grown length costs more
 
 log = logging.getLogger("holdfast")
@@ -182,7 +183,7 @@ class Committer:
         if not isinstance(error, StoreFull) or waited >= self._full_seconds:
             self._failed(error)
             return
-        delay = min(max(0.5, waited), self._full_seconds - waited) or 0.5
+        delay = min(max(FULL_RETRY_SECONDS, waited), self._full_seconds - waited) or FULL_RETRY_SECONDS
         log.warning("%s\n  nothing was acknowledged; the commit is tried again in %.1f s", error, delay)
 
         def again() -> None:

@@ -326,8 +326,8 @@ class Driver:
         elif status is Status.SUSPENDED:
             self._tell(resident)
         if deadline is not None and (resident.armed is None or deadline < resident.armed):
-            self.timers.arm(resident.n, deadline, stored=status is Status.SUSPENDED)
-            resident.armed = deadline
+            armed = self.timers.arm(resident.n, deadline, stored=status is Status.SUSPENDED)
+            resident.armed = deadline if armed else None
 
     def _move(self, resident: Resident, status: Status, wake_at: int | None, outcome: Outcome | None) -> None:
         body = None if outcome is None else records.encode(outcome)
@@ -392,6 +392,7 @@ def _reason(error: BaseException, at: int) -> Paused:
 def _deadlock(resident: Resident) -> HandlerFault:
     return HandlerStuck(
         f"the handler waits for something nothing can bring, {resident.machine.loop.where()}",
-        cause="an event, queue or future that only code of this handler could set, and none of it is left to run",
-        fix="wait for a step, a timer or a promise",
+        cause="an event, queue or future that only code of this handler could set, and none of it is left to run; or a "
+        "lock that another invocation holds",
+        fix="wait for a step, a timer or a promise; keep locks and queues inside one handler",
     )

@@ -146,7 +146,7 @@ class Engine:
         """How the invocation ended, or why it is paused; waits for either. Raises UnknownInvocation, StoreError,
         EngineStopped."""
         while True:
-            self._check_open()
+            self._check_running()
             row = self.row(id)
             if row is not None and row.outcome is not None:
                 return records.decode_outcome(row.outcome)
@@ -285,12 +285,15 @@ class Engine:
                 self._drop(next(iter(self._parkable.values())))
 
     def _check_open(self) -> None:
+        self._check_running()
+        self._committer.check()
+
+    def _check_running(self) -> None:
         # Without the traceback of its last raise: one error is raised for many callers, and would grow with each.
         if self.failure is not None:
             raise self.failure.with_traceback(None)
         if self.stopping:
             raise STOPPED.with_traceback(None)
-        self._committer.check()
 
     def _exists(self, id: str, handler: Handler, text: bytes) -> bool:
         n = self._numbers.get(id)

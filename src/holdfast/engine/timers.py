@@ -38,33 +38,43 @@ class Timers:
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for: int | None = None
         self._crowded = False
-        self._blocked = False
+        self._held: dict[int, None] = {}  # due, and no room for them yet; longest due first
+        self._stopped = False
 
     def start(self) -> None:
         """Reads the near deadlines and begins to wake. Raises StoreError."""
         self._wake_due()
 
-    def arm(self, n: int, deadline: int, *, stored: bool) -> None:
-        """Wakes `n` at `deadline` (milliseconds). `stored`: its row says so too, and a far one may be left there.
+    def arm(self, n: int, deadline: int, *, stored: bool) -> bool:
+        """Wakes `n` at `deadline` (milliseconds). `stored`: its row says so too, and a far one is left there; False
+        then, for a row that is changed before it is read again wakes nobody.
 
         There is no disarm: a wake that finds nothing due does nothing.
         """
         if stored and deadline > self._horizon:
-            return
+            return False
         heapq.heappush(self._heap, (deadline, n))
-        if not self._blocked and (self._armed_for is None or deadline < self._armed_for):
+        if self._armed_for is None or deadline < self._armed_for:
             self._arm()
+        return True
 
     def stop(self) -> None:
         """Wakes nobody any more."""
-        self._blocked = True
+        self._stopped = True
         if self._handle is not None:
             self._handle.cancel()
 
     def unblock(self) -> None:
         """There is room again after `wake` said no."""
-        if self._blocked:
-            self._blocked = False
+        if not self._held or self._stopped:
+            return
+        was_full = self._is_full()
+        while self._held:
+            n = next(iter(self._held))
+            if not self._wake(n):
+                break
+            del self._held[n]
+        if was_full and not self._is_full():
             self._tick()
 
     def _tick(self) -> None:
@@ -75,14 +85,17 @@ class Timers:
 
     def _wake_due(self) -> None:
         now = self._clock.now()
-        if now >= self._next_refill():
+        if now >= self._next_refill() and not self._is_full():
             self._refill(now)
         while self._heap and self._heap[0][0] <= now:
-            if not self._wake(self._heap[0][1]):
-                self._blocked = True
-                return
-            heapq.heappop(self._heap)
+            # One that finds no room steps aside: what holds the room may wait for a timer behind it.
+            _, n = heapq.heappop(self._heap)
+            if not self._wake(n):
+                self._held[n] = None
         self._arm()
+
+    def _is_full(self) -> bool:
+        return len(self._held) >= REFILL_MAX  # more would only wait here instead of in the store
 
     def _next_refill(self) -> int:
         return self._horizon if self._crowded else self._horizon - HORIZON_MS // 2
@@ -98,7 +111,13 @@ class Timers:
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        refill = self._next_refill()
-        self._armed_for = min(self._heap[0][0], refill) if self._heap else refill
-        wait = max(CROWDED_SECONDS if self._crowded else 0.0, (self._armed_for - self._clock.now()) / 1000)
+        if self._stopped:
+            return
+        moments = [self._heap[0][0]] if self._heap else []
+        if not self._is_full():
+            moments.append(self._next_refill())
+        self._armed_for = min(moments, default=None)
+        wait = WAIT_SECONDS_MAX
+        if self._armed_for is not None:
+            wait = max(CROWDED_SECONDS if self._crowded else 0.0, (self._armed_for - self._clock.now()) / 1000)
         self._handle = self._loop.call_later(min(wait, WAIT_SECONDS_MAX), self._tick)

@@ -92,7 +92,7 @@ class ArgumentsCodec:
         """Positional and keyword arguments to call the handler with. Raises Unreadable."""
         try:
             given = _read_object(data)
-        except (msgspec.MsgspecError, RecursionError) as failure:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as failure:
             raise self._unreadable(f"they are not a JSON object ({failure})") from failure
         for name in given:
             if name not in self._codecs:

@@ -1,0 +1,254 @@
+"""docs/errors.md shows errors as they are printed: each text there is made here again and compared."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from holdfast import Context, Holdfast, HoldfastError, InvocationPaused, Retry, Service
+from tests.engine.world import World, open_promise, paused, wait_for
+
+PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+SHOWN = {block[1:6]: block.strip() for block in re.findall(r"```\n(\[HF.*?)```", PAGE, re.DOTALL)}
+
+CHANGING = (
+    (r"at \S+\.py:\d+ in \S+", "at FILE:LINE in NAME"),
+    (r"prm_[0-9a-f]{32}", "PROMISE"),
+    (r"<.*> tried to wake", "CALLBACK tried to wake"),
+    (r"\S*/?(agent|notes|data/agent)\.db", "FILE.db"),
+    (r"process \d+ on \S+ since \S+", "PROCESS"),
+    (r"Traceback \(most recent call last\):\n.*?(?=\n  next step)", "TRACEBACK"),
+)
+
+
+def steady(text: str) -> str:
+    """Without what differs from run to run."""
+    for pattern, name in CHANGING:
+        text = re.sub(pattern, name, text, flags=re.DOTALL)
+    return text
+
+
+claims = Service("Claims")
+
+
+@claims.handler
+async def pay(ctx: Context) -> None:
+    await ctx.promise("hold")
+
+
+@claims.handler
+async def review(ctx: Context, claim: int) -> None:
+    await ctx.promise("hold")
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    with pytest.raises(HoldfastError) as caught:
+        call()
+    return str(caught.value)
+
+
+def unknown_handler(world: World) -> str:
+    with world.holdfast(claims) as client:
+        return refusal(lambda: client.start("Claims/refund"))
+
+
+def bad_arguments(world: World) -> str:
+    with world.holdfast(claims) as client:
+        return refusal(lambda: client.start(review, "x"))
+
+
+def id_conflict(world: World) -> str:
+    with world.holdfast(claims) as client:
+        client.start(review, 1, id="claim-17")
+        return refusal(lambda: client.start(review, 2, id="claim-17"))
+
+
+def unknown_invocation(world: World) -> str:
+    with world.holdfast(claims) as client:
+        return refusal(lambda: client.attach("claim-99"))
+
+
+def reason_of(world: World, handler: Callable[..., Any], id: str = "claim-17") -> str:
+    with world.holdfast(handler) as client:
+        return paused(client.start(handler, id=id))
+
+
+def failure_of(world: World, handler: Callable[..., Any], id: str) -> str:
+    with world.holdfast(handler) as client:
+        return refusal(client.start(handler, id=id).result)
+
+
+def bad_timer(world: World) -> str:
+    async def review(ctx: Context) -> None:
+        await ctx.sleep(-1)
+
+    return failure_of(world, review, "x").partition("BadTimer: ")[2]
+
+
+def bad_handler(world: World) -> str:
+    def review(ctx: Context) -> None: ...
+
+    return refusal(lambda: world.holdfast(review))
+
+
+def wrong_place(world: World) -> str:
+    async def review(ctx: Context) -> None:
+        await ctx.run(lambda: ctx.run(len, "a"))
+
+    return reason_of(world, review).partition("WrongPlace: ")[2].partition("\nTraceback")[0]
+
+
+def already_settled(world: World) -> str:
+    with world.holdfast(claims) as client:
+        client.start(pay)
+        id = open_promise(client)
+        client.resolve(id)
+        return refusal(lambda: client.resolve(id))
+
+
+def wrong_status(world: World) -> str:
+    with world.holdfast(claims) as client:
+        return refusal(client.start(pay).resume)
+
+
+def value_problem(world: World, make: Callable[[], Any], **returns: Any) -> str:
+    async def review(ctx: Context) -> None:
+        await ctx.run(make, name="fetch", **returns)
+
+    with world.holdfast(review) as client:
+        reason = paused(client.start(review))
+    return re.search(r"\[HF20\d].*?(?=\nTraceback|\Z)", reason, re.DOTALL)[0]
+
+
+def unserialisable(world: World) -> str:
+    import datetime
+
+    return value_problem(world, lambda: {"when": datetime.datetime.now(datetime.UTC)})
+
+
+def too_large(world: World) -> str:
+    return value_problem(world, lambda: "x" * 50_000_000, returns=str)
+
+
+def handler_io(world: World) -> str:
+    async def review(ctx: Context) -> None:
+        await asyncio.open_connection("127.0.0.1", 1)
+
+    return reason_of(world, review)
+
+
+def handler_stuck(world: World) -> str:
+    async def review(ctx: Context) -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    return reason_of(world, review)
+
+
+def mismatch(world: World) -> str:
+    def code(*names: str):
+        async def review(ctx: Context) -> None:
+            for name in names:
+                await ctx.run(len, "a", name=name)
+            await ctx.promise("hold")
+
+        return review
+
+    with world.holdfast(code("check", "charge", "mail")) as client:
+        client.start("review", id="x")
+        open_promise(client)
+    with world.holdfast(code("check", "refund")) as client:
+        refusal(lambda: client.resolve(open_promise(client)))
+        return paused(client.attach("x"))
+
+
+def foreign_wake(world: World) -> str:
+    box: list[asyncio.Future[None]] = []
+
+    async def review(ctx: Context) -> None:
+        box.append(asyncio.get_running_loop().create_future())
+        await asyncio.wait([*box, ctx.promise("hold")])
+
+    async def other(ctx: Context) -> None:
+        box[0].set_result(None)
+
+    with world.holdfast(review, other) as client:
+        client.start(review)
+        wait_for(lambda: box)
+        return paused(client.start(other))
+
+
+def store_locked(world: World) -> str:
+    with world.holdfast(claims):
+        return refusal(lambda: world.holdfast(claims).__enter__())
+
+
+def store_read_only(world: World) -> str:
+    return refusal(lambda: Holdfast(world.path.parent / "data" / "agent.db").__enter__())
+
+
+def store_foreign(world: World) -> str:
+    path = world.path.parent / "notes.db"
+    other = apsw.Connection(str(path))
+    other.execute("CREATE TABLE notes (text)")
+    other.close()
+    return refusal(lambda: Holdfast(path).__enter__())
+
+
+def invocation_failed(world: World) -> str:
+    async def search() -> None:
+        raise type("ConnectError", (Exception,), {})("refused")
+
+    async def trip(ctx: Context) -> None:
+        await ctx.run(search, retry=Retry(max_attempts=3, initial=0))
+
+    return failure_of(world, trip, "trip-1")
+
+
+def invocation_paused(world: World) -> str:
+    def parse() -> None:
+        pasre()  # noqa: F821
+
+    async def trip(ctx: Context) -> None:
+        await ctx.run(parse)
+
+    with world.holdfast(trip) as client, pytest.raises(InvocationPaused) as caught:
+        client.start(trip, id="trip-1").result(3)
+    return str(caught.value)
+
+
+MADE = {
+    "HF101": unknown_handler,
+    "HF102": bad_arguments,
+    "HF103": id_conflict,
+    "HF104": unknown_invocation,
+    "HF106": bad_timer,
+    "HF107": bad_handler,
+    "HF108": wrong_place,
+    "HF109": already_settled,
+    "HF111": wrong_status,
+    "HF201": unserialisable,
+    "HF202": too_large,
+    "HF301": handler_io,
+    "HF302": handler_stuck,
+    "HF303": mismatch,
+    "HF304": foreign_wake,
+    "HF404": store_locked,
+    "HF406": store_read_only,
+    "HF407": store_foreign,
+    "HF503": invocation_failed,
+    "HF505": invocation_paused,
+}
+
+
+@pytest.mark.parametrize("code", sorted(SHOWN))
+def test_the_page_shows_what_is_printed(code: str, tmp_path: Path) -> None:
+    assert steady(MADE[code](World("sqlite", tmp_path)).strip()) == steady(SHOWN[code])
+
+
+def test_every_text_of_the_page_is_made_here() -> None:
+    assert set(SHOWN) == set(MADE)
