@@ -1,29 +1,68 @@
 """One life of an engine over a SQLite file: started by test_kill9.py, and killed by it at any moment.
 
-    python -m tests.crash.child FOLDER COUNT
+    python -m tests.crash.child FOLDER COUNT [POINT NUMBER]
 
 Starts COUNT invocations by id (or attaches to them), prints `started ID` when each is acknowledged and `ended ID VALUE`
 when each has ended. Every body appends one line to FOLDER/bodies before it returns, in one write that the kernel keeps
-when the process dies.
+when the process dies. With a point (of POINTS) the process kills itself the NUMBER-th time it comes by there.
 """
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from holdfast import Context, Holdfast, Limits, Service, step
+from holdfast.stores.base import Batch
+from holdfast.stores.sqlite import SqliteStore
 
 work = Service("Work")
 ROUNDS = 3
+POINTS = (
+    "before a commit",
+    "after a commit",
+    "in a body",
+    "at a body's end",
+    "before housekeeping",
+    "after housekeeping",
+)
+
+
+class Mine:
+    """Counts how often each point is passed, and goes off at one."""
+
+    point = ""
+    left = 0
+
+    @classmethod
+    def step_on(cls, point: str) -> None:
+        if point == cls.point:
+            cls.left -= 1
+            if not cls.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MinedStore(SqliteStore):
+    def commit(self, batch: Batch) -> None:
+        Mine.step_on("before a commit")
+        super().commit(batch)
+        Mine.step_on("after a commit")
+
+    def maintain(self, idle: bool) -> None:
+        Mine.step_on("before housekeeping")
+        super().maintain(idle)
+        Mine.step_on("after housekeeping")
 
 
 def note(what: str) -> str:
     info = step()
     line = f"{info.invocation} {info.id} {info.idempotency_key}\n".encode()
     bodies: int = info.dep("bodies")
+    Mine.step_on("in a body")
     os.write(bodies, line)
+    Mine.step_on("at a body's end")
     return what
 
 
@@ -61,7 +100,8 @@ async def parts(ctx: Context) -> AsyncIterator[str]:
 async def live(folder: Path, count: int) -> None:
     bodies = os.open(folder / "bodies", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     limits = Limits(running=4, waiting=2, bodies=6, threads=3)
-    async with Holdfast(folder / "work.db", services=[work], deps={"bodies": bodies}, limits=limits) as client:
+    store = MinedStore(folder / "work.db")
+    async with Holdfast(store, services=[work], deps={"bodies": bodies}, limits=limits) as client:
 
         async def one(number: int) -> None:
             handle = await client.start(agent, f"g{number}", id=f"work-{number}")
@@ -72,4 +112,6 @@ async def live(folder: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[3:]:
+        Mine.point, Mine.left = sys.argv[3], int(sys.argv[4])
     asyncio.run(live(Path(sys.argv[1]), int(sys.argv[2])))

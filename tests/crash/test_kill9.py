@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -19,6 +20,7 @@ import pytest
 from holdfast.core import entries
 from holdfast.core.invocation import Status
 from holdfast.stores.sqlite.store import SqliteStore
+from tests.crash.child import POINTS
 
 ROOT = Path(__file__).parents[2]
 COUNT = 24  # invocations
@@ -62,9 +64,9 @@ def ran(folder: Path) -> Counter[tuple[str, str]]:
     return count
 
 
-def spawn(folder: Path) -> subprocess.Popen[str]:
+def spawn(folder: Path, *mine: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.crash.child", str(folder), str(COUNT)],
+        [sys.executable, "-m", "tests.crash.child", str(folder), str(COUNT), *mine],
         cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": str(random.randrange(999))},
     )  # fmt: skip
 
@@ -92,18 +94,33 @@ def test_whatever_the_moment_nothing_is_lost_and_nothing_recorded_is_done_again(
     while kills < KILLS:  # a generation of work after the other, each killed until it is done
         folder = tmp_path / str(generation)
         folder.mkdir()
-        kills += kill_until_done(folder, chance)
+        kills += live_until_done(folder, lambda here=folder: live(here, chance.uniform(0, LIFE_SECONDS_MAX)))
         generation += 1
 
 
-def kill_until_done(folder: Path, chance: random.Random) -> int:
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_at_a_point_of_our_choice_loses_nothing_either(point: str, tmp_path: Path) -> None:
+    numbers = iter((1, 2, 3, 7, 20, 60, *[10**9] * 99))  # the last never comes: that life ends by itself
+
+    def until_the_point() -> tuple[list[str], bool]:
+        with spawn(tmp_path, point, str(next(numbers))) as child:
+            out, _ = child.communicate(timeout=60)
+        assert child.returncode in (0, -signal.SIGKILL), out
+        return out.splitlines(), child.returncode != 0
+
+    kills = live_until_done(tmp_path, until_the_point)
+    assert kills >= (1 if "housekeeping" in point else 5)
+
+
+def live_until_done(folder: Path, one_life: Callable[[], tuple[list[str], bool]]) -> int:
     done_before: set[tuple[str, str]] = set()
     runs_before: Counter[tuple[str, str]] = Counter()
     acknowledged: set[str] = set()
     answers: dict[str, str] = {}
     kills = 0
     while True:
-        lines, killed = live(folder, chance.uniform(0, LIFE_SECONDS_MAX))
+        lines, killed = one_life()
         for line in lines:
             word, id, *rest = line.split(" ", 2)
             acknowledged.add(id)

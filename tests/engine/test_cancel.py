@@ -7,7 +7,15 @@ import time
 import pytest
 
 from holdfast import (
-    Context, InvocationCancelled, InvocationFailed, Limits, Retry, StoreFailed, UnknownInvocation, WrongStatus, step,
+    Context,
+    InvocationCancelled,
+    InvocationFailed,
+    Limits,
+    Retry,
+    StoreFailed,
+    UnknownInvocation,
+    WrongStatus,
+    step,
 )  # fmt: skip
 from tests.engine.world import BrokenStore, one_ask, open_promise, paused, wait_for
 
@@ -298,7 +306,7 @@ def booking(log):
         booked = []
         try:
             for what in ("flight", "hotel", "car"):
-                booked.append(await ctx.run(book, what))
+                booked.append(await ctx.run(book, what))  # noqa: PERF401  # as a user would write it
             await ctx.promise("pay")
         except asyncio.CancelledError:
             for receipt in reversed(booked):

@@ -1,11 +1,20 @@
-"""Code, names or bytes that changed under invocations in flight: caught, explained, paused, and nothing lost (G3, G10)."""
+"""Code, names or bytes that changed under invocations in flight: caught, explained, paused, nothing lost (G3, G10)."""
 
 import asyncio
 import contextlib
 
 import pytest
 
-from holdfast import Context, InvocationFailed, InvocationPaused, Limits, MemoryStore, Service, StoreCorrupt, WrongStatus
+from holdfast import (
+    Context,
+    InvocationFailed,
+    InvocationPaused,
+    Limits,
+    MemoryStore,
+    Service,
+    StoreCorrupt,
+    WrongStatus,
+)
 from holdfast.stores.base import Batch, EntryRow
 from tests.engine.world import FakeClock, Wrapped, engine_of, open_promise, paused, tick, wait_for
 
@@ -103,7 +112,10 @@ CHANGES = {
     "all steps were removed": (version(), "'first#1'"),
     "the order was changed": (version(second, first), "'first#1'"),
     "a step was put in front": (version(lambda ctx: ctx.run(len, "x", returns=str), first, second), "'first#1'"),
-    "a step was renamed": (version(first, lambda ctx: ctx.run(str.upper, "b", name="third", returns=str)), "'second#1'"),
+    "a step was renamed": (
+        version(first, lambda ctx: ctx.run(str.upper, "b", name="third", returns=str)),
+        "'second#1'",
+    ),
     "an argument was changed": (version(first, lambda ctx: second(ctx, "c")), "other arguments"),
     "a timer was put between": (version(first, lambda ctx: asyncio.sleep(60, "z"), second), "'second#1'"),
     "the handler ends before": (lambda: None, "the handler ended"),

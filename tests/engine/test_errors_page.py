@@ -1,6 +1,7 @@
 """docs/errors.md shows errors as they are printed: each text there is made here again and compared."""
 
 import asyncio
+import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -125,9 +126,7 @@ def value_problem(world: World, make: Callable[[], Any], **returns: Any) -> str:
 
 
 def unserialisable(world: World) -> str:
-    import datetime
-
-    return value_problem(world, lambda: {"when": datetime.datetime.now(datetime.UTC)})
+    return value_problem(world, lambda: {"when": dt.datetime.now(dt.UTC)})
 
 
 def too_large(world: World) -> str:

@@ -131,7 +131,7 @@ def test_a_generator_that_yields_something_else_is_told_so(world):
         yield 7
 
     with world.holdfast(h) as client:
-        with pytest.raises(InvocationFailed, match="BadHandler: .*h yielded int, which cannot be awaited") as caught:
+        with pytest.raises(InvocationFailed, match=r"BadHandler: .*h yielded int, which cannot be awaited") as caught:
             client.start(h).result(2)
         assert "value = yield ctx.run(function, ...)" in str(caught.value)
 

@@ -37,7 +37,8 @@ class Server:
         self._open: list[socket.socket] = []
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -62,6 +63,8 @@ class Server:
             return
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the accept
+        self._thread.join()
         self._socket.close()
         for connection in self._open:
             connection.close()
@@ -340,7 +343,7 @@ def test_a_file_may_be_read_in_a_handler(world, tmp_path):
 
 def test_logging_and_printing_are_free_in_a_handler(world, caplog, capsys):
     async def h(ctx: Context) -> None:
-        print("printed")
+        print("printed")  # noqa: T201
         logging.getLogger("mine").warning("logged")
 
     with world.holdfast(h) as client:
@@ -514,7 +517,7 @@ def test_a_future_resolved_by_another_thread_is_refused(world):
     with world.holdfast(h) as client:
         client.start(h)
         open_promise(client)
-        with pytest.raises(BaseException, match="HF304.*tried to wake a handler from outside its journal"):
+        with pytest.raises(BaseException, match=r"HF304.*tried to wake a handler from outside its journal"):
             in_engine(client, lambda: box[0].set_result(1))
 
 

@@ -10,8 +10,17 @@ import msgspec
 import pytest
 
 from holdfast import (
-    AlreadySettled, BadArguments, Context, InvocationFailed, Limits, Retry, TerminalError, UnknownHandler,
-    UnknownPromise, Unserialisable, WrongStatus,
+    AlreadySettled,
+    BadArguments,
+    Context,
+    InvocationFailed,
+    Limits,
+    Retry,
+    TerminalError,
+    UnknownHandler,
+    UnknownPromise,
+    Unserialisable,
+    WrongStatus,
 )  # fmt: skip
 from tests.engine.world import FakeClock, one_ask, open_promise, paused, tick, wait_for
 
@@ -407,9 +416,8 @@ def test_an_answer_that_cannot_be_checked_is_refused_and_the_question_stays(worl
     with world.holdfast(h, paid) as client:
         client.start(paid, id="x")
         ask = one_ask(client)
-    with world.holdfast() as client:
-        with pytest.raises(UnknownHandler, match="no handler 'paid' is registered"):
-            client.answer(ask.id, 5)
+    with world.holdfast() as client, pytest.raises(UnknownHandler, match="no handler 'paid' is registered"):
+        client.answer(ask.id, 5)
     with world.holdfast(repaid()) as client:
         wait_for(lambda: client.attach("x").status().status == "paused")
         with pytest.raises(WrongStatus, match="is paused and cannot be rebuilt to take a value"):

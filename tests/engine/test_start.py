@@ -9,8 +9,20 @@ from dataclasses import dataclass
 import pytest
 
 from holdfast import (
-    BadArguments, BadHandler, Context, EngineStopped, Holdfast, IdConflict, InvocationFailed, Limits, MemoryStore,
-    Service, TerminalError, UnknownHandler, UnknownInvocation, WrongPlace,
+    BadArguments,
+    BadHandler,
+    Context,
+    EngineStopped,
+    Holdfast,
+    IdConflict,
+    InvocationFailed,
+    Limits,
+    MemoryStore,
+    Service,
+    TerminalError,
+    UnknownHandler,
+    UnknownInvocation,
+    WrongPlace,
 )  # fmt: skip
 from tests.engine.world import BrokenStore, SlowStore, wait_for
 
@@ -253,7 +265,7 @@ def test_a_terminal_error_reaches_the_caller_with_its_status(world):
 
     with world.holdfast(fail) as client:
         client.start(fail, id="f")
-    with world.holdfast(fail) as client, pytest.raises(TerminalError, match="^no money$") as caught:
+    with world.holdfast(fail) as client, pytest.raises(TerminalError, match=r"^no money$") as caught:
         client.attach("f").result()
     assert caught.value.status == 402
 

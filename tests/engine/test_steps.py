@@ -9,8 +9,17 @@ import time
 import pytest
 
 from holdfast import (
-    BadArguments, Context, InvocationFailed, Limits, Retry, StepFailed, TerminalError, UnknownDependency,
-    UnknownInvocation, WrongPlace, step,
+    BadArguments,
+    Context,
+    InvocationFailed,
+    Limits,
+    Retry,
+    StepFailed,
+    TerminalError,
+    UnknownDependency,
+    UnknownInvocation,
+    WrongPlace,
+    step,
 )  # fmt: skip
 from tests.engine.world import open_promise, paused, wait_for
 
@@ -40,7 +49,7 @@ class Shop:
         return what
 
 
-class Callable_:
+class CallableObject:
     def __call__(self, x: int) -> int:
         return x + 1
 
@@ -72,7 +81,7 @@ RUNS = {
     "partial of a sync function": (lambda ctx: ctx.run(functools.partial(pow, 2), 5), "pow#1", 32),
     "builtin": (lambda ctx: ctx.run(len, "four"), "len#1", 4),
     "class": (lambda ctx: ctx.run(int, "12"), "int#1", 12),
-    "callable object": (lambda ctx: ctx.run(Callable_(), 1), "Callable_#1", 2),
+    "callable object": (lambda ctx: ctx.run(CallableObject(), 1), "CallableObject#1", 2),
     "async callable object": (lambda ctx: ctx.run(AsyncCallable(), 1), "AsyncCallable#1", 3),
     "wrapped async function": (lambda ctx: ctx.run(wrapped(shop.sell), "tea"), "sell#1", "tea for 1"),
     "a name of its own": (lambda ctx: ctx.run(len, "abc", name="count the letters"), "count the letters#1", 3),
@@ -431,7 +440,7 @@ def test_a_context_is_of_no_use_after_its_handler_has_ended(world):
         client.start(keep, id="first").result(2)
         with pytest.raises(WrongPlace, match="the context of invocation 'first' was used while its handler has ended"):
             kept[0].run(len, "a")
-        with pytest.raises(InvocationFailed, match="WrongPlace.*'first' was used while its handler has ended"):
+        with pytest.raises(InvocationFailed, match=r"WrongPlace.*'first' was used while its handler has ended"):
             client.start(other).result(2)
 
 
@@ -548,7 +557,7 @@ def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(w
         await ctx.run(pay)
 
     with world.holdfast(h, uncaught) as client:
-        with pytest.raises(TerminalError, match="^no money$") as caught:
+        with pytest.raises(TerminalError, match=r"^no money$") as caught:
             client.start(uncaught).result(2)
         assert caught.value.status == 402
         client.start(h, id="x")

@@ -226,7 +226,7 @@ def test_a_failed_sync_stops_the_engine_at_once_and_tells_everybody(world, slow,
         client.start(runs, id="r")
         client.start(sleeps, id="s")
         ask = one_ask(client)
-        waiters = [in_thread(lambda id=id: client.attach(id).result()) for id in ("a", "r", "s")]
+        waiters = [in_thread(lambda one=id: client.attach(one).result()) for id in ("a", "r", "s")]
         wait_for(lambda: len(engine_of(client)._waiters) == 3)
         stores[0].error = FAILED
         with pytest.raises(StoreFailed, match="a sync failed"):

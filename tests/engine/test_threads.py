@@ -61,7 +61,7 @@ def test_a_body_that_never_returns_does_not_keep_the_program_alive(tmp_path: Pat
         print("ended")
         """
     )
-    run = subprocess.run(  # noqa: S603  # the program above
+    run = subprocess.run(  # the program above
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "ended\n", "")

@@ -113,7 +113,7 @@ def test_a_sleep_that_cannot_be_is_refused(memory_world, delay):
         await ctx.sleep(delay)
 
     with memory_world.holdfast(h) as client:
-        with pytest.raises(InvocationFailed, match="BadTimer: .*HF106.* cannot wait for") as caught:
+        with pytest.raises(InvocationFailed, match=r"BadTimer: .*HF106.* cannot wait for") as caught:
             client.start(h).result(2)
         assert "ends before year 10000" in str(caught.value)
 
@@ -123,7 +123,7 @@ def test_a_plain_asyncio_sleep_beyond_all_years_is_refused_too(memory_world, del
     async def odd(ctx: Context) -> None:
         await asyncio.sleep(delay)
 
-    with memory_world.holdfast(odd) as client, pytest.raises(InvocationFailed, match="BadTimer|ValueError"):
+    with memory_world.holdfast(odd) as client, pytest.raises(InvocationFailed, match=r"BadTimer|ValueError"):
         client.start(odd).result(2)
 
 

@@ -294,7 +294,7 @@ def test_a_result_type_that_changed_its_mind_pauses_with_the_reason_and_can_be_p
     before = world.journal("x")
     with world.holdfast(code(as_trip)) as client:
         promise = open_promise(client)
-        with pytest.raises(WrongStatus, match="cannot be rebuilt to take a value: .*does not read as Trip"):
+        with pytest.raises(WrongStatus, match=r"cannot be rebuilt to take a value: .*does not read as Trip"):
             client.resolve(promise)
         reason = paused(client.attach("x"))
         assert "does not read as Trip" in reason

@@ -1,4 +1,4 @@
-"""One store that outlives the engines over it, and what tests do to both: restart, wait, wind the clock, break a write."""
+"""One store that outlives the engines over it, and what tests do to both: restart, wait, wind the clock, break."""
 
 import contextlib
 import time

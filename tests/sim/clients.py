@@ -61,7 +61,9 @@ class Clients:
             if task is not None:
                 task.cancel()
         for task in waiting:
-            if task in late:
+            plan = waiting[task]
+            id = plan if isinstance(plan, str) else plan.known
+            if task in late and id not in self._world.rotten:
                 self._life.broken("G8", f"nobody can tell how {waiting[task]} ends, after {seconds} s of calm")
 
     def _anonymous(self) -> list[str]:
@@ -154,11 +156,11 @@ class Clients:
             self._life.broken("G10", f"{call} of {id} could not be read, and nothing of it was damaged")
 
     async def _canceller(self, plan: Plan) -> None:
-        await self._nap(self._random.choice([0.1, 3.0, 60.0]))
+        await self._nap(self._random.choice([0.01, 0.3, 10.0]))
         for _ in range(self._random.choice([1, 1, 2])):
             if plan.known is not None:
                 await self._cancel(plan.known)
-                await self._nap(1.0)
+                await self._nap(self._random.choice([0.01, 1.0]))
 
     async def _cancel(self, id: str) -> None:
         self._life.errands += 1
@@ -240,15 +242,15 @@ class Clients:
         self._life.log(Answered, "resume", id, None)
 
     async def _looker(self) -> None:
+        pause = self._options.looks
         while True:
-            await self._nap(self._options.looks)
+            await self._nap(pause)
+            pause *= 1.3
             views = await self._client.list(limit=100)
             for view in views:
                 if self._chance(0.3):
                     await self._look(view.id)
             await self._client.asks()
-            if self._life.calm:
-                await self._nap(1_000.0)
 
     async def _look(self, id: str) -> None:
         handle = await self._client.attach(id)

@@ -54,6 +54,7 @@ class Options:
     clock_back: float
     rots: float
     edits: float
+    drain_seconds: float  # of a clean stop
     limits: dict[str, Any] = field(default_factory=dict)
     small: dict[str, int] = field(default_factory=dict)  # constants of the engine, made small to be reached
 
@@ -63,7 +64,7 @@ class Options:
         return bool(self.limits)
 
     def bounds(self) -> Limits:
-        return Limits(stuck_seconds=0, **self.limits)
+        return Limits(stuck_seconds=0, drain_seconds=self.drain_seconds, **self.limits)
 
     def text(self) -> str:
         return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name))
@@ -89,23 +90,23 @@ def draw(seed: int) -> Options:
         small |= {"INLINE_ROWS_MAX": random.randint(0, 4), "MAINTAIN_COMMITS": random.randint(2, 9)}
     return Options(
         seed=seed,
-        lives=random.choice([0, 1, 1, 2, 2, 3, 4, 6]),
+        lives=random.choice([1, 1, 2, 2, 3, 4, 6]),
         life_seconds=random.choice([0.5, 5.0, 60.0, 600.0]),
-        plans=random.randint(1, 8),
-        crash_turns=random.choice([0, 50, 300, 2000]),
+        plans=random.randint(2, 10),
+        crash_turns=random.choice([0, 100, 500, 2000]),
         stops=some(0.5, 0.1, 0.6),
         crash_commits=some(0.5, 0.1, 0.6),
         latency=random.choice([0.0, 0.0001, 0.001, 0.02]),
         spikes=some(0.3, 0.01, 0.2),
-        fails=some(0.3, 0.1, 0.5),
-        fulls=some(0.2, 0.1, 0.5),
+        fails=some(0.3, 0.2, 0.8),
+        fulls=some(0.3, 0.2, 0.8),
         slow=some(0.5, 0.02, 0.3),
         hangs=some(0.3, 0.02, 0.2),
         transient=some(0.5, 0.05, 0.4),
         terminal=some(0.3, 0.02, 0.15),
         mendless=some(0.3, 0.02, 0.15),
         misshapen=some(0.15, 0.02, 0.1),
-        stubborn=some(0.3, 0.1, 0.5),
+        stubborn=some(0.4, 0.2, 1.0),
         doubles=some(0.5, 0.1, 0.5),
         conflicts=some(0.3, 0.1, 0.5),
         cancels=some(0.5, 0.1, 0.7),
@@ -114,6 +115,7 @@ def draw(seed: int) -> Options:
         clock_back=some(0.2, 0.2, 0.5),
         rots=some(0.2, 0.2, 0.8),
         edits=some(0.25, 0.2, 0.6),
+        drain_seconds=random.choice([0.0, 0.3, 10.0]),
         limits=limits,
         small=small,
     )
@@ -149,7 +151,7 @@ class FaultyStore:
         if random.random() < options.fails:
             self._fail_at = random.randint(1, near)
         if random.random() < options.fulls:
-            begin = self._time.seconds + random.random() * min(options.life_seconds, 20)
+            begin = self._time.seconds + random.random() * random.choice([0.01, 1.0, 20.0])
             self._full = (begin, begin + random.choice([0.3, 3, 20, 50]))
 
     def __getattr__(self, name: str) -> Any:

@@ -35,8 +35,8 @@ def shape(draw: Arguments) -> Callable[[Any], Any]:
 
 def expect(ctx: Context, good: bool, promise: str, what: str) -> None:
     """The handler's own check: a broken promise is the world's to report."""
-    if not good:
-        ctx.dep("life").broken(promise, f"{ctx.id}: {what}")
+    if not good and ctx.id not in ctx.dep("life").world.rotten:
+        ctx.dep("life").told(ctx.id, promise, what)
 
 
 # Bodies
@@ -217,6 +217,30 @@ async def guarded(ctx: Context, seconds: float) -> str:
         return "late"
     except TerminalError:
         return "rejected"
+
+
+@shape(lambda r: (r.randint(1, 3),))
+async def first(ctx: Context, width: int) -> str:
+    """Whatever comes first: the others are given up, a promise among them."""
+    promise = ctx.promise("go", type=int)
+    await ctx.run(mail, promise.id, retry=QUICK)
+    racers = [promise, *(ctx.run(work, number, retry=FEW, timeout=30.0) for number in range(min(width, 10)))]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for racer in racers:
+                tasks.create_task(over_with(racer))
+    except* (Over, StepFailed, TerminalError) as over:
+        return await ctx.run(work, len(over.exceptions), retry=QUICK)
+    return "nobody"
+
+
+class Over(Exception):  # noqa: N818  # no error: the first of a race
+    """Ends a group of tasks."""
+
+
+async def over_with(racer: Any) -> None:
+    await racer
+    raise Over
 
 
 @shape(lambda r: (r.randint(1, 4),))

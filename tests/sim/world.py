@@ -64,7 +64,8 @@ class Watched(Machine):
 
     def __init__(self, id: str, **options: Any) -> None:
         self.path: list[Segment] = [Segment(None, None)]
-        self.fate = ""  # dropped, or died with its process
+        self.fate = ""  # dropped, or died with what the store did not take
+        self.life: Life | None = None
         super().__init__(id, **options)
 
     def begin(self, handler: Any, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +100,7 @@ class Watched(Machine):
 
     def evict(self) -> None:
         if not self.fate:
-            self.fate = "dropped"
+            self.fate = "dropped" if self.life is None or not self.life.at_loss else "died"
         super().evict()
 
     def _note(self, what: str, local: str) -> None:
@@ -227,6 +228,7 @@ class Life:
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
+        self.at_loss = False  # the store has not taken the last batch
         self.errands = 0  # client calls that bring invocations to memory past admission
         self._random = Random(f"life {world.options.seed} {number}")
         self._store = FaultyStore(
@@ -276,6 +278,11 @@ class Life:
     def broken(self, promise: str, what: str) -> None:
         if not self.over:
             self.world.broken(promise, what)
+
+    def told(self, id: str, promise: str, what: str) -> None:
+        """By a handler: what came back is not what it asked for."""
+        if id not in self.world.rotten:
+            self.broken(promise, f"{id}: {what}")
 
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
@@ -336,6 +343,7 @@ class Life:
         return f"{key!r}{self.world.nonces}"
 
     def _born(self, machine: Watched) -> None:
+        machine.life = self
         self.world.machines.append(Lived(self.number, machine, self.edit))
 
     def _lane(self) -> SimLane:
@@ -345,6 +353,7 @@ class Life:
     def _written(self, batch: Batch) -> None:
         world = self.world
         world.history.add(Committed(world.time.seconds, self.number, world.time.now(), batch))
+        self.at_loss = False
         if not self.over:
             self._look_at_memory()
 
@@ -353,12 +362,14 @@ class Life:
         residents = engine._residents.values()
         # Room is for what runs and what waits; what a client's call brought in, and what is not durable yet, comes on top.
         free = sum(1 for resident in residents if not resident.unsettled)
-        if free > limits.running + limits.waiting + self.errands:
+        # A waiting one that is woken in memory goes on at once: it may find all room taken by those admitted meanwhile.
+        if free > 2 * limits.running + limits.waiting + self.errands:
             self.broken("G9", f"{free} invocations are in memory, with {self.errands} errands of clients and {limits}")
 
     def _refused(self, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)
         self.log(Refused, code, str(error).partition("\n")[0])
+        self.at_loss = True
         if code != "HF401" and self._failed is not None and not self._failed.done():
             self._failed.set_result(None)
 

@@ -105,7 +105,9 @@ class Driver:
     def deliver(self, resident: Resident, entry: Entry, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
         self._append(resident, entry)
-        if not resident.pausing and not self._watcher.stopping:
+        if resident.pausing:
+            self._follow(resident, entry, value)
+        else:
             self._run(resident, lambda: resident.machine.receive(entry, value))
 
     def fire_due(self, resident: Resident) -> None:
@@ -256,6 +258,17 @@ class Driver:
                 return
         if not resident.machine.ended:
             self._write_status(resident)
+
+    def _follow(self, resident: Resident, entry: Entry, value: Any) -> None:
+        # A paused handler sees what is recorded, for a body it gives up by it must not be recorded any more: a replay
+        # would find a completion that nobody waits for. All else it asks for, it asks for again at the resume.
+        try:
+            resident.machine.receive(entry, value)
+        except (HandlerFault, HoldfastError):
+            return  # the resume meets the same fault, and says so
+        for command in resident.machine.take_commands():
+            if isinstance(command, CancelStep):
+                self._obey(resident, command)
 
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
