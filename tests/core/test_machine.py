@@ -9,7 +9,7 @@ import pytest
 from holdfast.core.commands import CancelStep, EndCancelled, OpenPromise, Raise, Return, RunStep, WithdrawPromise
 from holdfast.core.entries import CancelRequested, Failure, PromiseSettled, StepCompleted, StepErrored
 from holdfast.core.machine import Machine
-from holdfast.errors import StepFailed, TerminalError
+from holdfast.errors import BadArguments, StepFailed, TerminalError
 from tests.core.case import Ctx, Life, Shape, Watched, digest, live
 from tests.core.shapes import echo
 
@@ -314,3 +314,20 @@ def test_a_run_is_over_when_its_seed_says_so() -> None:
 
     assert live(handler, 7).journal == live(handler, 7).journal
     assert live(handler, 7).journal != live(handler, 8).journal
+
+
+@pytest.mark.parametrize("name", ["1/fetch", "a#1", "~/x"])
+def test_a_promise_cannot_take_the_id_of_another_tasks_step(name: str) -> None:
+    async def handler(ctx: Ctx) -> Any:
+        step = asyncio.create_task(ctx.run(echo, 1))
+        try:
+            ctx.promise(name)
+        except BadArguments as error:
+            return [str(error), await step]
+
+    machine = begun(handler)
+    machine.receive(done(machine, "echo#1"))
+    command = machine.take_commands()[-1]
+    assert isinstance(command, Return)
+    assert f"{name!r} cannot be the name of a promise" in command.value[0]
+    machine.evict()

@@ -177,15 +177,26 @@ async def asyncio_shell(server, tools):
     return (await process.communicate())[0].decode().strip()
 
 
-async def openai_client(server, tools):
-    client = openai.AsyncOpenAI(api_key="x", base_url=server.url, max_retries=2, http_client=tools["async"])
-    return repr((await client.models.list()).data)
+def openai_to(server):
+    return openai.AsyncOpenAI(
+        api_key="x", base_url=server.url, http_client=openai.DefaultAsyncHttpxClient(trust_env=False)
+    )
+
+
+async def fresh_openai_client(server, tools):
+    async with openai_to(server) as client:
+        return repr((await client.models.list()).data)
+
+
+async def warm_openai_client(server, tools):
+    return repr((await tools["openai"].models.list()).data)
 
 
 IO = [
     fresh_async_client, warm_async_client, fresh_sync_client, warm_sync_client, urllib_open, plain_socket,
     plain_socket_without_names, warm_socket, asyncio_streams, warm_asyncio_stream, name_lookup, async_name_lookup,
-    datagram, listening, subprocess_run, os_system, os_popen, asyncio_subprocess, asyncio_shell, openai_client,
+    datagram, listening, subprocess_run, os_system, os_popen, asyncio_subprocess, asyncio_shell,
+    fresh_openai_client, warm_openai_client,
 ]  # fmt: skip
 
 
@@ -199,13 +210,16 @@ def warm(client, server):
         tools["async"] = httpx.AsyncClient(trust_env=False)
         assert (await tools["async"].get(server.url)).text == BODY
         tools["stream"] = await asyncio.open_connection("127.0.0.1", server.port)
+        tools["openai"] = openai_to(server)
+        assert (await tools["openai"].models.list()).data == []
 
     async def close():
         await tools["async"].aclose()
         tools["stream"][1].close()
+        await tools["openai"].close()
 
     client._thread.call(make())
-    wait_for(lambda: server.connections == 4)
+    wait_for(lambda: server.connections == 5)
     try:
         yield tools
     finally:

@@ -309,10 +309,21 @@ def test_two_engines_on_two_stores_may_run_in_one_program(tmp_path, memory_world
 
 
 SERVER = """
-import asyncio, sys, time
+import asyncio, signal, sys
 from holdfast import Context, Holdfast, Limits
 
 hf = Holdfast("agent.db", limits=Limits(drain_seconds=float(sys.argv[1])))
+
+class Loop(asyncio.SelectorEventLoop):
+    def add_signal_handler(self, number, *rest):
+        super().add_signal_handler(number, *rest)
+        if number == signal.SIGTERM:
+            print("ready", flush=True)
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = Loop
+
+asyncio.set_event_loop_policy(Policy())
 
 async def body() -> str:
     print("begun", flush=True)

@@ -55,6 +55,7 @@ class Options:
     rots: float
     edits: float
     drain_seconds: float  # of a clean stop
+    twins: bool = False  # a second engine on the same store, as if the lock did not hold; never drawn
     limits: dict[str, Any] = field(default_factory=dict)
     small: dict[str, int] = field(default_factory=dict)  # constants of the engine, made small to be reached
 
@@ -126,13 +127,14 @@ class FaultyStore:
 
     def __init__(
         self, inner: MemoryStore, time: Time, random: Random, options: Options, *, calm: bool,
-        written: Callable[[Batch], None], refused: Callable[[Exception], None],
+        written: Callable[[Batch], None], refused: Callable[[Exception], None], twin: bool = False,
     ) -> None:  # fmt: skip
         self.lane: SimLane | None = None
         self._inner = inner
         self._time = time
         self._random = random
         self._options = options
+        self._twin = twin
         self._written = written
         self._refused = refused
         self._commits = 0
@@ -156,6 +158,14 @@ class FaultyStore:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def open(self) -> None:
+        if not self._twin:
+            self._inner.open()
+
+    def close(self) -> None:
+        if not self._twin and not self._options.twins:
+            self._inner.close()
 
     def latency(self) -> float:
         if not self._options.latency:
@@ -195,6 +205,9 @@ class FaultyStore:
         try:
             self._inner.commit(batch)
         except StoreFailed as error:
+            self._failure = error
+            if self._options.twins:
+                self._inner._failure = ""  # of this connection only, not of the other engine's
             self._refused(error)
             raise
         self._written(batch)

@@ -231,16 +231,10 @@ class Life:
         self.at_loss = False  # the store has not taken the last batch
         self.errands = 0  # client calls that bring invocations to memory past admission
         self._random = Random(f"life {world.options.seed} {number}")
-        self._store = FaultyStore(
-            world.memory, world.time, Random(f"store {world.options.seed} {number}"), world.options, calm=calm,
-            written=self._written, refused=self._refused,
-        )  # fmt: skip
         self.loop = VirtualLoop(world.time, self._random, self._complain)
-        self.engine = Engine(
-            self._store,  # type: ignore[arg-type]
-            world.registry, deps={"life": self}, limits=world.options.bounds(), clock=world.time,
-            entropy=Dice(self._random), lane=self._lane,
-        )  # fmt: skip
+        self._stores: list[FaultyStore] = []
+        self._engines: list[Engine] = []
+        self.engine = self._engine("store", calm=calm)
         self._failed: asyncio.Future[None] | None = None
 
     def run(self) -> None:
@@ -265,10 +259,32 @@ class Life:
             if not lived.machine.fate:
                 lived.machine.fate = "died"
         self.loop.abandon()
-        for resident in list(self.engine._residents.values()):
-            resident.machine.evict()
-        self._store.bury()
+        for engine in self._engines:
+            for resident in list(engine._residents.values()):
+                resident.machine.evict()
+        for store in self._stores:
+            store.bury()
         world.memory.close()
+
+    def _engine(self, name: str, *, calm: bool, twin: bool = False) -> Engine:
+        world, options = self.world, self.options
+        store = FaultyStore(
+            world.memory, world.time, Random(f"{name} {options.seed} {self.number}"), options, calm=calm,
+            written=self._written, refused=self._refused, twin=twin,
+        )  # fmt: skip
+
+        def lane() -> SimLane:
+            store.lane = SimLane(self.loop, store.latency)
+            return store.lane
+
+        engine = Engine(
+            store,  # type: ignore[arg-type]
+            world.registry, deps={"life": self}, limits=options.bounds(), clock=world.time,
+            entropy=Dice(self._random), lane=lane,
+        )  # fmt: skip
+        self._stores.append(store)
+        self._engines.append(engine)
+        return engine
 
     def log(self, kind: Any, *data: Any) -> None:
         """An event of this life."""
@@ -346,15 +362,11 @@ class Life:
         machine.life = self
         self.world.machines.append(Lived(self.number, machine, self.edit))
 
-    def _lane(self) -> SimLane:
-        self._store.lane = SimLane(self.loop, self._store.latency)
-        return self._store.lane
-
     def _written(self, batch: Batch) -> None:
         world = self.world
         world.history.add(Committed(world.time.seconds, self.number, world.time.now(), batch))
         self.at_loss = False
-        if not self.over:
+        if not self.over and not self.options.twins:
             self._look_at_memory()
 
     def _look_at_memory(self) -> None:
@@ -381,12 +393,21 @@ class Life:
         await self.engine.start()
         clients = Clients(self, AsyncClient(self.engine), Random(f"clients {self.options.seed} {self.number}"))
         clients.begin()
+        if self.options.twins:
+            await self._begin_twin()
         await asyncio.wait([self._failed], timeout=until - self.loop.time())
         if self._failed.done():
             await asyncio.sleep(self._random.random() * 3)
         elif not stops:
             await self.loop.create_future()  # it crashes
         await self._stop()
+
+    async def _begin_twin(self) -> None:
+        """Another engine takes over, and this one has not noticed."""
+        await asyncio.sleep(self._random.random() * 3)
+        twin = self._engine("twin", calm=True, twin=True)
+        await twin.start()
+        Clients(self, AsyncClient(twin), Random(f"others {self.options.seed} {self.number}")).begin()
 
     async def _rest(self) -> None:
         await self.engine.start()

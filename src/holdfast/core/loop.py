@@ -444,7 +444,7 @@ def untie(futures: Iterable[Any]) -> None:
         states.pop(future, None)
         waited: list[Any] = [future, getattr(future, "_fut_waiter", None)]
         for one in waited:
-            for callback, _ in getattr(one, "_callbacks", None) or ():
+            for callback, _ in list(getattr(one, "_callbacks", None) or ()):
                 one.remove_done_callback(callback)
 
 

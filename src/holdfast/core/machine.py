@@ -46,7 +46,7 @@ from holdfast.core.ids import spread
 from holdfast.core.loop import CancelledError, HandlerLoop, untie
 from holdfast.core.patches import running
 from holdfast.core.tasks import Step, Task
-from holdfast.errors import HandlerFault, HandlerStuck, StepFailed, TerminalError, Unreadable, WrongPlace
+from holdfast.errors import BadArguments, HandlerFault, HandlerStuck, StepFailed, TerminalError, Unreadable, WrongPlace
 
 Plan = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], StepSpec]
 LIVE = object()  # "no value given": decode the entry's own payload
@@ -68,6 +68,7 @@ class Machine:
         self._plan_thread = plan_thread
         self._commands: list[Command] = []
         self.replaying = True  # what happens now has happened before
+        self.promised = False  # a promise was asked for, now or long ago
         self._root: Task[Any] | None = None
         self._closing = False
         self._cancel_reason: str | None = None
@@ -158,8 +159,16 @@ class Machine:
         return step
 
     def ask_promise(self, name: str, codec: Any, info: Callable[[str], PromiseInfo]) -> Step[Any]:
-        """The handler wants a promise; `info` says what it is about, given its id here. Raises WrongPlace."""
+        """The handler wants a promise; `info` says what it is about, given its id here. Raises WrongPlace, and
+        BadArguments for a name that could be the id of another task's step."""
         self.check_place()
+        if "/" in name or "#" in name:
+            raise BadArguments(
+                f"{name[:60]!r} cannot be the name of a promise",
+                cause="'/' and '#' divide the parts of an id",
+                fix="give another name",
+            )
+        self.promised = True
         promise = self._ask(name, codec)
         self._commands.append(OpenPromise(promise.local, info(promise.local)))
         return promise

@@ -234,7 +234,7 @@ class Driver:
         machine = resident.machine
         self._call_handler(resident)
         machine.replay(journal)
-        if all(step.spec is not None for step in machine.waiting.values()):
+        if not machine.promised:
             return
         rows = self._store.promises_of(resident.n)
         resident.promises = {records.decode_info(row.about).step: row.id for row in rows if row.status == 0}

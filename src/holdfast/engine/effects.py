@@ -173,7 +173,7 @@ class Body:
         context = self.spec.context.copy()
         if self.info is not None:
             context.run(self.info.bind)
-        self.future = self._effects.loop.create_task(_contained(value), context=context)
+        self.future = self._effects.loop.create_task(_contained(lambda: value), context=context)
         self.future.add_done_callback(self._done)
 
     def _failed(self, error: BaseException) -> None:
@@ -255,7 +255,8 @@ class Effects:
         if spec.threaded or not _is_async(spec.fn):
             work = functools.partial(context.run, spec.fn, *spec.args, **spec.kwargs)
             return asyncio.wrap_future(self._threads.submit(work), loop=self.loop)
-        return self.loop.create_task(_contained(context.run(spec.fn, *spec.args, **spec.kwargs)), context=context)
+        body = functools.partial(spec.fn, *spec.args, **spec.kwargs)
+        return self.loop.create_task(_contained(body), context=context)
 
     def hold(self) -> None:
         """Begins no queued body any more; those that run go on."""
@@ -305,9 +306,11 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
-async def _contained(body: Any) -> Any:
+async def _contained(body: Callable[[], Any]) -> Any:
+    # Called in here: a task that is cancelled before its first turn would leave the body's coroutine behind, begun by
+    # nobody, and Python would complain of it.
     try:
-        return await body
+        return await body()
     except SystemExit as error:  # out of a task it would end the engine's whole event loop
         raise _exited(error) from error
 
