@@ -565,3 +565,18 @@ def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(w
         client.resolve(open_promise(client))
         assert client.attach("x").result(2) == "no money 402"
     assert len(calls) == 2
+
+
+def test_a_handler_begins_without_the_context_variables_of_whoever_started_it(world):
+    mood: contextvars.ContextVar[str] = contextvars.ContextVar("mood", default="none")
+    seen: list[str] = []
+
+    async def h(ctx: Context) -> str:
+        seen.append(mood.get())
+        await ctx.run(len, "abc")
+        return mood.get()
+
+    mood.set("of the caller")
+    with world.holdfast(h) as client:
+        assert client.start(h).result(2) == "none"
+    assert set(seen) == {"none"}

@@ -314,16 +314,14 @@ from holdfast import Context, Holdfast, Limits
 
 hf = Holdfast("agent.db", limits=Limits(drain_seconds=float(sys.argv[1])))
 
-class Loop(asyncio.SelectorEventLoop):
-    def add_signal_handler(self, number, *rest):
-        super().add_signal_handler(number, *rest)
-        if number == signal.SIGTERM:
-            print("ready", flush=True)
+original = asyncio.SelectorEventLoop.add_signal_handler
 
-class Policy(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = Loop
+def told(loop, number, *rest):
+    original(loop, number, *rest)
+    if number == signal.SIGTERM:
+        print("ready", flush=True)
 
-asyncio.set_event_loop_policy(Policy())
+asyncio.SelectorEventLoop.add_signal_handler = told
 
 async def body() -> str:
     print("begun", flush=True)
@@ -371,15 +369,25 @@ def server(tmp_path):
         child.communicate()
 
 
+def hear(child: subprocess.Popen[str], *words: str) -> None:
+    """Reads what the server says until it has said all the words."""
+    waited = set(words)
+    while waited:
+        word = child.stdout.readline().strip()
+        assert word, child.communicate()[1]
+        waited.discard(word)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_running_bodies_finish_and_records_them(server, number):
     child = server(10, 0.15)
-    assert child.stdout.readline() == "begun\n"
+    hear(child, "ready", "begun")
     child.send_signal(number)
     out, err = child.communicate(timeout=20)
     assert (child.returncode, out, err) == (0, "done\nstopped\n", "")
     child = server(10, 0.15)
-    time.sleep(0.3)
+    hear(child, "ready")
+    time.sleep(0.05)
     child.send_signal(number)
     assert child.communicate(timeout=20)[0] == "stopped\n", "the body was recorded and does not run again"
 
@@ -387,7 +395,7 @@ def test_a_signal_lets_running_bodies_finish_and_records_them(server, number):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once_and_loses_nothing(server, number):
     child = server(60, 60)
-    assert child.stdout.readline() == "begun\n"
+    hear(child, "ready", "begun")
     child.send_signal(number)
     time.sleep(0.1)
     assert child.poll() is None
@@ -396,31 +404,35 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(server, number):
     assert child.returncode == -number
     assert out == ""
     child = server(10, 0.05)
-    assert child.stdout.readline() == "begun\n"
-    assert child.stdout.readline() == "done\n"
+    hear(child, "begun", "done")
 
 
 def test_a_failed_store_ends_a_server_instead_of_leaving_it_idle(tmp_path):
     program = """
-        import asyncio, sys
+        import asyncio
         from holdfast import Context, Holdfast, MemoryStore, StoreFailed
+
         class Failing(MemoryStore):
+            failing = False
+
             def commit(self, batch):
-                if batch.entries:
+                if self.failing:
                     raise StoreFailed("the sync failed")
                 super().commit(batch)
-        hf = Holdfast(Failing())
+
+        store = Failing()
+        hf = Holdfast(store)
+
         @hf.handler
         async def h(ctx: Context) -> None:
-            await ctx.run(len, "abc")
-        async def begin():
             await asyncio.sleep(0.05)
-            hf._engine._loop.create_task(hf._engine.submit(h, (), {}, None))
-        original = hf._serve
-        async def serve():
-            asyncio.get_running_loop().create_task(begin())
-            await original()
-        hf._serve = serve
+
+        async def begin():
+            async with hf as client:
+                await client.start(h)
+
+        asyncio.run(begin())
+        store.failing = True
         hf.run()
     """
     run = subprocess.run(

@@ -196,7 +196,7 @@ def recursive() -> Any:
 
 def deep() -> Any:
     value: Any = 1
-    for _ in range(100_000)  # some Pythons read five thousand:
+    for _ in range(100_000):  # some Pythons read five thousand
         value = [value]
     return value
 

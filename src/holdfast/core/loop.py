@@ -103,9 +103,10 @@ class HandlerLoop(asyncio.AbstractEventLoop):
             _set_running_loop(prior)
 
     def start(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Task[T]:
-        """Makes the handler's own task; `run` begins it."""
+        """Makes the handler's own task; `run` begins it. Its context variables are empty: whoever starts or wakes an
+        invocation has other ones each time."""
         with _Stepping(self):
-            return self.create_task(begin())
+            return self.create_task(begin(), context=Context())
 
     def deliver(self, future: asyncio.Future[Any], value: Any = None, error: BaseException | None = None) -> None:
         """Resolves a future from outside; `run` then lets the handler see it."""

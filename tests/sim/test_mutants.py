@@ -1,0 +1,425 @@
+"""The engine with one promise broken on purpose, again and again: the worlds must notice, and by the right name.
+
+A check that has never been seen failing checks nothing. Each mutant is a patch of a few lines, made while the test runs;
+those said to be once its own are mistakes the engine has had.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfast.core import entries as records
+from holdfast.core.commands import CancelStep
+from holdfast.core.invocation import Move, Status
+from holdfast.core.machine import Machine
+from holdfast.engine.committer import Committer
+from holdfast.engine.driver import Driver
+from holdfast.engine.effects import Body, Effects
+from holdfast.engine.engine import Engine
+from holdfast.engine.timers import Timers
+from holdfast.stores.memory import MemoryStore
+from tests.sim.faults import Options, draw
+from tests.sim.runs import Run, run
+
+SEEDS_MAX = 400
+
+Patch = pytest.MonkeyPatch
+MUTANTS: list[Any] = []
+
+
+def caught_by(*promises: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Adds a mutant, and the promises by one of whose names it must be caught."""
+
+    def add(mutate: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        MUTANTS.append(pytest.param(mutate, set(promises), id=mutate.__name__))
+        return mutate
+
+    return add
+
+
+def first_breach(promises: set[str], weather: Callable[[Options], Options] = lambda options: options) -> Run | None:
+    """The first world that breaks one of the promises."""
+    for seed in range(SEEDS_MAX):
+        done = run(weather(draw(seed)))
+        if promises & {breach.promise for breach in done.breaches}:
+            return done
+    return None
+
+
+# Commits
+
+
+@caught_by("G1")
+def waiters_wake_before_the_sync(patch: Patch) -> None:
+    inline, in_lane = Committer._commit_inline, Committer._commit_in_lane
+
+    def early_inline(self: Any, batch: Any, after: Any) -> None:
+        self._run(after)
+        inline(self, batch, [])
+
+    def early_in_lane(self: Any, batch: Any, after: Any) -> None:
+        self._run(after)
+        in_lane(self, batch, [])
+
+    patch.setattr(Committer, "_commit_inline", early_inline)
+    patch.setattr(Committer, "_commit_in_lane", early_in_lane)
+
+
+@caught_by("G11")
+def bodies_start_before_the_commit(patch: Patch) -> None:
+    after = Committer.after
+
+    def early(self: Any, call: Any, *args: Any) -> None:
+        if call.__name__ == "_start_body":
+            call(*args)
+        else:
+            after(self, call, *args)
+
+    patch.setattr(Committer, "after", early)
+
+
+@caught_by("G11")
+def a_failed_sync_is_taken_for_done(patch: Patch) -> None:
+    def shrug(self: Any, batch: Any, after: Any, error: Any, waited: float = 0.0) -> None:
+        self._busy = False
+        self._run(after)
+
+    patch.setattr(Committer, "_refused", shrug)
+
+
+@caught_by("G11")
+def queued_bodies_begin_after_a_failed_sync(patch: Patch) -> None:
+    """Once its own: to stop a body between two attempts made room for the next."""
+
+    def cancel(self: Any) -> None:
+        for body in list(self._bodies):
+            body.cancel()
+
+    patch.setattr(Effects, "cancel", cancel)
+
+
+@caught_by("G4", "G3")
+def parked_before_it_is_durable(patch: Patch) -> None:
+    tell = Driver._tell
+
+    def early(self: Any, resident: Any) -> None:
+        tell(self, resident)
+        if resident.status is Status.SUSPENDED:
+            self.effects.loop.call_soon(self._watcher.settled, resident)
+
+    patch.setattr(Driver, "_tell", early)
+
+
+@caught_by("G8")
+def queued_before_it_is_durable(patch: Patch) -> None:
+    """Once its own: the row was looked for too early, and the number forgotten."""
+    after = Committer.after
+
+    def early(self: Any, call: Any, *args: Any) -> None:
+        if call.__name__ == "_queue":
+            call(*args)
+        else:
+            after(self, call, *args)
+
+    patch.setattr(Committer, "after", early)
+
+
+# Journals and replay
+
+
+@caught_by("G3", "G11")
+def a_result_is_delivered_and_not_recorded(patch: Patch) -> None:
+    append = Driver._append
+    seen = []
+
+    def forgetful(self: Any, resident: Any, entry: Any) -> None:
+        seen.append(entry)
+        if not isinstance(entry, records.StepCompleted) or len(seen) % 7:
+            append(self, resident, entry)
+
+    patch.setattr(Driver, "_append", forgetful)
+
+
+@caught_by("G3")
+def digests_are_not_compared(patch: Patch) -> None:
+    check = Machine._check_recorded
+
+    def lax(self: Any, entries: Any, index: int) -> None:
+        entry = entries[index]
+        step = self.waiting.get(entry.step) if isinstance(entry, records.StepCompleted) else None
+        if step is None:
+            check(self, entries, index)
+
+    patch.setattr(Machine, "_check_recorded", lax)
+
+
+@caught_by("G3", "G8")
+def nothing_recorded_is_checked(patch: Patch) -> None:
+    patch.setattr(Machine, "_check_recorded", lambda self, entries, index: None)
+
+
+@caught_by("G3")
+def replayed_in_another_order(patch: Patch) -> None:
+    replay = Machine.replay
+
+    def shuffled(self: Any, entries: Any) -> None:
+        entries = list(entries)
+        entries[-2:] = reversed(entries[-2:])
+        replay(self, entries)
+
+    patch.setattr(Machine, "replay", shuffled)
+
+
+@caught_by("G2")
+def the_last_record_is_lost_on_replay(patch: Patch) -> None:
+    replay = Machine.replay
+    patch.setattr(Machine, "replay", lambda self, entries: replay(self, entries[:-1]))
+
+
+@caught_by("G3")
+def a_paused_handler_does_not_follow(patch: Patch) -> None:
+    """Once its own: what it would have given up was recorded, and no replay could explain it."""
+    patch.setattr(Driver, "_follow", lambda self, resident, entry, value: None)
+
+
+@caught_by("G3")
+def a_stopping_engine_does_not_follow(patch: Patch) -> None:
+    """Once its own: a clean stop in the middle of a race."""
+    deliver = Driver.deliver
+
+    def deaf(self: Any, resident: Any, entry: Any, *value: Any) -> None:
+        if self._watcher.stopping:
+            self._append(resident, entry)
+        else:
+            deliver(self, resident, entry, *value)
+
+    patch.setattr(Driver, "deliver", deaf)
+
+
+@caught_by("G2")
+def every_attempt_has_its_own_key(patch: Patch) -> None:
+    import holdfast.engine.effects as module
+
+    real = module.StepInfo
+
+    def named(step: str, invocation: str, attempt: int, *rest: Any) -> Any:
+        info = real(step, invocation, attempt, *rest)
+        info._key = None
+        return info
+
+    patch.setattr(module, "StepInfo", named)
+
+
+@caught_by("G2", "G4")
+def a_retry_does_not_wait_for_its_attempt(patch: Patch) -> None:
+    begin = Body.begin
+
+    def twice(self: Any) -> None:
+        begin(self)
+        if self.future is not None and self.attempt == 1:
+            self._effects.call(self.spec, self.spec.context.copy())
+
+    patch.setattr(Body, "begin", twice)
+
+
+# Timers
+
+
+@caught_by("G5")
+def a_timer_is_dropped(patch: Patch) -> None:
+    arm = Timers.arm
+    calls = []
+
+    def forgetful(self: Any, n: int, deadline: int, *, stored: bool) -> bool:
+        calls.append(n)
+        return True if len(calls) % 3 == 0 else arm(self, n, deadline, stored=stored)
+
+    patch.setattr(Timers, "arm", forgetful)
+
+
+@caught_by("G5")
+def timers_fire_early(patch: Patch) -> None:
+    due = Machine.due
+    patch.setattr(Machine, "due", lambda self, now: due(self, now + 400))
+
+
+@caught_by("G5")
+def a_far_deadline_is_left_to_a_row_that_changes(patch: Patch) -> None:
+    """Once its own: nobody armed it again when a body began under it."""
+    arm = Timers.arm
+
+    def boastful(self: Any, n: int, deadline: int, *, stored: bool) -> bool:
+        arm(self, n, deadline, stored=stored)
+        return True
+
+    patch.setattr(Timers, "arm", boastful)
+
+
+@caught_by("G8", "G5")
+def one_without_room_holds_up_the_others(patch: Patch) -> None:
+    """Once its own: the timer behind it would have made the room."""
+
+    def blocked(self: Any) -> None:
+        now = self._clock.now()
+        if now >= self._next_refill():
+            self._refill(now)
+        while self._heap and self._heap[0][0] <= now:
+            if not self._wake(self._heap[0][1]):
+                self._held[self._heap[0][1]] = None
+                return
+            self._heap.pop(0)
+            self._heap.sort()
+        self._arm()
+
+    patch.setattr(Timers, "_wake_due", blocked)
+
+
+# Promises
+
+
+@caught_by("G6", "G8")
+def a_settlement_is_lost_over_a_pause(patch: Patch) -> None:
+    promises_of = MemoryStore.promises_of
+
+    def open_ones(self: Any, n: int) -> Any:
+        return [row for row in promises_of(self, n) if row.status == 0]
+
+    patch.setattr(MemoryStore, "promises_of", open_ones)
+
+
+@caught_by("G3", "G6")
+def a_settlement_is_not_recorded(patch: Patch) -> None:
+    append = Driver._append
+
+    def forgetful(self: Any, resident: Any, entry: Any) -> None:
+        if not isinstance(entry, records.PromiseSettled):
+            append(self, resident, entry)
+
+    patch.setattr(Driver, "_append", forgetful)
+
+
+@caught_by("G4")
+def settled_promises_are_withdrawn_at_the_end(patch: Patch) -> None:
+    """Once its own: after a replay all promises were taken for open ones."""
+    replay = Driver._replay
+
+    def generous(self: Any, resident: Any, journal: Any) -> None:
+        replay(self, resident, journal)
+        rows = self._store.promises_of(resident.n)
+        resident.promises |= {records.decode_info(row.about).step: row.id for row in rows}
+
+    patch.setattr(Driver, "_replay", generous)
+
+
+@caught_by("G6")
+def a_promise_given_up_stays_open(patch: Patch) -> None:
+    patch.setattr(Driver, "_withdraw", lambda self, resident, local: resident.promises.pop(local, None))
+
+
+# Starts, ends, cancels
+
+
+@caught_by("G6")
+def an_id_is_taken_for_anything(patch: Patch) -> None:
+    def lax(self: Any, id: str, handler: Any, text: bytes) -> bool:
+        return id in self._numbers or self.store.find(id) is not None
+
+    patch.setattr(Engine, "_exists", lax)
+
+
+@caught_by("G4", "G6")
+def ids_are_forgotten(patch: Patch) -> None:
+    patch.setattr(Engine, "_exists", lambda self, id, handler, text: False)
+
+
+@caught_by("G7")
+def a_cancel_ends_without_clean_up(patch: Patch) -> None:
+    def blunt(self: Any, resident: Any, reason: str) -> None:
+        self._append(resident, records.CancelRequested(self._now(resident), reason))
+        self._end(resident, Move.CANCEL, records.Cancelled(reason))
+
+    patch.setattr(Driver, "cancel", blunt)
+
+
+@caught_by("G7")
+def a_cancel_is_not_recorded(patch: Patch) -> None:
+    append = Driver._append
+
+    def forgetful(self: Any, resident: Any, entry: Any) -> None:
+        if not isinstance(entry, records.CancelRequested):
+            append(self, resident, entry)
+
+    patch.setattr(Driver, "_append", forgetful)
+
+
+@caught_by("G7")
+def bodies_do_not_hear_of_the_end(patch: Patch) -> None:
+    obey = Driver._obey
+
+    def deaf(self: Any, resident: Any, command: Any) -> None:
+        if isinstance(command, CancelStep):
+            resident.bodies.pop(command.step, None)
+        else:
+            obey(self, resident, command)
+
+    patch.setattr(Driver, "_obey", deaf)
+
+
+# Bounds and neighbours
+
+
+@caught_by("G9")
+def nothing_is_parked(patch: Patch) -> None:
+    def hoard(self: Any, resident: Any) -> None:
+        if resident.status.ended or resident.status is Status.PAUSED:
+            self._tell(resident.n)
+            if not resident.busy:
+                self._drop(resident)
+
+    patch.setattr(Engine, "settled", hoard)
+
+
+@caught_by("G9")
+def all_bodies_run_at_once(patch: Patch) -> None:
+    def eager(self: Any, body: Any) -> None:
+        if not body.gone:
+            self._bodies[body] = None
+            body.begin()
+
+    patch.setattr(Effects, "start", eager)
+
+
+@caught_by("G10", "G8")
+def damage_stops_the_engine(patch: Patch) -> None:
+    pause = Driver.pause
+
+    def alarm(self: Any, resident: Any, error: Any) -> None:
+        if getattr(error, "code", "") == "HF203":
+            self._watcher._fail(error)
+        pause(self, resident, error)
+
+    patch.setattr(Driver, "pause", alarm)
+
+
+@pytest.mark.parametrize(("mutate", "promises"), MUTANTS)
+def test_a_mutant_is_caught(mutate: Callable[[Patch], None], promises: set[str], monkeypatch: Patch) -> None:
+    mutate(monkeypatch)
+    assert first_breach(promises) is not None, f"{SEEDS_MAX} worlds did not notice"
+
+
+def twins(options: Options) -> Options:
+    """Two engines at one store, and nothing else the matter with it."""
+    return replace(options, twins=True, fails=0.0, fulls=0.0, rots=0.0, edits=0.0, crash_commits=0.0)
+
+
+def test_the_fence_keeps_two_engines_from_one_journal() -> None:
+    for seed in range(60):
+        done = run(twins(draw(seed)))
+        assert not done.breaches, done.report()
+
+
+def test_without_the_fence_two_engines_write_one_journal(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(MemoryStore, "_entry_keys", lambda self, batch: set())
+    assert first_breach({"G4"}, twins) is not None
