@@ -18,8 +18,8 @@ from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
-from holdfast.errors import BadTimer
-from holdfast.steps import find_dep, plan_step
+from holdfast.errors import BadArguments, BadTimer
+from holdfast.steps import find_dep, plan_step, secrets_of
 from holdfast.values import MISSING, codec_for, schema_of, show_inputs
 
 T = TypeVar("T")
@@ -122,8 +122,8 @@ class Context:
         loop = self._machine.loop
         when = None if timeout is None else loop.time() + self._seconds(timeout)
         deadline = None if when is None else math.ceil(when * 1000)
-        secrets = {id(dep): name for name, dep in self._deps.items()}  # a dependency is shown by name here too
-        shown = msgspec.json.encode(msgspec.json.decode(show_inputs((about,), {}, secrets))[0]).decode()
+        _check_question(question)
+        shown = msgspec.json.encode(msgspec.json.decode(show_inputs((about,), {}, secrets_of(self._deps)))[0]).decode()
         question_put = self._promise("ask", type, PromiseInfo("", question, schema_of(type), shown, deadline))
         if when is not None:
             timer = loop.call_at(when, question_put.expire)
@@ -159,3 +159,11 @@ class Context:
         )
         promise.id = secret_name("prm_", self._machine.seed, self.id, promise.local)
         return promise
+
+
+def _check_question(question: Any) -> None:
+    if not isinstance(question, str) or not question.strip():
+        raise BadArguments(
+            f"{question!r:.60} is no question",
+            fix="give a text for a person to read; what needs none is a promise: ctx.promise",
+        )

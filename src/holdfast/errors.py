@@ -44,6 +44,7 @@ code that docs/errors.md explains. Refuses: an error without a next step.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 
@@ -219,13 +220,15 @@ class StoreForeign(StoreError):
 class TerminalError(HoldfastError):
     """Raise it in a step or a handler to fail for good: no retry, it travels to the caller with its status.
 
-    `status` is an HTTP status, 400 to 599.
+    `status` is an HTTP status, 400 to 599. Raises BadArguments for any other.
     """
 
     code = "HF501"
 
-    def __init__(self, message: str, *, status: int = 500) -> None:
-        super().__init__(message)
+    def __init__(self, message: object, *, status: int = 500) -> None:
+        if type(status) is not int or not 400 <= status <= 599:
+            raise BadArguments(f"TerminalError: the status is {status!r}", fix="give an HTTP status from 400 to 599")
+        super().__init__(str(message))
         self.status = status
 
     def __str__(self) -> str:
@@ -257,7 +260,13 @@ class InvocationFailed(HoldfastError):
     code = "HF503"
 
     def __init__(self, invocation: str, error_type: str, message: str, details: str = "") -> None:
-        super().__init__(f"invocation {invocation!r} failed: {error_type}: {message}")
+        places = re.findall(r'File "(.+)", line (\d+), in (\S+)', details)
+        told = "next step:" in message
+        super().__init__(
+            f"invocation {invocation!r} failed: {error_type}: {message}",
+            cause="raised at {}:{} in {}".format(*places[-1]) if places and not told else "",
+            fix="see .details for the traceback" if places and not told else "",
+        )
         self.invocation = invocation
         self.error_type = error_type
         self.message = message
@@ -278,7 +287,7 @@ class InvocationPaused(HoldfastError):
     def __init__(self, invocation: str, reason: str) -> None:
         super().__init__(
             f"invocation {invocation!r} is paused: {reason}",
-            fix="mend the cause, then resume it; finished steps are not run again",
+            fix="" if "next step:" in reason else "mend the cause, then resume it; finished steps are not run again",
         )
         self.invocation = invocation
         self.reason = reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
@@ -58,6 +59,12 @@ def step() -> StepInfo:
             fix="call it in the function given to ctx.run",
         )
     return info
+
+
+def secrets_of(deps: Mapping[str, Any]) -> dict[int, str]:
+    """The name of each dependency by its id. Given to a step as an argument it is shown by name: keys and clients are
+    never stored. None, booleans and numbers are no secrets, and are the same object wherever they occur."""
+    return {id(value): name for name, value in deps.items() if not isinstance(value, int | float | None)}
 
 
 def find_dep(deps: Mapping[str, Any], name: str) -> Any:
@@ -122,8 +129,8 @@ def _name_of(fn: Callable[..., Any]) -> str:
             fix="give the function and its arguments: ctx.run(function, argument, ...)",
         )
     inner: Any = fn
-    while not hasattr(inner, "__name__") and hasattr(inner, "func"):
-        inner = inner.func  # functools.partial
+    while isinstance(inner, functools.partial):
+        inner = inner.func
     return _checked_name(getattr(inner, "__name__", type(inner).__name__))
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from holdfast import (
+    BadArguments,
     Context,
     InvocationCancelled,
     InvocationFailed,
@@ -238,6 +239,20 @@ def test_a_second_cancel_does_not_disturb_the_clean_up(world):
         with pytest.raises(WrongStatus, match="has ended already"):
             handle.cancel("third")
     assert done == ["undone"]
+
+
+@pytest.mark.parametrize("reason", [None, 5, ValueError("x"), {"a": 1}])
+def test_a_reason_that_is_no_text_is_refused_before_it_is_stored(world, reason):
+    async def h(ctx: Context) -> None:
+        await ctx.promise("hold")
+
+    with world.holdfast(h) as client:
+        handle = client.start(h, id="x")
+        with pytest.raises(BadArguments, match=f"the reason of a cancel is {type(reason).__name__}"):
+            handle.cancel(reason)
+        handle.cancel("a reason \ud800 of any letters")
+    with world.holdfast(h) as client, pytest.raises(InvocationCancelled, match="of any letters"):
+        client.attach("x").result(2)
 
 
 def test_cancel_of_nobody_is_refused(world):

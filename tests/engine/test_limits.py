@@ -159,6 +159,29 @@ def test_more_starts_than_may_run_are_queued_and_all_run(world, slow):
     assert max(most) <= 2
 
 
+def test_room_that_comes_while_a_queued_start_is_being_written_is_used_once_it_is_durable(memory_world):
+    class Slower(SlowStore):
+        SECONDS = 0.04
+
+    async def main():
+        gate = asyncio.Event()
+
+        async def hold(ctx: Context) -> None:
+            await ctx.run(gate.wait, returns=bool)
+
+        async with memory_world.holdfast(hold, work_once, wrap=Slower, limits=Limits(running=1)) as client:
+            await client.start(hold)
+            queued = asyncio.create_task(client.start(work_once))
+            await asyncio.sleep(0.01)
+            gate.set()  # the one that runs ends before the queued one is on disk
+            return await (await queued).result(2)
+
+    async def work_once(ctx: Context) -> int:
+        return await ctx.run(double, 4)
+
+    assert asyncio.run(main()) == 8
+
+
 def test_a_backlog_longer_than_its_bound_is_read_from_the_store_again(world):
     async def h(ctx: Context, x: int) -> int:
         return await ctx.run(double, x)

@@ -226,6 +226,17 @@ def test_an_answer_is_delivered_and_the_inbox_is_empty_again(world):
         assert client.asks() == []
 
 
+@pytest.mark.parametrize("question", ["", "  ", None, 5, ["Well?"]])
+def test_a_question_nobody_could_read_is_refused(memory_world, question):
+    async def h(ctx: Context) -> None:
+        await ctx.ask(question)
+
+    with memory_world.holdfast(h) as client:
+        with pytest.raises(InvocationFailed, match="is no question"):
+            client.start(h).result(2)
+        assert client.asks() == []
+
+
 def test_a_plain_promise_is_not_in_the_inbox(world):
     with world.holdfast(wait) as client:
         client.start(wait)

@@ -5,6 +5,7 @@ import contextvars
 import functools
 import threading
 import time
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
@@ -101,6 +102,18 @@ def test_a_step_may_be_any_callable(memory_world, kind):
         handle = client.start(h)
         assert handle.result(2) == expected
         assert [view.id for view in handle.journal()] == [name]
+
+
+@pytest.mark.parametrize("make", [Mock, MagicMock, AsyncMock])
+def test_a_mock_is_a_function_like_any_other(memory_world, make):
+    mock = make(return_value=7)
+
+    async def h(ctx: Context) -> int:
+        return await ctx.run(mock, "a")
+
+    with memory_world.holdfast(h) as client:
+        assert client.start(h).result(2) == 7
+    mock.assert_called_once_with("a")
 
 
 def test_to_thread_passes_over_an_annotation_that_has_no_json_form(world):
@@ -536,6 +549,52 @@ def test_sys_exit_in_a_body_pauses_and_the_engine_goes_on(world, is_async):
     with world.holdfast(h, fine) as client:
         assert "a step's body called sys.exit(3)" in paused(client.start(h))
         assert client.start(fine).result(2) == 3
+
+
+def test_a_dependency_that_is_no_secret_hides_nothing(world):
+    async def body(*things: object) -> None: ...
+
+    async def h(ctx: Context) -> None:
+        await ctx.run(body, True, 1, None, "key")
+
+    with world.holdfast(h, deps={"debug": True, "n": 1, "nothing": None, "key": "key"}) as client:
+        handle = client.start(h)
+        handle.result(2)
+        assert handle.journal()[0].inputs == [True, 1, None, {"$dep": "key"}]
+
+
+@pytest.mark.parametrize("where", ["body", "sync body", "handler"])
+@pytest.mark.parametrize("message", [ValueError("no money"), None, 5, "a \ud800", "long " * 100_000])
+def test_a_terminal_error_may_say_anything(memory_world, where, message):
+    async def body() -> None:
+        raise TerminalError(message, status=402)
+
+    def sync_body() -> None:
+        raise TerminalError(message, status=402)
+
+    async def h(ctx: Context) -> None:
+        if where == "handler":
+            raise TerminalError(message, status=402)
+        await ctx.run(body if where == "body" else sync_body)
+
+    for _ in range(2):
+        with memory_world.holdfast(h) as client, pytest.raises(TerminalError) as caught:
+            client.start(h, id="x").result(2)
+        assert caught.value.status == 402
+        assert str(message)[:2] == str(caught.value)[:2]
+        assert len(str(caught.value)) <= 10_000
+
+
+@pytest.mark.parametrize("status", ["402", None, 7, 200, 600, 402.0, True])
+def test_a_terminal_error_with_a_status_that_is_none_is_refused(memory_world, status):
+    async def body() -> None:
+        raise TerminalError("no", status=status)
+
+    async def h(ctx: Context) -> None:
+        await ctx.run(body)
+
+    with memory_world.holdfast(h) as client:
+        assert "give an HTTP status from 400 to 599" in paused(client.start(h))
 
 
 def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(world):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import Context, EngineStopped, Holdfast, Limits, StoreCorrupt
+from holdfast import Context, EngineStopped, Holdfast, HoldfastError, Limits, StoreCorrupt, UsageError
 from tests.engine.world import Wrapped, engine_of, open_promise, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -295,6 +295,36 @@ def test_an_async_block_that_is_cancelled_still_lets_go_of_the_store(world):
             return await (await client.start(h)).result()
 
     assert asyncio.run(main()) == 1
+
+
+def test_a_backup_taken_while_all_goes_on_can_be_run(tmp_path):
+    async def h(ctx: Context, x: int) -> int:
+        return await ctx.run(abs, x) + await ctx.promise("more", type=int)
+
+    def open_on(name):
+        hf = Holdfast(tmp_path / name)
+        hf.handler(h)
+        return hf
+
+    with open_on("agent.db") as client:
+        for x in range(10):
+            client.start(h, x, id=f"x{x}")
+        wait_for(lambda: len(engine_of(client).store.open_promises(99)) == 10)
+        client.backup(tmp_path / "copy.db")
+        client.start(h, 10, id="after the copy")
+        with pytest.raises(HoldfastError):
+            client.backup(tmp_path / "copy.db")
+        assert client.start(h, 11, id="goes on").status().status in ("ready", "suspended")
+    with open_on("copy.db") as client:
+        assert len(client.list()) == 10
+        for row in engine_of(client).store.open_promises(99):
+            client.resolve(row.id, 100)
+        assert [client.attach(f"x{x}").result(2) for x in range(10)] == [100 + x for x in range(10)]
+
+
+def test_a_backup_of_a_store_in_memory_is_refused(memory_world, tmp_path):
+    with memory_world.holdfast() as client, pytest.raises(UsageError, match="this store is in memory"):
+        client.backup(tmp_path / "copy.db")
 
 
 def test_two_engines_on_two_stores_may_run_in_one_program(tmp_path, memory_world):

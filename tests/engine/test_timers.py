@@ -83,6 +83,31 @@ def test_sleepers_wake_in_the_order_of_their_times(world):
     assert woken == [100, 200, 300, 400, 500]
 
 
+def test_of_two_timers_in_one_handler_only_the_one_that_is_due_fires(world):
+    clock = FakeClock()
+    woken = []
+
+    async def h(ctx: Context) -> None:
+        async def nap(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            await ctx.run(woken.append, seconds)
+
+        await asyncio.gather(nap(10.05), nap(10))
+
+    with world.holdfast(h, clock=clock) as client:
+        handle = client.start(h)
+        wait_for(lambda: handle.status().status == "suspended")
+        clock.wind(10)
+        tick(client)
+        wait_for(lambda: woken == [10])
+        view = wait_for(lambda: (view := handle.status()).status == "suspended" and view)
+        assert view.wake_at == view.created + timedelta(seconds=10.05)
+        clock.wind(0.05)
+        tick(client)
+        handle.result(2)
+    assert woken == [10, 10.05]
+
+
 def test_many_sleepers_that_are_due_at_once_all_wake(world):
     clock = FakeClock()
     with world.holdfast(nap, clock=clock) as client:

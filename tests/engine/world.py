@@ -71,8 +71,10 @@ class Wrapped:
 class SlowStore(Wrapped):
     """Commits take so long that all of them go to the writer thread."""
 
+    SECONDS = 0.005
+
     def commit(self, batch: Batch) -> None:
-        time.sleep(0.005)
+        time.sleep(self.SECONDS)
         self.inner.commit(batch)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
 
 RESUMES_MAX = 6  # of one invocation, in the calm life: nothing pauses it again and again
-LOOK_SECONDS = 2.0
+RESUME_SECONDS = 20.0  # until somebody has mended it
 
 ENDED = (InvocationCancelled, InvocationFailed, TerminalError)
 
@@ -163,7 +163,7 @@ class Clients:
                 await self._nap(self._random.choice([0.01, 1.0]))
 
     async def _cancel(self, id: str) -> None:
-        self._life.errands += 1
+        self._life.errands.add(id)
         try:
             await (await self._client.attach(id)).cancel("not wanted")
         except (WrongStatus, UnknownInvocation):
@@ -194,7 +194,7 @@ class Clients:
             await self._settle(promise, value)
 
     async def _settle(self, promise: str, value: Any, *, wrong: bool = False) -> None:
-        self._life.errands += 1
+        self._life.errands.add(self._owner(promise))
         rejects = not wrong and self._chance(0.15)
         try:
             if rejects:
@@ -230,7 +230,7 @@ class Clients:
                     await self._resume(view.id)
 
     async def _resume(self, id: str) -> None:
-        self._life.errands += 1
+        self._life.errands.add(id)
         try:
             await self._client.resume(id)
         except WrongStatus:
@@ -262,7 +262,7 @@ class Clients:
                 self._only_if_rotten(id, call.__name__)
 
     async def _finisher(self, plan: Plan) -> None:
-        await self._nap(5.0)
+        await self._nap(self._random.choice([0.0, 0.01, 5.0]))
         handle = await self._start(plan, again=plan.known is not None)
         assert handle is not None  # the disk is not full in the calm life
         await self._see_through(handle.id)
@@ -274,5 +274,5 @@ class Clients:
                 await self._see(handle, None)
                 return
             except InvocationPaused:
-                await self._nap(LOOK_SECONDS)
+                await self._nap(RESUME_SECONDS)
                 await self._resume(id)

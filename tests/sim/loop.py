@@ -81,6 +81,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.clock = time
         self.turns = 0  # callbacks run
         self.turns_max: int | None = None  # the process dies after so many
+        self.bell: tuple[int, Callable[[], None]] | None = None  # is rung after so many
         self.dead = False
         self._random = random
         self._complain = complain
@@ -115,6 +116,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             if self.turns == self.turns_max:
                 return "crashed"
             self.turns += 1
+            if self.bell is not None and self.turns >= self.bell[0]:
+                self.call_soon(self.bell[1])
+                self.bell = None
             try:
                 handle.context.run(callback, *handle.args)
             except Crash:

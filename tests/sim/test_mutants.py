@@ -212,14 +212,15 @@ def every_attempt_has_its_own_key(patch: Patch) -> None:
     patch.setattr(module, "StepInfo", named)
 
 
-@caught_by("G2", "G4")
-def a_retry_does_not_wait_for_its_attempt(patch: Patch) -> None:
+@caught_by("G4")
+def a_body_is_begun_twice(patch: Patch) -> None:
     begin = Body.begin
 
     def twice(self: Any) -> None:
         begin(self)
-        if self.future is not None and self.attempt == 1:
-            self._effects.call(self.spec, self.spec.context.copy())
+        context = self.spec.context.copy()
+        context.run(self.info.bind)
+        self._effects.call(self.spec, context)
 
     patch.setattr(Body, "begin", twice)
 
@@ -245,7 +246,7 @@ def timers_fire_early(patch: Patch) -> None:
     patch.setattr(Machine, "due", lambda self, now: due(self, now + 400))
 
 
-@caught_by("G5")
+@caught_by("G5", "G8")
 def a_far_deadline_is_left_to_a_row_that_changes(patch: Patch) -> None:
     """Once its own: nobody armed it again when a body began under it."""
     arm = Timers.arm

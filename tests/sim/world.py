@@ -229,13 +229,13 @@ class Life:
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
         self.at_loss = False  # the store has not taken the last batch
-        self.errands = 0  # client calls that bring invocations to memory past admission
+        self.errands: set[str] = set()  # what clients' calls may have brought to memory past admission
         self._random = Random(f"life {world.options.seed} {number}")
         self.loop = VirtualLoop(world.time, self._random, self._complain)
         self._stores: list[FaultyStore] = []
         self._engines: list[Engine] = []
         self.engine = self._engine("store", calm=calm)
-        self._failed: asyncio.Future[None] | None = None
+        self._over: asyncio.Future[None] | None = None  # it is time to stop
 
     def run(self) -> None:
         """From start to death."""
@@ -243,8 +243,12 @@ class Life:
         Watched.born = self._born
         seconds = CALM_SECONDS if self.calm else random.random() * self.options.life_seconds
         stops = self.calm or random.random() < self.options.stops
-        if not stops and self.options.crash_turns:
-            self.loop.turns_max = random.randint(1, self.options.crash_turns)
+        if self.options.crash_turns and not self.calm:
+            turns = random.randint(1, self.options.crash_turns)
+            if stops:
+                self.loop.bell = (turns, self._enough)
+            else:
+                self.loop.turns_max = turns
         self.log(LifeBegan, world.time.now(), self.edit)
         begun = world.time.seconds
         main = self._rest() if self.calm else self._main(begun + seconds, stops=stops)
@@ -342,7 +346,7 @@ class Life:
                 return NEVER_SECONDS
             if random.random() < options.slow:
                 return random.uniform(1, 120)
-        return random.choice([0.0, 0.0, random.random() * 0.01, random.random()])
+        return random.choice([0.0, random.random() * 0.01, random.random(), random.random() * 5])
 
     def _outcome(self, key: tuple[int, ...]) -> Any:
         random, options = self._random, self.options
@@ -373,30 +377,34 @@ class Life:
         engine, limits = self.engine, self.engine._limits
         residents = engine._residents.values()
         # Room is for what runs and what waits; what a client's call brought in, and what is not durable yet, comes on top.
-        free = sum(1 for resident in residents if not resident.unsettled)
+        free = [resident.id for resident in residents if not resident.unsettled and resident.id not in self.errands]
         # A waiting one that is woken in memory goes on at once: it may find all room taken by those admitted meanwhile.
-        if free > 2 * limits.running + limits.waiting + self.errands:
-            self.broken("G9", f"{free} invocations are in memory, with {self.errands} errands of clients and {limits}")
+        if len(free) > 2 * limits.running + limits.waiting:
+            self.broken("G9", f"{free} are in memory at once, with {limits}")
 
     def _refused(self, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)
         self.log(Refused, code, str(error).partition("\n")[0])
         self.at_loss = True
-        if code != "HF401" and self._failed is not None and not self._failed.done():
-            self._failed.set_result(None)
+        if code != "HF401":
+            self._enough()
+
+    def _enough(self) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
 
     def _complain(self, what: str, error: BaseException | None) -> None:
         self.broken("G8", f"{what}: {error!r}")
 
     async def _main(self, until: float, *, stops: bool) -> None:
-        self._failed = self.loop.create_future()
+        self._over = self.loop.create_future()
         await self.engine.start()
         clients = Clients(self, AsyncClient(self.engine), Random(f"clients {self.options.seed} {self.number}"))
         clients.begin()
         if self.options.twins:
             await self._begin_twin()
-        await asyncio.wait([self._failed], timeout=until - self.loop.time())
-        if self._failed.done():
+        await asyncio.wait([self._over], timeout=until - self.loop.time())
+        if self.engine.failure is not None:
             await asyncio.sleep(self._random.random() * 3)
         elif not stops:
             await self.loop.create_future()  # it crashes

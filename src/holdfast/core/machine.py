@@ -43,10 +43,20 @@ from holdfast.core.entries import (
 )
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
-from holdfast.core.loop import CancelledError, HandlerLoop, untie
+from holdfast.core.loop import CancelledError, HandlerLoop, log, untie
 from holdfast.core.patches import running
+from holdfast.core.refusals import refused
 from holdfast.core.tasks import Step, Task
-from holdfast.errors import BadArguments, HandlerFault, HandlerStuck, StepFailed, TerminalError, Unreadable, WrongPlace
+from holdfast.errors import (
+    BadArguments,
+    HandlerFault,
+    HandlerStuck,
+    StepFailed,
+    TerminalError,
+    Unreadable,
+    ValueProblem,
+    WrongPlace,
+)
 
 Plan = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], StepSpec]
 LIVE = object()  # "no value given": decode the entry's own payload
@@ -96,7 +106,7 @@ class Machine:
         try:
             for index, entry in enumerate(entries):
                 if self.ended:
-                    raise self._dead(mismatch.ended_early(entries, index))
+                    raise self._dead(mismatch.ended_early(entries, index, self._raised()))
                 self._check_recorded(entries, index)
                 self._apply(entry, LIVE)
         except Unreadable:
@@ -174,8 +184,15 @@ class Machine:
         return promise
 
     def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
-        """asyncio.to_thread in the handler."""
-        return self.ask_step(self._plan_thread(fn, args, kwargs))
+        """asyncio.to_thread in the handler. One whose result cannot be kept is a library's own (openai asks for the
+        platform that way): I/O in the handler, as what follows would be."""
+        try:
+            spec = self._plan_thread(fn, args, kwargs)
+        except ValueProblem:
+            name = getattr(fn, "__qualname__", type(fn).__name__)
+            self.loop.fault = self.loop.fault or refused(f"asyncio.to_thread({name})", self.loop.where())
+            raise self.loop.fault from None
+        return self.ask_step(spec)
 
     def random_bytes(self, size: int) -> bytes:
         """For uuid4 in the handler."""
@@ -275,9 +292,16 @@ class Machine:
         if self.loop.live_tasks():
             return
         for step in list(self.waiting.values()):
+            if step.spec is not None and self._cancel_reason is None and not self.replaying:
+                log.warning("%s ended and nobody had awaited step %s; it is cancelled", self.id, step.local)
             self.abandon(step)
         self.ended = True
         self._commands.append(self._end())
+
+    def _raised(self) -> str:
+        """How the handler ended, if it raised, for the mismatch report."""
+        end = next((command for command in self._commands if isinstance(command, Raise)), None)
+        return "" if end is None else f" with {type(end.error).__name__}: {end.error}"
 
     def _end(self) -> Command:
         assert self._root is not None  # for the type checker: `_close` has looked

@@ -68,10 +68,10 @@ def other_arguments(entries: Sequence[Entry], index: int, waiting: Sequence[str]
     )
 
 
-def ended_early(entries: Sequence[Entry], index: int) -> Mismatch:
-    """The handler is over and the journal is not."""
+def ended_early(entries: Sequence[Entry], index: int, raised: str) -> Mismatch:
+    """The handler is over and the journal is not; `raised` says what it raised, if anything."""
     return _report(
-        f"the handler ended, but the journal goes on with {label(entries[index])!r} (entry {index})",
+        f"the handler ended{raised}, but the journal goes on with {label(entries[index])!r} (entry {index})",
         "steps were removed from the code, or a condition came out otherwise than in the first run" + UNCHANGED,
         entries,
         index,

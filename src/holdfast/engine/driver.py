@@ -7,6 +7,7 @@ it. Refuses: to choose which invocation runs; that is the engine's.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -33,10 +34,12 @@ from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.ports import Clock
 from holdfast.engine.resident import Resident
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, WrongStatus
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, Unreadable, WrongStatus
 from holdfast.service import Handler
 from holdfast.steps import plan_thread
 from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, PromiseRow, SettleRow, Store
+
+log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
 
@@ -162,6 +165,8 @@ class Driver:
                 del resident.bodies[body.step]
                 body.cancel()
         outcome = error if isinstance(error, Paused) else _reason(error, self._clock.now())
+        # First line only, and never a step's own text: it may quote what was sent and received.
+        log.error("%s is paused: %s", resident.id, outcome.reason.partition("\n")[0].partition(": ")[0])
         self._move(resident, move(self._awake(resident), Move.PAUSE), None, outcome)
 
     def completed(self, resident: Resident, body: Body, text: bytes, value: Any) -> None:
@@ -192,14 +197,14 @@ class Driver:
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """A body cannot go on until a person has looked."""
-        if resident.bodies.pop(body.step, None) is body and not resident.pausing and not self._watcher.stopping:
+        if resident.bodies.pop(body.step, None) is body and not resident.pausing:
             reason = f"step {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
             self.pause(resident, Paused("HF502", reason, self._clock.now()))
         elif resident.pausing and not resident.busy:
             self._tell(resident)
 
     def _unpackable(self, resident: Resident, error: HoldfastError) -> None:
-        if not resident.pausing and not self._watcher.stopping:
+        if not resident.pausing:
             self.pause(resident, error)
         elif resident.pausing and not resident.busy:
             self._tell(resident)
@@ -237,9 +242,10 @@ class Driver:
         if not machine.promised:
             return
         rows = self._store.promises_of(resident.n)
-        resident.promises = {records.decode_info(row.about).step: row.id for row in rows if row.status == 0}
+        locals = {row.id: self._local_of(resident, row) for row in rows}
+        resident.promises = {locals[row.id]: row.id for row in rows if row.status == 0}
         for row in rows:  # settled while the invocation was paused
-            local = records.decode_info(row.about).step
+            local = locals[row.id]
             if row.status in (1, 2) and local in machine.waiting and row.value is not None:
                 entry = records.PromiseSettled(self._now(resident), local, row.value, row.status == 1)
                 value = machine.waiting[local].read(self.read(resident.n, row.value), ok=entry.ok)
@@ -287,6 +293,7 @@ class Driver:
             case Return():
                 self._return(resident, command.value)
             case Raise():
+                log.error("%s failed with %s", resident.id, type(command.error).__name__)
                 self._end(resident, Move.FAIL, records.Raised(describe(command.error)))
             case EndCancelled():
                 self._end(resident, Move.CANCEL, records.Cancelled(command.reason))
@@ -303,6 +310,17 @@ class Driver:
         about = records.encode(command.info)
         row = PromiseRow(id, resident.n, self._now(resident), about, 0, None, None)
         self._committer.batch.promises.append(row)
+
+    def _local_of(self, resident: Resident, row: PromiseRow) -> str:
+        local = records.decode_info(row.about).step
+        if row.id == secret_name("prm_", resident.seed, resident.id, local):
+            return local
+        # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
+        raise Unreadable(
+            f"the stored promise {row.id!r} is said to be {local!r}, which has another id",
+            cause="the stored bytes are damaged",
+            fix="restore a backup; other invocations are not affected",
+        )
 
     def _withdraw(self, resident: Resident, local: str) -> None:
         id = resident.promises.pop(local, None)

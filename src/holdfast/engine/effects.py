@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -23,13 +24,16 @@ from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
 from holdfast.engine.threads import Threads
 from holdfast.errors import HoldfastError, TerminalError, ValueProblem, WrongPlace
-from holdfast.steps import StepInfo
+from holdfast.steps import StepInfo, secrets_of
 from holdfast.values import show_inputs
+
+log = logging.getLogger("holdfast")
 
 MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
 DETAILS_CHARS_MAX = 50_000
 CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
+LEAVES_SHOWN_MAX = 5  # of an exception group
 
 
 class Sink(Protocol):
@@ -189,6 +193,8 @@ class Body:
             now=datetime.fromtimestamp(now / 1000, UTC),
         )
         if verdict.action == "again":
+            where = (self.resident.id, self.step, self.attempt, self.last_error.type, verdict.delay)
+            log.warning("%s: step %s: attempt %d failed with %s, the next one is in %.1f s", *where)
             self._timer = effects.loop.call_later(verdict.delay, self._try)
             return
         self.gone = True
@@ -211,8 +217,7 @@ class Effects:
         self.clock = clock
         self.entropy = entropy
         self.deps = deps
-        # A dependency given to a step as an argument is shown by name: keys and clients are never stored.
-        self.secrets = {id(value): name for name, value in deps.items()}
+        self.secrets = secrets_of(deps)
         self.loop = asyncio.get_running_loop()
         self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
@@ -280,12 +285,15 @@ class Effects:
 def describe(error: BaseException, attempts: int = 1) -> Failure:
     """An exception as stored data."""
     if isinstance(error, TerminalError):
-        return Failure(type(error).__name__, error.what, status=error.status, attempts=attempts)
+        message = _stored_text(error.what, MESSAGE_CHARS_MAX)
+        return Failure(type(error).__name__, message, status=error.status, attempts=attempts)
     try:
         message = str(error)
     except Exception as broken:  # noqa: BLE001  # a __str__ that fails must not hide the failure itself
         message = f"(its text cannot be had: {type(broken).__name__})"
     # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
+    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is inside is what people look for
+        message += ": " + "; ".join(f"{type(one).__name__}: {one}" for one in _leaves(error)[:LEAVES_SHOWN_MAX])
     details = "" if isinstance(error, ValueProblem) else "".join(traceback.format_exception(error))
     return Failure(
         type(error).__name__,
@@ -293,6 +301,11 @@ def describe(error: BaseException, attempts: int = 1) -> Failure:
         _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
         attempts=attempts,
     )
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    inside = (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one] for one in group.exceptions)
+    return [leaf for leaves in inside for leaf in leaves]
 
 
 def _stored_text(text: str, limit: int) -> str:

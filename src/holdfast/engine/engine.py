@@ -175,9 +175,13 @@ class Engine:
         resident = self._residents.get(row.n)
         if resident is None and invocation is not None and invocation.status != Status.PAUSED:
             resident = self._load(invocation)
+        if resident is not None and resident.pausing and not resident.busy:
+            await self.durable()  # its pause is being written; then it is as any other paused one
+            await self.settle(id, text, ok=ok)
+            return
         settle = SettleRow(id, 1 if ok else 2, self._clock.now(), b"\0" + text)
         try:
-            if resident is not None and not resident.pausing:
+            if resident is not None:  # a paused one too, while its bodies run: they and this are one line of history
                 wanted = info.step in resident.machine.waiting
                 if wanted:
                     self._driver.settle(resident, info.step, text, ok=ok)
@@ -200,8 +204,11 @@ class Engine:
         await self.durable()
 
     async def cancel(self, id: str, reason: str) -> None:
-        """Asks an invocation to end; returns once that is durable. Raises UnknownInvocation, WrongStatus."""
+        """Asks an invocation to end; returns once that is durable. Raises UnknownInvocation, WrongStatus,
+        BadArguments."""
         self._check_open()
+        if not isinstance(reason, str):
+            raise BadArguments(f"the reason of a cancel is {type(reason).__name__}", fix="give a text, or leave it out")
         await self.durable()
         row = self._known_row(id)
         if Status(row.status).ended:

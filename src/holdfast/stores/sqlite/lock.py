@@ -39,7 +39,7 @@ class FileLock:
             raise StoreLocked(
                 f"{self._store} is in use by {holder}",
                 cause="another Holdfast process runs on this file, or a child it forked outlived it",
-                fix="stop that process, talk to it instead of opening the file twice, or give this one its own file",
+                fix="stop that process, do the work in it, or give this one its own file",
             ) from error
         except BaseException:
             os.close(fd)
