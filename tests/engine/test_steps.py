@@ -533,12 +533,13 @@ def test_many_queued_bodies_that_fail_as_they_begin_do_not_pile_up(memory_world)
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_sys_exit_in_a_body_pauses_and_the_engine_goes_on(world, is_async):
+@pytest.mark.parametrize("error, says", [(SystemExit(3), r"called sys.exit(3)"), (KeyboardInterrupt(), "Interrupt")])
+def test_a_body_that_would_end_the_program_pauses_and_the_engine_goes_on(world, is_async, error, says):
     def leave() -> None:
-        raise SystemExit(3)
+        raise error
 
     async def aleave() -> None:
-        raise SystemExit(3)
+        raise error
 
     async def h(ctx: Context) -> None:
         await ctx.run(aleave if is_async else leave)
@@ -547,7 +548,9 @@ def test_sys_exit_in_a_body_pauses_and_the_engine_goes_on(world, is_async):
         return await ctx.run(len, "abc")
 
     with world.holdfast(h, fine) as client:
-        assert "a step's body called sys.exit(3)" in paused(client.start(h))
+        reason = paused(client.start(h))
+        assert "a step's body " in reason
+        assert says in reason
         assert client.start(fine).result(2) == 3
 
 
@@ -595,6 +598,22 @@ def test_a_terminal_error_with_a_status_that_is_none_is_refused(memory_world, st
 
     with memory_world.holdfast(h) as client:
         assert "give an HTTP status from 400 to 599" in paused(client.start(h))
+
+
+@pytest.mark.parametrize("error", [StopIteration(), StopAsyncIteration(), GeneratorExit(), BaseException("x")])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_errors_that_python_uses_itself_are_failures_like_others(memory_world, error, is_async):
+    def body() -> None:
+        raise error
+
+    async def abody() -> None:
+        raise error
+
+    async def h(ctx: Context) -> None:
+        await ctx.run(abody if is_async else body, retry=ONCE)
+
+    with memory_world.holdfast(h) as client, pytest.raises(InvocationFailed, match="failed after 1 attempt"):
+        client.start(h).result(2)
 
 
 def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(world):

@@ -204,7 +204,7 @@ class Clients:
         except (AlreadySettled, UnknownPromise, WrongStatus):
             return
         except BadArguments:
-            if not wrong:
+            if not wrong and self._owner(promise) not in self._world.rotten:
                 self._life.broken("G6", f"promise {promise} did not take {value!r}")
             return
         except Unreadable:

@@ -84,6 +84,14 @@ class LifeBegan(NamedTuple):
     edit: str
 
 
+class LifeStops(NamedTuple):
+    """The engine is told to stop: no timer fires from here on."""
+
+    at: float
+    life: int
+    commits: int
+
+
 class LifeEnded(NamedTuple):
     """`how` is stopped, crashed, failed (after a failed commit) or late (the calm life never came to rest)."""
 
@@ -104,7 +112,7 @@ class Rotted(NamedTuple):
     kind: str
 
 
-Event = Committed | Refused | Answered | Seen | BodyBegan | BodyEnded | LifeBegan | LifeEnded | Rotted
+Event = Committed | Refused | Answered | Seen | BodyBegan | BodyEnded | LifeBegan | LifeStops | LifeEnded | Rotted
 
 
 @dataclass(frozen=True)

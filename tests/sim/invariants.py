@@ -26,7 +26,7 @@ from holdfast.errors import HandlerFault, HoldfastError
 from holdfast.steps import plan_thread
 from holdfast.stores.base import InvocationRow
 from tests.sim.history import (
-    Answered, BodyBegan, BodyEnded, Committed, LifeBegan, LifeEnded, Refused, Seen,
+    Answered, BodyBegan, BodyEnded, Committed, LifeBegan, LifeEnded, LifeStops, Refused, Seen,
 )  # fmt: skip
 from tests.sim.loop import HOP_SECONDS_MAX
 from tests.sim.workloads import EDITED, UNDOING
@@ -318,12 +318,13 @@ def g5_timers_are_not_late(look: Inspection) -> None:
     if look.world.options.pressed or look.world.options.small:
         return
     begun = {life.life: life.wall for life in look.lives}
+    stops = {stop.life: stop.at for stop in look.history.of(LifeStops)}
     for facts in look.fine():
         assert facts.replayed is not None
         if facts.paused or facts.row.target == EDITED:
             continue
         for (_, entry, event), segment in zip(facts.entries, facts.replayed.path[1:], strict=False):
-            if segment.deadline is None:
+            if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
                 continue
             expected = max(segment.deadline, begun[event.life]) + LATE_MS
             if entry.at > expected:

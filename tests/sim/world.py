@@ -34,7 +34,7 @@ from holdfast.stores.memory import MemoryStore
 from tests.sim.clients import Clients
 from tests.sim.faults import FaultyStore, Options, rot
 from tests.sim.history import (
-    BodyBegan, BodyEnded, Committed, History, LifeBegan, LifeEnded, Refused, Rotted,
+    BodyBegan, BodyEnded, Committed, History, LifeBegan, LifeEnded, LifeStops, Refused, Rotted,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
 from tests.sim.workloads import EDITED, SHAPES, sim
@@ -378,8 +378,8 @@ class Life:
         residents = engine._residents.values()
         # Room is for what runs and what waits; what a client's call brought in, and what is not durable yet, comes on top.
         free = [resident.id for resident in residents if not resident.unsettled and resident.id not in self.errands]
-        # A waiting one that is woken in memory goes on at once: it may find all room taken by those admitted meanwhile.
-        if len(free) > 2 * limits.running + limits.waiting:
+        # One that is woken while its last wait is being written goes on at once: those admitted meanwhile are too many.
+        if len(free) > 2 * limits.running + limits.waiting + 1:
             self.broken("G9", f"{free} are in memory at once, with {limits}")
 
     def _refused(self, error: Exception) -> None:
@@ -427,6 +427,7 @@ class Life:
         await self._stop()
 
     async def _stop(self) -> None:
+        self.log(LifeStops)
         try:
             await self.engine.stop()
         except HoldfastError as error:

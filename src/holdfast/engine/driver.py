@@ -206,7 +206,7 @@ class Driver:
     def _unpackable(self, resident: Resident, error: HoldfastError) -> None:
         if not resident.pausing:
             self.pause(resident, error)
-        elif resident.pausing and not resident.busy:
+        elif not resident.busy:
             self._tell(resident)
 
     def _body_ended(self, resident: Resident, entry: Entry, value: Any) -> None:

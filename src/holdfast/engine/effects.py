@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -161,7 +162,7 @@ class Body:
             return
         error = future.exception()
         if error is not None:
-            self._failed(_exited(error) if isinstance(error, SystemExit) else error)
+            self._failed(_exited(error) if isinstance(error, SystemExit | KeyboardInterrupt) else error)
             return
         try:
             text, decoded = self.spec.codec.encode_checked(future.result())
@@ -324,13 +325,16 @@ async def _contained(body: Callable[[], Any]) -> Any:
     # nobody, and Python would complain of it.
     try:
         return await body()
-    except SystemExit as error:  # out of a task it would end the engine's whole event loop
+    except (SystemExit, KeyboardInterrupt) as error:  # out of a task it would end the engine's whole event loop
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # a real one: the program is to end
         raise _exited(error) from error
 
 
-def _exited(error: SystemExit) -> HoldfastError:
+def _exited(error: SystemExit | KeyboardInterrupt) -> HoldfastError:
+    called = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else "raised KeyboardInterrupt"
     return WrongPlace(
-        f"a step's body called sys.exit({error.code!r})",
+        f"a step's body {called}",
         cause="it was written as a program of its own, or a command-line library ends what it runs in",
         fix="return a value or raise an exception; a program is run with subprocess",
     )

@@ -60,5 +60,9 @@ def _work(call: Callable[[], Any], future: Future[Any]) -> Callable[[], None]:
         return lambda: None
     try:
         return functools.partial(future.set_result, call())
+    except StopIteration as error:  # asyncio's futures take none: the news of it would be lost. As in a coroutine:
+        wrapped = RuntimeError("the body raised StopIteration")
+        wrapped.__cause__ = error
+        return functools.partial(future.set_exception, wrapped)
     except BaseException as error:  # noqa: BLE001  # carried to the step, as a task would carry it
         return functools.partial(future.set_exception, error)
