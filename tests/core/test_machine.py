@@ -179,7 +179,7 @@ def test_a_handler_that_cancels_itself_has_raised() -> None:
     machine.evict()
 
 
-def test_what_the_handler_leaves_behind_cleans_up_before_the_end(logs: pytest.LogCaptureFixture) -> None:
+def test_what_the_handler_leaves_behind_cleans_up_before_the_end() -> None:
     async def background(ctx: Ctx) -> None:
         try:
             await ctx.promise("never")
@@ -200,9 +200,6 @@ def test_what_the_handler_leaves_behind_cleans_up_before_the_end(logs: pytest.Lo
     machine.receive(done(machine, "1/echo#1"))
     assert kinds(machine) == ["CancelStep echo#2", "Return"]
     assert machine.ended
-    assert [record.getMessage() for record in logs.records] == [
-        "inv_case ended and nobody had awaited step echo#2; it is cancelled"
-    ]
     machine.evict()
 
 

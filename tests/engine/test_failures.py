@@ -285,6 +285,32 @@ def test_only_a_paused_invocation_can_be_resumed(world):
             ended.resume()
 
 
+def test_of_two_resumes_at_once_one_is_told_that_it_goes_on_already(memory_world):
+    mended = []
+
+    async def body() -> int:
+        if not mended:
+            raise TypeError("a slip")
+        await asyncio.sleep(0.02)
+        return 1
+
+    async def h(ctx: Context) -> int:
+        return await ctx.run(body)
+
+    async def main():
+        async with memory_world.holdfast(h) as client:
+            handle = await client.start(h)
+            with pytest.raises(InvocationPaused):
+                await handle.result(2)
+            mended.append(1)
+            both = await asyncio.gather(handle.resume(), handle.resume(), return_exceptions=True)
+            return both, await handle.result(2)
+
+    (first, second), result = asyncio.run(main())
+    assert (first, result) == (None, 1)
+    assert "READY cannot RESUME" in str(second)
+
+
 def test_a_step_that_was_cancelled_just_before_the_handler_was_paused_is_not_recorded(world):
     release = threading.Event()
     ended = threading.Event()

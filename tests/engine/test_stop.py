@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import Context, EngineStopped, Holdfast, HoldfastError, Limits, StoreCorrupt, UsageError
+from holdfast import Context, EngineStopped, Holdfast, HoldfastError, Limits, Retry, StoreCorrupt, UsageError
 from tests.engine.world import Wrapped, engine_of, open_promise, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +146,56 @@ def test_queued_bodies_do_not_begin_any_more(world):
     with world.holdfast(h) as client:
         client.attach("x").result(2)
     assert calls == [0, 1, 2, 3, 4]
+
+
+def test_sync_bodies_that_wait_for_a_thread_do_not_begin_any_more(world):
+    calls = []
+
+    def body(x: int) -> int:
+        calls.append(x)
+        time.sleep(0.03)
+        return x
+
+    async def h(ctx: Context) -> list[int]:
+        return list(await asyncio.gather(*[ctx.run(body, x) for x in range(5)]))
+
+    with world.holdfast(h, limits=Limits(threads=1)) as client:
+        client.start(h, id="x")
+        wait_for(lambda: calls)
+    assert calls == [0]
+    assert len(world.journal("x")) == 1
+    with world.holdfast(h) as client:
+        assert client.attach("x").result(2) == [0, 1, 2, 3, 4]
+    assert sorted(calls) == [0, 1, 2, 3, 4]
+
+
+def test_no_further_attempt_begins_while_bodies_are_waited_for(world):
+    calls = []
+
+    async def bad() -> None:
+        calls.append("bad")
+        raise ConnectionError("down")
+
+    async def slow() -> None:
+        await asyncio.sleep(0.1)
+        calls.append("slow")
+
+    async def fails_in_the_end() -> None:
+        await asyncio.sleep(0.05)
+        calls.append("late")
+        raise ConnectionError("down")
+
+    async def h(ctx: Context) -> None:
+        soon = Retry(initial=0.02, factor=1)
+        await asyncio.gather(ctx.run(slow), ctx.run(bad, retry=soon), ctx.run(fails_in_the_end, retry=soon))
+
+    with world.holdfast(h) as client:
+        client.start(h, id="x")
+        wait_for(lambda: calls)
+    assert calls[-2:] == ["late", "slow"]
+    assert calls.count("bad") <= 2
+    assert calls.count("late") == 1
+    assert len(world.journal("x")) == 1
 
 
 def test_the_handlers_own_finally_blocks_do_not_run_durably_at_a_stop(world):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.client import AsyncClient, AsyncHandle
 from holdfast.errors import (
     AlreadySettled, BadArguments, EngineStopped, HoldfastError, IdConflict, InvocationCancelled, InvocationFailed,
-    InvocationPaused, StoreError, TerminalError, UnknownInvocation, UnknownPromise, Unreadable, WrongStatus,
+    InvocationPaused, StoreError, TerminalError, UnknownHandler, UnknownInvocation, UnknownPromise, Unreadable, WrongStatus,
 )  # fmt: skip
 from tests.sim.history import Answered, Seen
 
@@ -107,10 +107,12 @@ class Clients:
                 await self._nap(10.0)
 
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
-        """None when the disk was full."""
+        """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
         try:
             handle = await self._client.start(plan.handler, *plan.args, id=id)
+        except UnknownHandler:
+            return None  # not in this life
         except Unreadable:
             self._only_if_rotten(id or "", "start")
             return await self._client.attach(id or "")
@@ -129,7 +131,7 @@ class Clients:
         """Uses the id for something else, which must be refused."""
         try:
             await self._client.start("Sim/chain", 77, id=id)
-        except IdConflict:
+        except (IdConflict, UnknownHandler):
             return
         except Unreadable:
             self._only_if_rotten(id, "conflict")
@@ -201,7 +203,7 @@ class Clients:
                 await self._client.reject(promise, f"no {value}")
             else:
                 await self._client.resolve(promise, value)
-        except (AlreadySettled, UnknownPromise, WrongStatus):
+        except (AlreadySettled, UnknownPromise, UnknownHandler, WrongStatus):
             return
         except BadArguments:
             if not wrong and self._owner(promise) not in self._world.rotten:

@@ -13,7 +13,7 @@ class Committed(NamedTuple):
 
     at: float
     life: int
-    wall: int
+    wall: int  # the latest so far
     batch: Batch
 
 

@@ -29,13 +29,21 @@ class Time:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.offset_ms = 0
-        self.wall_max = EPOCH_MS  # the latest wall clock anyone has seen
+        self.wall_max = EPOCH_MS
 
     def now(self) -> int:
         """Milliseconds since 1970."""
         wall = EPOCH_MS + self.offset_ms + int(self.seconds * 1000)
         self.wall_max = max(self.wall_max, wall)
         return wall
+
+    def latest(self) -> int:
+        """The latest wall clock anyone has seen."""
+        return max(self.now(), self.wall_max)
+
+    def step(self, ms: int) -> None:
+        """Somebody sets the wall clock."""
+        self.offset_ms += ms
 
 
 class Dice:

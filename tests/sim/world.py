@@ -141,9 +141,7 @@ class World:
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
         self.peaks: list[tuple[str, int, int]] = []
-        self.registry = Registry()
-        for handler in sim.handlers.values():
-            self.registry.add(handler)
+        self.registry = registry()
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
         self.plans = [self._plan(number) for number in range(options.plans)]
@@ -171,8 +169,10 @@ class World:
         edit = ""
         if not calm and self._random.random() < self.options.edits:
             edit = self._random.choice(["argument", "name", "fewer"])
-        life = Life(self, number, calm=calm, edit=edit)
-        life.run()
+        missing = ""
+        if not calm and self._random.random() < self.options.missing:
+            missing = self._random.choice(self.plans).target
+        Life(self, number, calm=calm, edit=edit, missing=missing).run()
 
     def _between(self, number: int) -> None:
         random, options = self._random, self.options
@@ -217,14 +217,24 @@ class World:
                 gc.enable()
 
 
+def registry(but: str = "") -> Registry:
+    """All handlers of the corpus, or all but one."""
+    found = Registry()
+    for handler in sim.handlers.values():
+        if handler.target != but:
+            found.add(handler)
+    return found
+
+
 class Life:
     """One process: engine, clients and bodies on a loop of their own. Handlers and bodies know it as `life`."""
 
-    def __init__(self, world: World, number: int, *, calm: bool, edit: str) -> None:
+    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str) -> None:
         self.world = world
         self.number = number
         self.calm = calm
         self.edit = edit
+        self.missing = missing
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
@@ -283,7 +293,7 @@ class Life:
 
         engine = Engine(
             store,  # type: ignore[arg-type]
-            world.registry, deps={"life": self}, limits=options.bounds(), clock=world.time,
+            registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
             entropy=Dice(self._random), lane=lane,
         )  # fmt: skip
         self._stores.append(store)
@@ -368,7 +378,7 @@ class Life:
 
     def _written(self, batch: Batch) -> None:
         world = self.world
-        world.history.add(Committed(world.time.seconds, self.number, world.time.now(), batch))
+        world.history.add(Committed(world.time.seconds, self.number, world.time.latest(), batch))
         self.at_loss = False
         if not self.over and not self.options.twins:
             self._look_at_memory()
@@ -403,6 +413,9 @@ class Life:
         clients.begin()
         if self.options.twins:
             await self._begin_twin()
+        if self._random.random() < self.options.clock_steps:
+            step = self._random.choice([-20_000, -300, 200, 6_000, 90_000])
+            self.loop.call_later(self._random.random() * 10, self.world.time.step, step)
         await asyncio.wait([self._over], timeout=until - self.loop.time())
         if self.engine.failure is not None:
             await asyncio.sleep(self._random.random() * 3)

@@ -43,7 +43,7 @@ from holdfast.core.entries import (
 )
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
-from holdfast.core.loop import CancelledError, HandlerLoop, log, untie
+from holdfast.core.loop import CancelledError, HandlerLoop, untie
 from holdfast.core.patches import running
 from holdfast.core.refusals import refused
 from holdfast.core.tasks import Step, Task
@@ -292,8 +292,6 @@ class Machine:
         if self.loop.live_tasks():
             return
         for step in list(self.waiting.values()):
-            if step.spec is not None and self._cancel_reason is None and not self.replaying:
-                log.warning("%s ended and nobody had awaited step %s; it is cancelled", self.id, step.local)
             self.abandon(step)
         self.ended = True
         self._commands.append(self._end())

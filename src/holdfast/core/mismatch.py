@@ -105,7 +105,7 @@ def _why(recorded: str, known: set[str], waiting: Sequence[str]) -> str:
 def _parts(id: str) -> tuple[str, str, int]:
     path, _, count = id.rpartition("#")
     branch, _, name = path.rpartition("/")
-    return branch, name, int(count or 0)
+    return branch, name, int(count) if count.isdecimal() else 0  # a damaged entry may say anything
 
 
 def _report(what: str, cause: str, entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:

@@ -153,6 +153,9 @@ class Body:
             if not future.cancelled():
                 future.exception()  # nobody waits for it; asyncio would complain that it was never retrieved
             return
+        if future.cancelled() and self._effects.held and not self.late:
+            self._give_up()  # taken back before a thread began it
+            return
         if future.cancelled():
             self._failed(
                 TimeoutError(f"attempt {self.attempt} took longer than {self.spec.timeout} s")
@@ -193,19 +196,25 @@ class Body:
             chance=effects.entropy.bits(CHANCE_BITS) / (1 << CHANCE_BITS),
             now=datetime.fromtimestamp(now / 1000, UTC),
         )
+        if verdict.action == "again" and effects.held:
+            self._give_up()
+            return
         if verdict.action == "again":
             where = (self.resident.id, self.step, self.attempt, self.last_error.type, verdict.delay)
             log.warning("%s: step %s: attempt %d failed with %s, the next one is in %.1f s", *where)
             self._timer = effects.loop.call_later(verdict.delay, self._try)
             return
-        self.gone = True
-        effects.finished(self)
+        self._give_up()
         if verdict.action == "raise":
             effects.sink.errored(self.resident, self, self.last_error)
         else:
             spent = f"failed {self.attempt} times and its retries are used up"
             why = "failed in a way no retry can mend" if isinstance(error, MENDLESS) else spent
             effects.sink.faulted(self.resident, self, self.last_error, why)
+
+    def _give_up(self) -> None:
+        self.gone = True
+        self._effects.finished(self)
 
 
 class Effects:
@@ -225,6 +234,7 @@ class Effects:
         self._bodies: dict[Body, None] = {}  # begun and not ended, in order
         self._queue: deque[Body] = deque()
         self._beginning = False
+        self.held = False
 
     @property
     def count(self) -> int:
@@ -265,8 +275,13 @@ class Effects:
         return self.loop.create_task(_contained(body), context=context)
 
     def hold(self) -> None:
-        """Begins no queued body any more; those that run go on."""
+        """Begins nothing any more, neither a queued body nor another attempt; what runs goes on."""
+        self.held = True
         self._queue.clear()
+        self._threads.hold()
+        for body in list(self._bodies):
+            if body.retrying:
+                body.cancel()
 
     def cancel(self) -> None:
         """Stops every body; what they may still give does not count."""

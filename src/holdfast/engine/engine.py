@@ -232,7 +232,9 @@ class Engine:
         await self.durable()
         row = self._known_row(id)
         move(Status(row.status), Move.RESUME)
-        if row.n in self._residents:
+        resident = self._residents.get(row.n)
+        if resident is not None:
+            move(resident.status, Move.RESUME)  # somebody else's resume may not be durable yet
             raise WrongStatus(
                 f"invocation {id!r} still waits for a body that runs", fix="resume it again when that has ended"
             )
@@ -467,7 +469,7 @@ class Engine:
         until = self._loop.time() + self._limits.drain_seconds
         while self.failure is None and self._loop.time() < until:
             bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
-            if not any(body.started and not body.retrying for body in bodies):
+            if not any(body.future is not None for body in bodies):
                 return
             await asyncio.sleep(0.01)
 

@@ -6,6 +6,7 @@ keep a stopped program alive for ever. A thread that is still busy when the engi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import threading
@@ -38,6 +39,15 @@ class Threads:
                 self._idle += 1
                 threading.Thread(target=self._run, name=f"holdfast-step_{self._count}", daemon=True).start()
         return future
+
+    def hold(self) -> None:
+        """Takes back all work that no thread has begun."""
+        with self._lock, contextlib.suppress(queue.Empty):
+            while True:
+                work = self._work.get_nowait()
+                if work is not None:
+                    self._idle += 1
+                    work[1].cancel()
 
     def close(self) -> None:
         """Ends the threads that are idle, and each other one when its body returns."""
