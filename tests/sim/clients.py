@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.client import AsyncClient, AsyncHandle
 from holdfast.errors import (
-    AlreadySettled, BadArguments, EngineStopped, HoldfastError, IdConflict, InvocationCancelled, InvocationFailed,
-    InvocationPaused, StoreError, TerminalError, UnknownHandler, UnknownInvocation, UnknownPromise, Unreadable, WrongStatus,
+    AlreadySettled,
+    BadArguments,
+    EngineStopped,
+    HoldfastError,
+    IdConflict,
+    InvocationCancelled,
+    InvocationFailed,
+    InvocationPaused,
+    StoreError,
+    TerminalError,
+    UnknownInvocation,
+    UnknownPromise,
+    Unreadable,
+    WrongStatus,
 )  # fmt: skip
 from tests.sim.history import Answered, Seen
 
@@ -107,12 +119,10 @@ class Clients:
                 await self._nap(10.0)
 
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
-        """None when the disk was full, or the program has no such handler."""
+        """None when the disk was full."""
         id = plan.known if again else plan.id
         try:
             handle = await self._client.start(plan.handler, *plan.args, id=id)
-        except UnknownHandler:
-            return None  # not in this life
         except Unreadable:
             self._only_if_rotten(id or "", "start")
             return await self._client.attach(id or "")
@@ -131,7 +141,7 @@ class Clients:
         """Uses the id for something else, which must be refused."""
         try:
             await self._client.start("Sim/chain", 77, id=id)
-        except (IdConflict, UnknownHandler):
+        except IdConflict:
             return
         except Unreadable:
             self._only_if_rotten(id, "conflict")
@@ -203,7 +213,7 @@ class Clients:
                 await self._client.reject(promise, f"no {value}")
             else:
                 await self._client.resolve(promise, value)
-        except (AlreadySettled, UnknownPromise, UnknownHandler, WrongStatus):
+        except (AlreadySettled, UnknownPromise, WrongStatus):
             return
         except BadArguments:
             if not wrong and self._owner(promise) not in self._world.rotten:

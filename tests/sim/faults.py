@@ -3,7 +3,7 @@ seed (swarm: a fault that is always on hides what only its absence shows).
 
 The fault model: the process dies at any turn of its loop, also inside a commit, before or after the rows are written.
 A commit may take long, find the disk full, or fail for good; then it is unknown whether its rows are there at the next
-start. The wall clock moves between lives and within them, either way. Bytes of one invocation rot between lives. Rows are never torn:
+start. The wall clock moves between lives, either way. Bytes of one invocation rot between lives. Rows are never torn:
 that is the SQLite crash tests' part.
 """
 
@@ -52,10 +52,8 @@ class Options:
     # between lives
     clock_ahead: float
     clock_back: float
-    clock_steps: float  # lives in which it jumps too
     rots: float
     edits: float
-    missing: float  # lives whose program lacks a handler
     drain_seconds: float  # of a clean stop
     twins: bool = False  # a second engine on the same store, as if the lock did not hold; never drawn
     limits: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +82,7 @@ def draw(seed: int) -> Options:
     if random.random() < 0.4:
         limits = {
             "running": random.randint(1, 4), "waiting": random.randint(0, 3), "bodies": random.randint(1, 5),
-            "backlog": random.randint(1, 5), "threads": random.randint(1, 2),
+            "backlog": random.randint(1, 5),
         }  # fmt: skip
     small = {}
     if random.random() < 0.3:
@@ -116,10 +114,8 @@ def draw(seed: int) -> Options:
         looks=some(0.5, 0.01, 5.0),
         clock_ahead=some(0.5, 0.2, 0.9),
         clock_back=some(0.2, 0.2, 0.5),
-        clock_steps=some(0.15, 0.2, 0.8),
         rots=some(0.2, 0.2, 0.8),
         edits=some(0.4, 0.2, 0.8),
-        missing=some(0.15, 0.2, 0.6),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
         limits=limits,
         small=small,

@@ -13,7 +13,7 @@ class Committed(NamedTuple):
 
     at: float
     life: int
-    wall: int  # the latest so far
+    wall: int
     batch: Batch
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import Context, copy_context
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ EPOCH_MS = 1_700_000_000_123  # no whole second, as no real start is
 HOP_SECONDS_MAX = 0.002  # from another thread to the loop and back
 
 
-class Crash(BaseException):  # noqa: N818  # no error: the end of a process
+class Crash(BaseException):  # no error: the end of a process
     """The process dies here."""
 
 
@@ -29,21 +30,13 @@ class Time:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.offset_ms = 0
-        self.wall_max = EPOCH_MS
+        self.wall_max = EPOCH_MS  # the latest wall clock anyone has seen
 
     def now(self) -> int:
         """Milliseconds since 1970."""
         wall = EPOCH_MS + self.offset_ms + int(self.seconds * 1000)
         self.wall_max = max(self.wall_max, wall)
         return wall
-
-    def latest(self) -> int:
-        """The latest wall clock anyone has seen."""
-        return max(self.now(), self.wall_max)
-
-    def step(self, ms: int) -> None:
-        """Somebody sets the wall clock."""
-        self.offset_ms += ms
 
 
 class Dice:
@@ -133,7 +126,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 raise
             except (KeyboardInterrupt, SystemExit):
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # as asyncio: reported, and the others go on
                 self._complain(f"exception in callback {callback!r}", error)
             self._wake_due()
         return "ended"
@@ -273,6 +266,11 @@ class SimThreads:
         self._next()
         return future
 
+    def hold(self) -> None:
+        for _, future in self._queue:
+            future.cancel()
+        self._queue.clear()
+
     def close(self) -> None:
         self._count_max = 0
 
@@ -286,13 +284,11 @@ class SimThreads:
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(call())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # carried to the step
                 future.set_exception(error)
         self._next()
 
 
 def _close(coro: Any) -> None:
-    try:
+    with suppress(BaseException):  # a process that dies asks nobody
         coro.close()
-    except BaseException:
-        pass  # a process that dies asks nobody

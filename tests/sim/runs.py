@@ -25,12 +25,14 @@ class Run:
 
     def report(self) -> str:
         """All that is needed to see it again."""
-        return "\n".join([
-            f"seed {self.options.seed} broke {len(self.breaches)} promises:",
-            *(f"  {breach}" for breach in self.breaches[:8]),
-            f"  options: {self.options.text()}",
-            f"  trace {self.trace}; to see it again: python -m tests.sim --seed {self.options.seed} --events",
-        ])
+        return "\n".join(
+            [
+                f"seed {self.options.seed} broke {len(self.breaches)} promises:",
+                *(f"  {breach}" for breach in self.breaches[:8]),
+                f"  options: {self.options.text()}",
+                f"  trace {self.trace}; to see it again: python -m tests.sim --seed {self.options.seed} --events",
+            ]
+        )
 
 
 def run_seed(seed: int) -> Run:

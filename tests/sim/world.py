@@ -34,7 +34,15 @@ from holdfast.stores.memory import MemoryStore
 from tests.sim.clients import Clients
 from tests.sim.faults import FaultyStore, Options, rot
 from tests.sim.history import (
-    BodyBegan, BodyEnded, Committed, History, LifeBegan, LifeEnded, LifeStops, Refused, Rotted,
+    BodyBegan,
+    BodyEnded,
+    Committed,
+    History,
+    LifeBegan,
+    LifeEnded,
+    LifeStops,
+    Refused,
+    Rotted,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
 from tests.sim.workloads import EDITED, SHAPES, sim
@@ -141,7 +149,9 @@ class World:
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
         self.peaks: list[tuple[str, int, int]] = []
-        self.registry = registry()
+        self.registry = Registry()
+        for handler in sim.handlers.values():
+            self.registry.add(handler)
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
         self.plans = [self._plan(number) for number in range(options.plans)]
@@ -169,10 +179,8 @@ class World:
         edit = ""
         if not calm and self._random.random() < self.options.edits:
             edit = self._random.choice(["argument", "name", "fewer"])
-        missing = ""
-        if not calm and self._random.random() < self.options.missing:
-            missing = self._random.choice(self.plans).target
-        Life(self, number, calm=calm, edit=edit, missing=missing).run()
+        life = Life(self, number, calm=calm, edit=edit)
+        life.run()
 
     def _between(self, number: int) -> None:
         random, options = self._random, self.options
@@ -217,24 +225,14 @@ class World:
                 gc.enable()
 
 
-def registry(but: str = "") -> Registry:
-    """All handlers of the corpus, or all but one."""
-    found = Registry()
-    for handler in sim.handlers.values():
-        if handler.target != but:
-            found.add(handler)
-    return found
-
-
 class Life:
     """One process: engine, clients and bodies on a loop of their own. Handlers and bodies know it as `life`."""
 
-    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str) -> None:
+    def __init__(self, world: World, number: int, *, calm: bool, edit: str) -> None:
         self.world = world
         self.number = number
         self.calm = calm
         self.edit = edit
-        self.missing = missing
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
@@ -293,7 +291,7 @@ class Life:
 
         engine = Engine(
             store,  # type: ignore[arg-type]
-            registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
+            world.registry, deps={"life": self}, limits=options.bounds(), clock=world.time,
             entropy=Dice(self._random), lane=lane,
         )  # fmt: skip
         self._stores.append(store)
@@ -378,7 +376,7 @@ class Life:
 
     def _written(self, batch: Batch) -> None:
         world = self.world
-        world.history.add(Committed(world.time.seconds, self.number, world.time.latest(), batch))
+        world.history.add(Committed(world.time.seconds, self.number, world.time.now(), batch))
         self.at_loss = False
         if not self.over and not self.options.twins:
             self._look_at_memory()
@@ -386,7 +384,7 @@ class Life:
     def _look_at_memory(self) -> None:
         engine, limits = self.engine, self.engine._limits
         residents = engine._residents.values()
-        # Room is for what runs and what waits; what a client's call brought in, and what is not durable yet, comes on top.
+        # Room is for what runs and what waits; what a client's call brought in, or is not durable yet, comes on top.
         free = [resident.id for resident in residents if not resident.unsettled and resident.id not in self.errands]
         # One that is woken while its last wait is being written goes on at once: those admitted meanwhile are too many.
         if len(free) > 2 * limits.running + limits.waiting + 1:
@@ -413,9 +411,6 @@ class Life:
         clients.begin()
         if self.options.twins:
             await self._begin_twin()
-        if self._random.random() < self.options.clock_steps:
-            step = self._random.choice([-20_000, -300, 200, 6_000, 90_000])
-            self.loop.call_later(self._random.random() * 10, self.world.time.step, step)
         await asyncio.wait([self._over], timeout=until - self.loop.time())
         if self.engine.failure is not None:
             await asyncio.sleep(self._random.random() * 3)
