@@ -113,7 +113,7 @@ class Step(Future[T], Coroutine[Any, Any, T]):
             return self.codec.decode(text)
         try:
             return msgspec.json.decode(text, type=str)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreadable(
                 f"the reason {self.local!r} was rejected with does not decode: {error}",
                 cause="the file is damaged",

@@ -34,7 +34,7 @@ from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.ports import Clock
 from holdfast.engine.resident import Resident
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, Unreadable, WrongStatus
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, Unreadable, WrongStatus, explain
 from holdfast.service import Handler
 from holdfast.steps import plan_thread
 from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, PromiseRow, SettleRow, Store
@@ -258,6 +258,12 @@ class Driver:
         except (HandlerFault, HoldfastError) as fault:
             self.pause(resident, fault)
             return
+        except Exception as error:
+            # Damaged bytes that came this far, or a mistake in here: it stops this invocation and not what called us,
+            # which is the admission or the timers of all the others (G10).
+            log.exception("invocation %s cannot go on", resident.id)
+            self.pause(resident, error)
+            return
         for command in resident.machine.take_commands():
             self._obey(resident, command)
             if resident.pausing:
@@ -417,7 +423,11 @@ class Driver:
 
 
 def _reason(error: BaseException, at: int) -> Paused:
-    return Paused(getattr(error, "code", "HF500"), str(error), at)
+    if isinstance(error, (HandlerFault, HoldfastError)):
+        return Paused(error.code, str(error), at)
+    what = f"{type(error).__name__} inside Holdfast: {error}"
+    cause = "stored bytes are damaged, or Holdfast has a bug"
+    return Paused("HF500", explain("HF500", what, cause, "look at the log; restore a backup, or report it"), at)
 
 
 def _deadlock(resident: Resident) -> HandlerFault:
