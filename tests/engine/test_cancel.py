@@ -252,7 +252,7 @@ def test_a_reason_that_is_no_text_is_refused_before_it_is_stored(world, reason):
             handle.cancel(reason)
         handle.cancel("a reason \ud800 of any letters")
     with world.holdfast(h) as client, pytest.raises(InvocationCancelled, match="of any letters"):
-        client.attach("x").result(2)
+        client.attach("x").result(20)
 
 
 def test_cancel_of_nobody_is_refused(world):
@@ -277,9 +277,9 @@ def test_a_handler_that_goes_on_after_its_cancel_ends_as_it_likes(world):
         first, second = client.start(returns), client.start(raises)
         first.cancel()
         second.cancel()
-        assert first.result(2) == "finished in spite of it"
+        assert first.result(20) == "finished in spite of it"
         with pytest.raises(InvocationFailed, match="ValueError: in the clean-up"):
-            second.result(2)
+            second.result(20)
 
 
 def test_cancel_reaches_every_task_and_body(world):

@@ -55,7 +55,7 @@ def test_a_renamed_handler_pauses_what_runs_and_goes_on_when_it_is_put_back(worl
     with world.holdfast(named("plan", waits="nothing")) as client:
         assert status(client, "x") == "paused"
         client.resume("x")
-        assert client.attach("x").result(2) == "PAID"
+        assert client.attach("x").result(20) == "PAID"
 
 
 def test_a_renamed_handler_lets_sleepers_sleep_and_pauses_them_when_they_wake(world):
@@ -70,7 +70,7 @@ def test_a_renamed_handler_lets_sleepers_sleep_and_pauses_them_when_they_wake(wo
         assert "no handler 'plan'" in paused(client.attach("x"))
     with world.holdfast(named("plan", waits="timer"), clock=clock) as client:
         client.resume("x")
-        assert client.attach("x").result(2) == "PAID"
+        assert client.attach("x").result(20) == "PAID"
 
 
 def test_a_service_that_is_not_given_any_more_pauses_its_invocations_and_no_others(world):
@@ -85,7 +85,7 @@ def test_a_service_that_is_not_given_any_more_pauses_its_invocations_and_no_othe
         for x in range(3):
             assert "no handler 'Mail/send'" in paused(client.attach(f"mail-{x}"))
         client.resolve(open_promise(client))
-        assert client.attach("trip").result(2) == "PAID"
+        assert client.attach("trip").result(20) == "PAID"
 
 
 async def first(ctx: Context) -> str:
@@ -153,7 +153,7 @@ def test_changed_code_is_paused_with_both_paths_and_the_old_code_finishes(world,
     with world.holdfast(old) as client:
         client.resume("x")
         client.resolve(open_promise(client), "c")
-        assert client.attach("x").result(2) == "A B c"
+        assert client.attach("x").result(20) == "A B c"
 
 
 def test_code_may_be_changed_beyond_what_was_recorded(world):
@@ -168,7 +168,7 @@ def test_code_may_be_changed_beyond_what_was_recorded(world):
 
     with world.holdfast(h) as client:
         client.resolve(open_promise(client), "b")
-        assert client.attach("x").result(2) == "A b NEW"
+        assert client.attach("x").result(20) == "A b NEW"
 
 
 def test_a_handler_may_be_moved_to_another_module_and_its_local_names_changed(world):
@@ -193,7 +193,7 @@ def test_a_handler_may_be_moved_to_another_module_and_its_local_names_changed(wo
         open_promise(client)
     with world.holdfast(other()) as client:
         client.resolve(open_promise(client), "?")
-        assert client.attach("x").result(2) == "ROME?"
+        assert client.attach("x").result(20) == "ROME?"
 
 
 def test_a_signature_that_no_longer_takes_what_was_stored_pauses_with_the_reason(world):
@@ -220,7 +220,7 @@ def test_a_signature_that_no_longer_takes_what_was_stored_pauses_with_the_reason
     with world.holdfast(code(changed=False)) as client:
         client.resume("x")
         client.resolve(open_promise(client), "!")
-        assert client.attach("x").result(2) == "rome!"
+        assert client.attach("x").result(20) == "rome!"
 
 
 def test_a_handler_that_depends_on_chance_from_outside_is_caught_on_replay(world):
@@ -258,8 +258,8 @@ def test_an_unreadable_journal_entry_stops_its_invocation_and_no_other(world):
         for row in engine_of(client).store.open_promises(9):
             with contextlib.suppress(WrongStatus):
                 client.resolve(row.id)
-        assert client.attach("x0").result(2) == 0
-        assert client.attach("x2").result(2) == 2
+        assert client.attach("x0").result(20) == 0
+        assert client.attach("x2").result(20) == 2
         assert "a stored record does not decode" in paused(client.attach("x1"))
     assert world.journal("x1") == before
 
@@ -353,10 +353,10 @@ def test_a_journal_with_a_gap_or_too_much_is_never_run_past(memory_world):
     world = memory_world
     world._memory = store
     with world.holdfast(h) as client:
-        client.start(h, id="x").result(2)
+        client.start(h, id="x").result(20)
     entries = world.journal("x")
     with world.holdfast(h) as client:
-        client.start(h, id="y").result(2)
+        client.start(h, id="y").result(20)
     with world.opened():
         row = store.find("y")
         store._entries[row.n] = {0: entries[1]}
@@ -375,4 +375,4 @@ def test_a_failed_invocation_stays_failed(world):
     with world.holdfast(h) as client:
         client.start(h, id="x")
     with world.holdfast(fixed) as client, pytest.raises(InvocationFailed, match="ValueError: no"):
-        client.start(fixed, id="x").result(2)
+        client.start(fixed, id="x").result(20)

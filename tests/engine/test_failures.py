@@ -43,7 +43,7 @@ def test_a_transient_failure_is_tried_again_and_the_result_is_as_if_nothing_had_
     h = running(flaky, SOON)
     with world.holdfast(h) as client:
         handle = client.start(h)
-        assert handle.result(2) == "worked"
+        assert handle.result(20) == "worked"
         (view,) = handle.journal()
     assert (view.state, view.tries, view.error) == ("done", 4, None)
     assert len(flaky.times) == 4
@@ -63,7 +63,7 @@ def test_used_up_attempts_raise_step_failed_at_the_await(world):
     with world.holdfast(h) as client:
         handle = client.start(h)
         with pytest.raises(InvocationFailed, match=r"StepFailed: .*'flaky#1' failed after 3 attempts: ConnectionError"):
-            handle.result(2)
+            handle.result(20)
         (view,) = handle.journal()
     assert (view.state, view.tries, view.error, view.output) == ("failed", 3, "ConnectionError: reset", None)
 
@@ -86,7 +86,7 @@ def test_a_step_failure_has_the_same_shape_live_and_after_a_replay(world):
             wait_for(lambda: client.attach("x").status().status == "suspended")
     with world.holdfast(h) as client:
         client.resolve(open_promise(client))
-        client.attach("x").result(2)
+        client.attach("x").result(20)
     assert len(shapes) >= 2
     assert len(set(shapes)) == 1
     assert shapes[0][2:6] == ("flaky#1", "ConnectionError", "reset", 2)
@@ -102,7 +102,7 @@ def test_step_failed_is_an_exception_that_ordinary_code_catches(world):
             return type(error).__name__
 
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == "StepFailed"
+        assert client.start(h).result(20) == "StepFailed"
 
 
 def wish_by_attribute(value):
@@ -131,7 +131,7 @@ def test_retry_after_is_honoured(memory_world, error):
     flaky = Flaky(1, error)
     h = running(flaky, SOON)
     with memory_world.holdfast(h, clock=clock) as client:
-        assert client.start(h).result(2) == "worked"
+        assert client.start(h).result(20) == "worked"
     first, second = flaky.times
     assert second - first >= 0.08
 
@@ -140,7 +140,7 @@ def test_retry_after_is_honoured(memory_world, error):
 def test_a_retry_after_that_makes_no_sense_changes_nothing(memory_world, wish):
     h = running(Flaky(1, wish_by_attribute(wish)), Retry(max_attempts=1))
     with memory_world.holdfast(h) as client, pytest.raises(InvocationFailed, match="busy"):
-        client.start(h).result(2)
+        client.start(h).result(20)
 
 
 def test_errors_that_cannot_even_be_looked_at_are_failures_like_others(memory_world):
@@ -154,7 +154,7 @@ def test_errors_that_cannot_even_be_looked_at_are_failures_like_others(memory_wo
 
     h = running(Flaky(9, Broken()), ONCE)
     with memory_world.holdfast(h) as client, pytest.raises(InvocationFailed, match=r"Broken: .*its text cannot be had"):
-        client.start(h).result(2)
+        client.start(h).result(20)
 
 
 def test_a_spent_patience_pauses_and_a_resume_tries_anew(world):
@@ -164,7 +164,7 @@ def test_a_spent_patience_pauses_and_a_resume_tries_anew(world):
         handle = client.start(h)
         assert "ConnectionError: down" in paused(handle)
         handle.resume()
-        assert handle.result(2) == "worked"
+        assert handle.result(20) == "worked"
 
 
 def test_the_default_patience_ends_in_a_pause_after_a_day(world):
@@ -238,7 +238,7 @@ def test_when_a_step_pauses_bodies_that_run_finish_and_are_recorded(world):
     with world.holdfast(code(slip=False)) as client:
         assert client.attach("x").status().status == "paused", "a restart alone resumes nothing"
         client.resume("x")
-        assert client.attach("x").result(2) == ["slow is done", "later is done"]
+        assert client.attach("x").result(20) == ["slow is done", "later is done"]
     assert calls == ["slow", "slips", "mended", "later"]
 
 
@@ -280,7 +280,7 @@ def test_only_a_paused_invocation_can_be_resumed(world):
         with pytest.raises(WrongStatus, match="SUSPENDED cannot RESUME"):
             handle.resume()
         ended = client.start(done)
-        ended.result(2)
+        ended.result(20)
         with pytest.raises(WrongStatus, match="DONE cannot RESUME"):
             ended.resume()
 
@@ -301,10 +301,10 @@ def test_of_two_resumes_at_once_one_is_told_that_it_goes_on_already(memory_world
         async with memory_world.holdfast(h) as client:
             handle = await client.start(h)
             with pytest.raises(InvocationPaused):
-                await handle.result(2)
+                await handle.result(20)
             mended.append(1)
             both = await asyncio.gather(handle.resume(), handle.resume(), return_exceptions=True)
-            return both, await handle.result(2)
+            return both, await handle.result(20)
 
     (first, second), result = asyncio.run(main())
     assert (first, result) == (None, 1)
@@ -340,7 +340,7 @@ def test_a_step_that_was_cancelled_just_before_the_handler_was_paused_is_not_rec
         assert [view.id for view in handle.journal()] == ["len#1"]
         faulty.clear()
         handle.resume()
-        assert handle.result(2) == "mended"
+        assert handle.result(20) == "mended"
 
 
 @pytest.mark.parametrize("make", ["async", "sync", "lambda of a coroutine"])
@@ -369,7 +369,7 @@ def test_an_attempt_that_takes_too_long_counts_as_failed(world, make):
 
     says = r"2 attempts: TimeoutError: attempt 2 took longer than 0\.03 s"
     with world.holdfast(h) as client, pytest.raises(InvocationFailed, match=says):
-        client.start(h).result(2)
+        client.start(h).result(20)
     assert late.wait(2), "the body is told"
 
 
@@ -416,7 +416,7 @@ def test_asyncio_timeout_around_a_step_cancels_its_body(world):
 
     with world.holdfast(h) as client:
         handle = client.start(h)
-        assert handle.result(2) == "gave up"
+        assert handle.result(20) == "gave up"
         assert cancelled.wait(2)
         assert [view.kind for view in handle.journal()] == ["timer"]
 
@@ -429,7 +429,7 @@ def test_a_body_that_cancels_itself_is_a_failed_attempt(world):
         await ctx.run(body, retry=ONCE)
 
     with world.holdfast(h) as client, pytest.raises(InvocationFailed, match="the body cancelled itself"):
-        client.start(h).result(2)
+        client.start(h).result(20)
 
 
 def test_a_body_may_ignore_its_cancellation_and_the_engine_still_stops(world):
@@ -454,5 +454,5 @@ def test_a_failure_keeps_a_readable_size_of_enormous_error_texts(world):
     with world.holdfast(h) as client:
         handle = client.start(h)
         with pytest.raises(InvocationFailed) as caught:
-            handle.result(2)
+            handle.result(20)
         assert len(str(caught.value)) < 100_000

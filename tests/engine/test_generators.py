@@ -26,7 +26,7 @@ def test_a_generator_is_sent_what_it_yields(world):
 
     with world.holdfast(h) as client:
         handle = client.start(h, "rome")
-        assert handle.result(2) == "ROME [2, 3]"
+        assert handle.result(20) == "ROME [2, 3]"
         assert [view.kind for view in handle.journal()] == ["step", "step", "step", "timer"]
 
 
@@ -46,7 +46,7 @@ def test_errors_are_thrown_into_the_generator_where_it_yielded(world):
     with world.holdfast(h) as client:
         handle = client.start(h)
         client.reject(open_promise(client), "no")
-        assert handle.result(2) == ["ConnectionError", "no"]
+        assert handle.result(20) == ["ConnectionError", "no"]
 
 
 def test_an_error_the_generator_does_not_catch_is_its_end(world):
@@ -54,7 +54,7 @@ def test_an_error_the_generator_does_not_catch_is_its_end(world):
         yield ctx.run(fail, retry=ONCE)
 
     with world.holdfast(h) as client, pytest.raises(InvocationFailed, match="StepFailed"):
-        client.start(h).result(2)
+        client.start(h).result(20)
 
 
 def test_the_finally_blocks_of_a_cancelled_generator_run_durably(world):
@@ -73,7 +73,7 @@ def test_the_finally_blocks_of_a_cancelled_generator_run_durably(world):
         handle = client.start(h)
         handle.cancel()
         with pytest.raises(InvocationCancelled):
-            handle.result(2)
+            handle.result(20)
     assert log == ["undo", "close"]
 
 
@@ -97,7 +97,7 @@ def test_a_generator_goes_on_after_a_restart_where_it_was(world):
         with world.holdfast(h) as client:
             client.resolve(open_promise(client))
     with world.holdfast(h) as client:
-        assert client.attach("x").result(2) == 6
+        assert client.attach("x").result(20) == 6
     assert calls == [0, 1, 2, 3]
 
 
@@ -112,7 +112,7 @@ def test_a_generator_may_delegate_to_others(world):
         return [first, second]
 
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == [1, 3]
+        assert client.start(h).result(20) == [1, 3]
 
 
 def test_a_generator_can_ask_a_person(world):
@@ -123,7 +123,7 @@ def test_a_generator_can_ask_a_person(world):
     with world.holdfast(h) as client:
         handle = client.start(h)
         client.answer(one_ask(client).id, True)
-        assert handle.result(2) == "gone on"
+        assert handle.result(20) == "gone on"
 
 
 def test_a_generator_that_yields_something_else_is_told_so(world):
@@ -132,7 +132,7 @@ def test_a_generator_that_yields_something_else_is_told_so(world):
 
     with world.holdfast(h) as client:
         with pytest.raises(InvocationFailed, match=r"BadHandler: .*h yielded int, which cannot be awaited") as caught:
-            client.start(h).result(2)
+            client.start(h).result(20)
         assert "value = yield ctx.run(function, ...)" in str(caught.value)
 
 
@@ -145,8 +145,8 @@ def test_a_generator_that_returns_at_once_and_one_that_only_yields_are_handlers_
         yield ctx.run(len, "a")
 
     with world.holdfast(nothing, steps) as client:
-        assert client.start(nothing).result(2) == 5
-        assert client.start(steps).result(2) is None
+        assert client.start(nothing).result(20) == 5
+        assert client.start(steps).result(20) is None
 
 
 def test_a_generator_is_parked_and_comes_back(world):
@@ -161,7 +161,7 @@ def test_a_generator_is_parked_and_comes_back(world):
         id = open_promise(client)
         wait_for(lambda: hf._engine._residents == {})
         client.resolve(id, 4)
-        assert handle.result(2) == 7
+        assert handle.result(20) == 7
 
 
 def test_io_in_a_generator_handler_is_refused(world):

@@ -317,7 +317,7 @@ def test_a_refused_handler_goes_on_when_its_io_is_in_a_step(world):
         paused(client.start("h", id="x"))
     with world.holdfast(code(mended=True)) as client:
         client.resume("x")
-        assert client.attach("x").result(2) == "paid"
+        assert client.attach("x").result(20) == "paid"
     assert calls == ["pay"]
 
 
@@ -352,7 +352,7 @@ def test_a_file_may_be_read_in_a_handler(world, tmp_path):
             return file.read() + path.read_text()
 
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == "hellohello"
+        assert client.start(h).result(20) == "hellohello"
 
 
 def test_logging_and_printing_are_free_in_a_handler(world, caplog, capsys):
@@ -361,7 +361,7 @@ def test_logging_and_printing_are_free_in_a_handler(world, caplog, capsys):
         logging.getLogger("mine").warning("logged")
 
     with world.holdfast(h) as client:
-        client.start(h).result(2)
+        client.start(h).result(20)
     assert "printed" in capsys.readouterr().out
     assert "logged" in caplog.text
 
@@ -480,7 +480,7 @@ def test_a_wait_for_nothing_beside_a_timer_is_no_deadlock(world):
         return "?"
 
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == "timed out"
+        assert client.start(h).result(20) == "timed out"
 
 
 def test_a_lock_shared_between_invocations_is_refused_clearly(world):
@@ -498,10 +498,10 @@ def test_a_lock_shared_between_invocations_is_refused_clearly(world):
         assert "[HF302] the handler waits for something nothing can bring" in reason
         assert "a lock that another invocation holds" in reason
         client.resolve(promise)
-        assert first.result(2) is None
+        assert first.result(20) is None
         second.resume()
         client.resolve(open_promise(client))
-        assert second.result(2) is None
+        assert second.result(20) is None
 
 
 def test_an_event_set_by_other_code_is_refused_on_both_sides(world):
@@ -557,7 +557,7 @@ def test_an_ordinary_error_in_a_handler_is_no_refusal(world):
         Path("/nowhere/at/all").read_text()
 
     with world.holdfast(h) as client, pytest.raises(InvocationFailed, match="FileNotFoundError"):
-        client.start(h).result(2)
+        client.start(h).result(20)
 
 
 def test_the_guard_costs_nothing_to_programs_without_an_engine():

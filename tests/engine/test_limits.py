@@ -94,7 +94,7 @@ def test_nothing_of_an_ended_invocation_stays_in_memory(memory_world):
 
     with memory_world.holdfast(h) as client:
         for x in range(20):
-            client.start(h, x).result(2)
+            client.start(h, x).result(20)
         engine = engine_of(client)
         wait_for(lambda: engine._residents == {})
         for table in (engine._numbers, engine._parkable, engine._waiters, engine._running, engine._acks):
@@ -174,7 +174,7 @@ def test_room_that_comes_while_a_queued_start_is_being_written_is_used_once_it_i
             queued = asyncio.create_task(client.start(work_once))
             await asyncio.sleep(0.01)
             gate.set()  # the one that runs ends before the queued one is on disk
-            return await (await queued).result(2)
+            return await (await queued).result(20)
 
     async def work_once(ctx: Context) -> int:
         return await ctx.run(double, 4)
@@ -223,7 +223,7 @@ def test_a_paused_invocation_makes_room_for_others(world):
 
     with world.holdfast(h, limits=Limits(running=1)) as client:
         client.start(h, 0)
-        assert [client.start(h, x).result(2) for x in (1, 2, 3)] == [2, 4, 6]
+        assert [client.start(h, x).result(20) for x in (1, 2, 3)] == [2, 4, 6]
 
 
 def test_sleepers_that_wake_at_once_take_turns(world):
@@ -285,4 +285,4 @@ def test_open_promise_survives_parking(world):
     with world.holdfast(h, limits=Limits(waiting=0)) as client:
         handle = client.start(h)
         client.resolve(open_promise(client), 3)
-        assert handle.result(2) == 3
+        assert handle.result(20) == 3

@@ -49,7 +49,7 @@ def test_a_promise_is_settled_by_its_id_from_outside(world):
     with world.holdfast(wait) as client:
         handle = client.start(wait)
         client.resolve(open_promise(client), 42)
-        assert handle.result(2) == 42
+        assert handle.result(20) == 42
         (view,) = handle.journal()
         assert (view.kind, view.id, view.state, view.output) == ("promise", "answer#1", "done", 42)
 
@@ -66,7 +66,7 @@ def test_a_promise_knows_the_id_by_which_others_settle_it(world):
         handle = client.start(h)
         (id,) = wait_for(lambda: ids)
         client.resolve(id, "called back")
-        assert handle.result(2) == "called back"
+        assert handle.result(20) == "called back"
         assert id.startswith("prm_")
 
 
@@ -88,7 +88,7 @@ def test_promises_of_one_name_are_told_apart(world):
         rows = wait_for(lambda: client._client._engine.store.open_promises(9))
         for value, row in reversed(list(enumerate(rows))):
             client.resolve(row.id, value)
-        assert handle.result(2) == [0, 1, 2]
+        assert handle.result(20) == [0, 1, 2]
 
 
 def test_a_rejected_promise_raises_the_reason_at_the_await(world):
@@ -102,7 +102,7 @@ def test_a_rejected_promise_raises_the_reason_at_the_await(world):
     with world.holdfast(h) as client:
         handle = client.start(h)
         client.reject(open_promise(client), "the other side has closed")
-        assert handle.result(2) == "the other side has closed (409)"
+        assert handle.result(20) == "the other side has closed (409)"
         (view,) = handle.journal()
         assert (view.state, view.error) == ("failed", "the other side has closed")
 
@@ -115,7 +115,7 @@ def test_a_settled_promise_never_changes(world):
         for again in (lambda: client.resolve(id, 2), lambda: client.reject(id, "no"), lambda: client.answer(id, 3)):
             with pytest.raises(AlreadySettled, match="someone settled it before"):
                 again()
-        assert handle.result(2) == 1
+        assert handle.result(20) == 1
 
 
 def test_of_many_answers_at_once_exactly_one_counts(world):
@@ -124,7 +124,7 @@ def test_of_many_answers_at_once_exactly_one_counts(world):
             handle = await client.start(wait)
             (row,) = client._engine.store.open_promises(9)
             results = await asyncio.gather(*[client.resolve(row.id, x) for x in range(8)], return_exceptions=True)
-            return results, await handle.result(2)
+            return results, await handle.result(20)
 
     results, value = asyncio.run(main())
     assert results[value] is None
@@ -145,7 +145,7 @@ def test_a_value_of_the_wrong_type_is_refused_and_the_promise_stays_open(world, 
             client.resolve(id, value)
         assert '{"type":"integer"}' in str(caught.value)
         client.resolve(id, 7)
-        assert handle.result(2) == 7
+        assert handle.result(20) == 7
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_value_that_has_no_json_form_is_refused(world):
             with pytest.raises(Unserialisable):
                 client.resolve(id, value)
         client.resolve(id, 1)
-        assert handle.result(2) == 1
+        assert handle.result(20) == 1
 
 
 def test_an_ask_stands_in_the_inbox_with_all_a_person_needs(world):
@@ -222,7 +222,7 @@ def test_an_answer_is_delivered_and_the_inbox_is_empty_again(world):
     with world.holdfast(approve) as client:
         handle = client.start(approve, Claim("Ann", 1.0))
         client.answer(one_ask(client).id, True)
-        assert handle.result(2) == "paid"
+        assert handle.result(20) == "paid"
         assert client.asks() == []
 
 
@@ -233,7 +233,7 @@ def test_a_question_nobody_could_read_is_refused(memory_world, question):
 
     with memory_world.holdfast(h) as client:
         with pytest.raises(InvocationFailed, match="is no question"):
-            client.start(h).result(2)
+            client.start(h).result(20)
         assert client.asks() == []
 
 
@@ -261,7 +261,7 @@ def test_a_question_asked_before_a_restart_can_be_answered_after_it(world):
     with world.holdfast(approve) as client:
         assert one_ask(client) == ask
         client.answer(ask.id, False)
-        assert client.attach("x").result(2) == "refused"
+        assert client.attach("x").result(20) == "refused"
 
 
 def test_questions_one_after_another_may_each_meet_another_process(world):
@@ -271,9 +271,9 @@ def test_questions_one_after_another_may_each_meet_another_process(world):
         wait_for(lambda: [ask.question for ask in client.asks()] == ["Second?"])
     with world.holdfast(two_asks) as client:
         client.answer(one_ask(client).id, "B")
-        assert client.attach("x").result(2) == "AB"
+        assert client.attach("x").result(20) == "AB"
     with world.holdfast(two_asks) as client:
-        assert client.attach("x").result(2) == "AB"
+        assert client.attach("x").result(20) == "AB"
 
 
 def test_an_ask_that_is_not_answered_in_time_is_withdrawn(world):
@@ -322,7 +322,7 @@ def test_open_questions_are_withdrawn_when_the_invocation_ends(world):
         ask = one_ask(client)
         first = next(row for row in client._client._engine.store.open_promises(9) if row.id != ask.id)
         client.resolve(first.id, "came")
-        assert handle.result(2) == "came"
+        assert handle.result(20) == "came"
         assert client.asks() == []
         with pytest.raises(AlreadySettled, match="withdrawn"):
             client.answer(ask.id, "late")
@@ -335,7 +335,7 @@ def test_an_ask_with_a_deadline_that_cannot_be_is_refused(memory_world, timeout)
 
     with memory_world.holdfast(h) as client:
         with pytest.raises(InvocationFailed, match="BadTimer"):
-            client.start(h).result(2)
+            client.start(h).result(20)
         assert client.asks() == []
 
 
@@ -367,7 +367,7 @@ def test_a_question_of_a_paused_invocation_can_be_answered_and_counts_after_the_
     mended.append(1)
     with world.holdfast(h) as client:
         client.resume("x")
-        assert client.attach("x").result(2) == "5 paid"
+        assert client.attach("x").result(20) == "5 paid"
 
 
 def test_a_wrong_answer_to_a_paused_invocation_is_refused_and_the_question_stays(world):
@@ -383,7 +383,7 @@ def test_a_wrong_answer_to_a_paused_invocation_is_refused_and_the_question_stays
         mended.append(1)
         handle.resume()
         client.answer(ask.id, 5)
-        assert handle.result(2) == "5 paid"
+        assert handle.result(20) == "5 paid"
 
 
 def test_a_wrong_answer_while_a_paused_invocation_still_has_a_body_running_is_refused_too(world):
@@ -437,7 +437,7 @@ def test_an_answer_that_cannot_be_checked_is_refused_and_the_question_stays(worl
     with world.holdfast(paid) as client:
         client.resume("x")
         client.answer(ask.id, 5)
-        assert client.attach("x").result(2) is None
+        assert client.attach("x").result(20) is None
 
 
 def test_an_answer_wakes_a_parked_invocation(world):
@@ -446,7 +446,7 @@ def test_an_answer_wakes_a_parked_invocation(world):
         ask = one_ask(client)
         wait_for(lambda: client._client._engine._residents == {})
         client.answer(ask.id, True)
-        assert handle.result(2) == "paid"
+        assert handle.result(20) == "paid"
 
 
 def test_a_promise_resolved_by_a_step_of_another_invocation_is_delivered(world):
@@ -455,8 +455,8 @@ def test_a_promise_resolved_by_a_step_of_another_invocation_is_delivered(world):
 
     with world.holdfast(wait, resolver) as client:
         handle = client.start(wait)
-        client.start(resolver, open_promise(client)).result(2)
-        assert handle.result(2) == 99
+        client.start(resolver, open_promise(client)).result(20)
+        assert handle.result(20) == 99
 
 
 def test_a_large_answer_is_kept(world):
@@ -470,4 +470,4 @@ def test_a_large_answer_is_kept(world):
         client.answer(one_ask(client).id, "long " * 100_000)
     with world.holdfast(h) as client:
         client.resolve(open_promise(client))
-        assert client.attach("x").result(2) == 500_000
+        assert client.attach("x").result(20) == 500_000

@@ -276,8 +276,8 @@ def test_sys_exit_in_a_handler_fails_that_invocation_only(world):
 
     with world.holdfast(leave, double) as client:
         with pytest.raises(InvocationFailed, match="SystemExit: 3"):
-            client.start(leave).result(2)
-        assert client.start(double, 2).result(2) == 4
+            client.start(leave).result(20)
+        assert client.start(double, 2).result(20) == 4
 
 
 def test_a_list_shows_the_newest_first_and_can_be_narrowed(world):
@@ -352,7 +352,7 @@ def test_the_async_client_does_what_the_blocking_one_does(world):
     async def main():
         async with world.holdfast(double, forever) as client:
             handle = await client.start(double, 21, id="d")
-            assert await handle.result(2) == 42
+            assert await handle.result(20) == 42
             assert await (await client.attach("d")).result() == 42
             assert (await handle.status()).status == "done"
             assert await handle.journal() == []
@@ -414,18 +414,18 @@ def test_the_blocking_client_in_an_async_step_is_refused_and_does_not_hang(world
         return await ctx.run(body)
 
     with world.holdfast(peek) as client:
-        assert client.start(peek).result(2) == "refused"
+        assert client.start(peek).result(20) == "refused"
 
 
 def test_the_blocking_client_may_be_used_in_a_sync_step(world):
     def start_another() -> int:
-        return client.start(double, 4).result(2)
+        return client.start(double, 4).result(20)
 
     async def outer(ctx: Context) -> int:
         return await ctx.run(start_another)
 
     with world.holdfast(outer, double) as client:
-        assert client.start(outer).result(2) == 8
+        assert client.start(outer).result(20) == 8
 
 
 def test_starts_are_not_acknowledged_before_they_are_durable(memory_world):

@@ -100,7 +100,7 @@ def test_a_step_may_be_any_callable(memory_world, kind):
 
     with memory_world.holdfast(h) as client:
         handle = client.start(h)
-        assert handle.result(2) == expected
+        assert handle.result(20) == expected
         assert [view.id for view in handle.journal()] == [name]
 
 
@@ -112,7 +112,7 @@ def test_a_mock_is_a_function_like_any_other(memory_world, make):
         return await ctx.run(mock, "a")
 
     with memory_world.holdfast(h) as client:
-        assert client.start(h).result(2) == 7
+        assert client.start(h).result(20) == 7
     mock.assert_called_once_with("a")
 
 
@@ -128,7 +128,7 @@ def test_to_thread_passes_over_an_annotation_that_has_no_json_form(world):
         return await asyncio.to_thread(name_of_platform)
 
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == "Linux"
+        assert client.start(h).result(20) == "Linux"
 
 
 def test_a_step_begins_when_it_is_asked_for_and_not_when_it_is_awaited(world):
@@ -165,7 +165,7 @@ def test_a_recorded_body_never_runs_again(world):
             wait_for(lambda: client.attach("x").status().status == "suspended")
     with world.holdfast(h) as client:
         client.resolve(open_promise(client))
-        assert client.attach("x").result(2) == 15
+        assert client.attach("x").result(20) == 15
     assert calls == [0, 1, 2, 3, 4, 5]
 
 
@@ -194,7 +194,7 @@ def test_a_step_can_be_told_apart_by_name_and_count(world):
 
     with world.holdfast(h) as client:
         handle = client.start(h)
-        handle.result(2)
+        handle.result(20)
         assert sorted(view.id for view in handle.journal()) == ["1/len#1", "len#1", "len#2", "other#1"]
 
 
@@ -207,7 +207,7 @@ def test_the_journal_shows_inputs_outputs_and_times(world):
 
     with world.holdfast(h) as client:
         handle = client.start(h)
-        handle.result(2)
+        handle.result(20)
         (view,) = handle.journal()
     assert (view.kind, view.id, view.state, view.tries) == ("step", "add#1", "done", 1)
     assert view.inputs == [1, {"$named": {"b": 2}}]
@@ -226,7 +226,7 @@ def test_the_journal_shows_a_running_step(world):
         (view,) = wait_for(lambda: [view for view in handle.journal() if view.started])
         assert (view.id, view.state, view.tries, view.inputs, view.finished) == ("wait#1", "running", 1, [5], None)
         release.set()
-        handle.result(2)
+        handle.result(20)
 
 
 def test_large_outputs_are_shown_whole_and_large_inputs_when_asked_for(world):
@@ -240,7 +240,7 @@ def test_large_outputs_are_shown_whole_and_large_inputs_when_asked_for(world):
 
     with world.holdfast(h) as client:
         handle = client.start(h, id="x")
-        assert handle.result(2) == len(page)
+        assert handle.result(20) == len(page)
     with world.holdfast(h) as client:
         handle = client.attach("x")
         (view,) = handle.journal()
@@ -267,7 +267,7 @@ def test_a_body_sees_the_context_variables_of_its_caller_and_keeps_its_own_chang
         return [await ctx.run(body), await ctx.run(sync_body), var.get()]
 
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == ["of the handler"] * 3
+        assert client.start(h).result(20) == ["of the handler"] * 3
     assert var.get() == "unset"
 
 
@@ -294,7 +294,7 @@ def test_the_idempotency_key_is_the_same_in_every_attempt_and_every_process(worl
     with world.holdfast(h, again) as client:
         client.start(h, id="a")
         wait_for(lambda: len(seen) == 3)
-        client.start(again, id="b").result(2)
+        client.start(again, id="b").result(20)
     keys = {key for _, _, key in seen[:3]}
     assert len(keys) == 1
     assert [attempt for _, attempt, _ in seen] == [1, 2, 3] * 3
@@ -318,7 +318,7 @@ def test_the_idempotency_key_survives_the_death_of_the_process_in_the_body(world
         client.start(h, id="x")
         wait_for(lambda: seen)
     with world.holdfast(h) as client:
-        assert client.attach("x").result(2) == seen[0]
+        assert client.attach("x").result(20) == seen[0]
     assert seen == [seen[0]] * 2
     assert not release.is_set()
 
@@ -332,7 +332,7 @@ def test_two_stores_never_share_an_idempotency_key(tmp_path, memory_world):
     other = type(memory_world)("memory", tmp_path)
     for world in (memory_world, other):
         with world.holdfast(h) as client:
-            client.start(h, id="the same id").result(2)
+            client.start(h, id="the same id").result(20)
     assert len(set(seen)) == 2
 
 
@@ -345,7 +345,7 @@ def test_step_is_refused_where_no_step_runs(world):
     with pytest.raises(WrongPlace):
         step()
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == "refused"
+        assert client.start(h).result(20) == "refused"
 
 
 def test_a_body_gets_dependencies_by_name_and_so_does_the_handler(world):
@@ -360,7 +360,7 @@ def test_a_body_gets_dependencies_by_name_and_so_does_the_handler(world):
         return [await ctx.run(body), ctx.dep("somebody") is client_of_somebody]
 
     with world.holdfast(h, deps={"somebody": client_of_somebody}) as client:
-        assert client.start(h).result(2) == [True, True]
+        assert client.start(h).result(20) == [True, True]
 
 
 SECRET = "sk-THIS-MUST-NEVER-REACH-THE-DISK"
@@ -387,7 +387,7 @@ def test_a_dependency_is_never_stored_even_when_it_is_an_argument(world):
 
     with world.holdfast(h, deps={"vendor": Vendor(SECRET), "key": SECRET}) as client:
         handle = client.start(h)
-        assert handle.result(2) == "paid"
+        assert handle.result(20) == "paid"
         failed, called = handle.journal()
     assert failed.inputs == [{"$dep": "vendor"}]
     assert called.inputs == [
@@ -415,7 +415,7 @@ def test_options_that_cannot_be_are_refused_where_they_are_given(memory_world, c
         return "refused"
 
     with memory_world.holdfast(h) as client:
-        assert client.start(h).result(2) == "refused"
+        assert client.start(h).result(20) == "refused"
 
 
 def test_a_step_inside_a_step_is_refused_and_pauses(world):
@@ -450,11 +450,11 @@ def test_a_context_is_of_no_use_after_its_handler_has_ended(world):
         await kept[0].run(len, "a")
 
     with world.holdfast(keep, other) as client:
-        client.start(keep, id="first").result(2)
+        client.start(keep, id="first").result(20)
         with pytest.raises(WrongPlace, match="the context of invocation 'first' was used while its handler has ended"):
             kept[0].run(len, "a")
         with pytest.raises(InvocationFailed, match=r"WrongPlace.*'first' was used while its handler has ended"):
-            client.start(other).result(2)
+            client.start(other).result(20)
 
 
 def test_a_context_is_of_no_use_in_another_invocation(world):
@@ -470,7 +470,7 @@ def test_a_context_is_of_no_use_in_another_invocation(world):
     with world.holdfast(keep, other) as client:
         client.start(keep, id="first")
         with pytest.raises(InvocationFailed, match="'first' was used while another invocation is running"):
-            client.start(other).result(2)
+            client.start(other).result(20)
         with pytest.raises(WrongPlace):
             kept[0].run(len, "a")
         with pytest.raises(WrongPlace):
@@ -551,7 +551,7 @@ def test_a_body_that_would_end_the_program_pauses_and_the_engine_goes_on(world, 
         reason = paused(client.start(h))
         assert "a step's body " in reason
         assert says in reason
-        assert client.start(fine).result(2) == 3
+        assert client.start(fine).result(20) == 3
 
 
 def test_a_dependency_that_is_no_secret_hides_nothing(world):
@@ -562,7 +562,7 @@ def test_a_dependency_that_is_no_secret_hides_nothing(world):
 
     with world.holdfast(h, deps={"debug": True, "n": 1, "nothing": None, "key": "key"}) as client:
         handle = client.start(h)
-        handle.result(2)
+        handle.result(20)
         assert handle.journal()[0].inputs == [True, 1, None, {"$dep": "key"}]
 
 
@@ -582,7 +582,7 @@ def test_a_terminal_error_may_say_anything(memory_world, where, message):
 
     for _ in range(2):
         with memory_world.holdfast(h) as client, pytest.raises(TerminalError) as caught:
-            client.start(h, id="x").result(2)
+            client.start(h, id="x").result(20)
         assert caught.value.status == 402
         assert str(message)[:2] == str(caught.value)[:2]
         assert len(str(caught.value)) <= 10_000
@@ -613,7 +613,7 @@ def test_errors_that_python_uses_itself_are_failures_like_others(memory_world, e
         await ctx.run(abody if is_async else body, retry=ONCE)
 
     with memory_world.holdfast(h) as client, pytest.raises(InvocationFailed, match="failed after 1 attempt"):
-        client.start(h).result(2)
+        client.start(h).result(20)
 
 
 def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(world):
@@ -636,12 +636,12 @@ def test_a_terminal_error_in_a_body_is_final_and_can_be_caught_with_its_status(w
 
     with world.holdfast(h, uncaught) as client:
         with pytest.raises(TerminalError, match=r"^no money$") as caught:
-            client.start(uncaught).result(2)
+            client.start(uncaught).result(20)
         assert caught.value.status == 402
         client.start(h, id="x")
     with world.holdfast(h, uncaught) as client:
         client.resolve(open_promise(client))
-        assert client.attach("x").result(2) == "no money 402"
+        assert client.attach("x").result(20) == "no money 402"
     assert len(calls) == 2
 
 
@@ -656,5 +656,5 @@ def test_a_handler_begins_without_the_context_variables_of_whoever_started_it(wo
 
     mood.set("of the caller")
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == "none"
+        assert client.start(h).result(20) == "none"
     assert set(seen) == {"none"}

@@ -40,7 +40,7 @@ def test_a_body_that_runs_when_the_block_ends_is_waited_for_and_recorded(world):
     assert calls == ["begun", "done"], "nothing new begins"
     assert len(world.journal("x")) == 1
     with world.holdfast(h) as client:
-        assert client.attach("x").result(2) == "paid"
+        assert client.attach("x").result(20) == "paid"
     assert calls == ["begun", "done", "after"]
 
 
@@ -61,7 +61,7 @@ def test_a_body_that_fails_while_the_engine_stops_is_recorded_or_tried_at_the_ne
         client.start(h, id="x")
         wait_for(lambda: calls)
     with world.holdfast(h) as client:
-        assert client.attach("x").result(2) == "up"
+        assert client.attach("x").result(20) == "up"
     assert len(calls) == 2
 
 
@@ -109,7 +109,7 @@ def test_a_body_longer_than_the_drain_is_cancelled_cleans_up_and_runs_again(worl
     assert calls == ["begun", "cleaned up"]
     assert world.journal("x") == []
     with world.holdfast(h) as client:
-        assert client.attach("x").result(2) == "at last"
+        assert client.attach("x").result(20) == "at last"
 
 
 def test_a_body_between_attempts_does_not_hold_up_the_stop(world):
@@ -144,7 +144,7 @@ def test_queued_bodies_do_not_begin_any_more(world):
         wait_for(lambda: calls)
     assert calls == [0]
     with world.holdfast(h) as client:
-        client.attach("x").result(2)
+        client.attach("x").result(20)
     assert calls == [0, 1, 2, 3, 4]
 
 
@@ -165,7 +165,7 @@ def test_sync_bodies_that_wait_for_a_thread_do_not_begin_any_more(world):
     assert calls == [0]
     assert len(world.journal("x")) == 1
     with world.holdfast(h) as client:
-        assert client.attach("x").result(2) == [0, 1, 2, 3, 4]
+        assert client.attach("x").result(20) == [0, 1, 2, 3, 4]
     assert sorted(calls) == [0, 1, 2, 3, 4]
 
 
@@ -228,7 +228,7 @@ def test_no_thread_of_the_engine_is_left(world):
 
     before = threads()
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == 6
+        assert client.start(h).result(20) == 6
         assert threads() - before
     wait_for(lambda: not threads() - before, "the end of all threads")
 
@@ -250,7 +250,7 @@ def test_an_engine_that_cannot_start_leaves_nothing_behind(world):
             pass
     wait_for(lambda: threading.active_count() == before)
     with world.holdfast(h) as client:
-        assert client.start(h).result(2) == 1
+        assert client.start(h).result(20) == 1
 
 
 def test_an_error_in_the_block_ends_the_engine_too(world):
@@ -261,7 +261,7 @@ def test_an_error_in_the_block_ends_the_engine_too(world):
     with pytest.raises(ZeroDivisionError), hf:
         1 / 0  # noqa: B018
     with hf as client:
-        assert client.start(h).result(2) == 1
+        assert client.start(h).result(20) == 1
 
 
 def test_stop_acknowledges_or_refuses_every_call_that_is_under_way(world):
@@ -307,7 +307,7 @@ def test_tasks_the_bodies_left_on_the_loop_are_cancelled(world):
         await ctx.run(body)
 
     with world.holdfast(h) as client:
-        client.start(h).result(2)
+        client.start(h).result(20)
         assert not ended.is_set()
     assert ended.is_set()
 
@@ -369,7 +369,7 @@ def test_a_backup_taken_while_all_goes_on_can_be_run(tmp_path):
         assert len(client.list()) == 10
         for row in engine_of(client).store.open_promises(99):
             client.resolve(row.id, 100)
-        assert [client.attach(f"x{x}").result(2) for x in range(10)] == [100 + x for x in range(10)]
+        assert [client.attach(f"x{x}").result(20) for x in range(10)] == [100 + x for x in range(10)]
 
 
 def test_a_backup_of_a_store_in_memory_is_refused(memory_world, tmp_path):
@@ -385,7 +385,7 @@ def test_two_engines_on_two_stores_may_run_in_one_program(tmp_path, memory_world
     other.handler(h)
     with memory_world.holdfast(h) as one, other as two:
         pairs = [(one.start(h, -x), two.start(h, -x)) for x in range(10)]
-        assert [(a.result(2), b.result(2)) for a, b in pairs] == [(x, x) for x in range(10)]
+        assert [(a.result(20), b.result(20)) for a, b in pairs] == [(x, x) for x in range(10)]
 
 
 SERVER = """

@@ -74,7 +74,7 @@ def in_thread(call):
 
 def test_while_the_disk_is_full_starts_are_refused_and_then_all_goes_on(world, broken, caplog):
     with broken(add) as client:
-        assert client.start(add, 1, id="before").result(2) == 2
+        assert client.start(add, 1, id="before").result(20) == 2
         broken.store.error = FULL
         thread, ends = in_thread(lambda: client.start(add, 2, id="during").result(5))
         wait_for(lambda: broken.store.refused)
@@ -86,7 +86,7 @@ def test_while_the_disk_is_full_starts_are_refused_and_then_all_goes_on(world, b
         broken.store.error = None
         thread.join(5)
         assert ends == [4]
-        assert client.start(add, 4).result(2) == 8
+        assert client.start(add, 4).result(20) == 8
         assert "refused" not in [view.id for view in client.list()]
     assert "the commit is tried again" in caplog.text
 
@@ -127,7 +127,7 @@ def test_an_answer_given_while_the_disk_is_full_counts_once_it_is_written(world,
         broken.store.error = None
         thread.join(5)
         client.answer(ask.id, "yes")
-        assert handle.result(2) == "yes"
+        assert handle.result(20) == "yes"
 
 
 def test_a_disk_that_stays_full_stops_the_engine_with_the_reason(world, broken):
@@ -145,7 +145,7 @@ def test_a_disk_that_stays_full_stops_the_engine_with_the_reason(world, broken):
             client.attach("x").result(1)
     with world.holdfast(add, asks) as client:
         client.answer(one_ask(client).id, "yes")
-        assert client.attach("x").result(2) == "yes"
+        assert client.attach("x").result(20) == "yes"
         assert [view.id for view in client.list()] == ["x"]
 
 
@@ -161,7 +161,7 @@ def test_the_engine_can_be_stopped_while_the_disk_is_full_and_the_refused_batch_
     with hf as client:
         time.sleep(0.05)
         assert client.list() == []
-        assert client.start(add, 2, id="lost").result(2) == 4
+        assert client.start(add, 2, id="lost").result(20) == 4
 
 
 def test_the_same_in_an_async_program_whose_loop_lives_on(world, broken):
@@ -249,7 +249,7 @@ def test_a_failed_sync_stops_the_engine_at_once_and_tells_everybody(world, slow,
     with world.holdfast(add, asks, runs, sleeps, limits=Limits(drain_seconds=0)) as client:
         assert {view.id for view in client.list()} == {"a", "r", "s"}
         client.answer(one_ask(client).id, "yes")
-        assert client.attach("a").result(2) == "yes"
+        assert client.attach("a").result(20) == "yes"
 
 
 def test_after_a_failed_sync_recorded_steps_do_not_run_again(world, broken):
@@ -267,7 +267,7 @@ def test_after_a_failed_sync_recorded_steps_do_not_run_again(world, broken):
     with broken(h) as client:
         client.start(h, id="x")
         with pytest.raises(StoreFailed):
-            client.attach("x").result(2)
+            client.attach("x").result(20)
 
     async def mended(ctx: Context) -> int:
         return sum([await ctx.run(pay2, x, name="pay") for x in range(5)])
@@ -278,13 +278,13 @@ def test_after_a_failed_sync_recorded_steps_do_not_run_again(world, broken):
 
     mended.__name__ = "h"
     with world.holdfast(mended) as client:
-        assert client.attach("x").result(2) == 10
+        assert client.attach("x").result(20) == 10
     assert calls == [0, 1, 2, 2, 3, 4], "only the one that was not recorded"
 
 
 def test_a_store_that_breaks_its_contract_stops_the_engine_and_does_not_hang_it(world, broken):
     with broken(add, limits=Limits(full_seconds=0)) as client:
-        client.start(add, 1).result(2)
+        client.start(add, 1).result(20)
         broken.store.error = ValueError("a bug in the store")
         with pytest.raises(StoreFailed, match="the store raised ValueError: a bug in the store"):
             client.start(add, 2)
@@ -301,12 +301,12 @@ def test_housekeeping_that_fails_stops_the_engine(world, monkeypatch):
             raise StoreFailed("the checkpoint failed")
 
     with world.holdfast(add, wrap=Rusty) as client:
-        assert client.start(add, 1, id="x").result(2) == 2
+        assert client.start(add, 1, id="x").result(20) == 2
         wait_for(lambda: engine_of(client).failure)
         with pytest.raises(StoreFailed, match="the checkpoint failed"):
             client.start(add, 2)
     with world.holdfast(add) as client:
-        assert client.attach("x").result(2) == 2
+        assert client.attach("x").result(20) == 2
 
 
 def test_a_timer_index_that_cannot_be_read_stops_the_engine_and_not_the_timers_in_silence(world):
@@ -359,7 +359,7 @@ def test_a_store_in_use_is_refused_and_the_first_user_goes_on(world):
     with world.holdfast(add) as client:
         with pytest.raises(StoreLocked), world.holdfast(add):
             pass
-        assert client.start(add, 1).result(2) == 2
+        assert client.start(add, 1).result(20) == 2
 
 
 def test_a_cancel_that_could_not_be_written_is_not_acknowledged(world, broken):
@@ -373,7 +373,7 @@ def test_a_cancel_that_could_not_be_written_is_not_acknowledged(world, broken):
         assert client.attach("x").status().status == "suspended"
         client.attach("x").cancel()
         with pytest.raises(InvocationCancelled):
-            client.attach("x").result(2)
+            client.attach("x").result(20)
 
 
 def test_what_the_log_says_of_a_full_disk_names_the_next_try(broken, caplog):

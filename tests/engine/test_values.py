@@ -156,7 +156,7 @@ def test_a_handler_cannot_change_what_was_recorded(world):
         open_promise(client)
     with world.holdfast(h) as client:
         client.resolve(open_promise(client))
-        assert client.attach("x").result(2) == [1, 2]
+        assert client.attach("x").result(20) == [1, 2]
     assert seen == [[1], [1]]
 
 
@@ -174,7 +174,7 @@ def test_an_openai_answer_keeps_what_was_unset_apart_from_what_was_null(world):
         open_promise(client)
     with world.holdfast(h) as client:
         client.resolve(open_promise(client))
-        assert client.attach("x").result(2) == COMPLETION.model_dump(exclude_unset=True)
+        assert client.attach("x").result(20) == COMPLETION.model_dump(exclude_unset=True)
 
 
 def test_results_of_handlers_come_back_in_their_type(world):
@@ -182,7 +182,7 @@ def test_results_of_handlers_come_back_in_their_type(world):
         return Trip([Leg("Rome", Decimal("1.5"), at)])
 
     with world.holdfast(h) as client:
-        assert client.start(h, dt.date(2030, 1, 2), id="x").result(2) == Trip(
+        assert client.start(h, dt.date(2030, 1, 2), id="x").result(20) == Trip(
             [Leg("Rome", Decimal("1.5"), dt.date(2030, 1, 2))]
         )
         assert isinstance(client.attach("x").result(), Trip)
@@ -245,7 +245,7 @@ def test_bytes_that_are_no_text_are_kept_when_they_are_declared_as_bytes_and_nam
         await ctx.run(lambda: b"\xff\xfe", name="fetch", **returns)
 
     with world.holdfast(h) as client:
-        assert client.start(h, True).result(2) is None
+        assert client.start(h, True).result(20) is None
         reason = paused(client.start(h, False))
     assert "bytes" in reason
     assert "'fetch#1'" in reason
@@ -269,7 +269,7 @@ def test_a_handlers_result_that_cannot_be_kept_pauses_and_a_mended_handler_goes_
         assert "the float nan, which JSON cannot hold" in reason
     with world.holdfast(code(1.5)) as client:
         client.resume("x")
-        assert client.attach("x").result(2) == 1.5
+        assert client.attach("x").result(20) == 1.5
     assert calls == [1]
 
 
@@ -302,7 +302,7 @@ def test_a_result_type_that_changed_its_mind_pauses_with_the_reason_and_can_be_p
     with world.holdfast(code(as_int)) as client:
         client.resume("x")
         client.resolve(open_promise(client))
-        assert client.attach("x").result(2) == "5"
+        assert client.attach("x").result(20) == "5"
 
 
 def test_arguments_of_a_step_may_be_anything_for_they_are_only_shown(world):
@@ -317,6 +317,6 @@ def test_arguments_of_a_step_may_be_anything_for_they_are_only_shown(world):
 
     with world.holdfast(h) as client:
         handle = client.start(h)
-        assert handle.result(2) == 6
+        assert handle.result(20) == 6
         (view,) = handle.journal()
         assert isinstance(view.inputs, list)
