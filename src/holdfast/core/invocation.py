@@ -15,10 +15,12 @@ class Status(IntEnum):
 
     READY = 0  # runs, or will as soon as there is room
     SUSPENDED = 1  # waits for a timer or a promise; costs a row
+    QUEUED = 2  # not begun: waits for its time, its key or room
     PAUSED = 3  # waits for a person
     DONE = 4
     FAILED = 5
     CANCELLED = 6
+    KILLED = 7
 
     @property
     def ended(self) -> bool:
@@ -47,10 +49,12 @@ TRANSITIONS: dict[Status, dict[Move, Status]] = {
         Move.CANCEL: Status.CANCELLED,
     },
     Status.SUSPENDED: {Move.WAKE: Status.READY},
+    Status.QUEUED: {},
     Status.PAUSED: {Move.RESUME: Status.READY},
     Status.DONE: {},
     Status.FAILED: {},
     Status.CANCELLED: {},
+    Status.KILLED: {},
 }
 
 
