@@ -47,6 +47,7 @@ from holdfast.errors import (
 )
 from holdfast.service import Service
 from holdfast.steps import StepInfo, step
+from holdfast.stores.coded import Codec
 from holdfast.stores.memory import MemoryStore
 from holdfast.views import AskView, InvocationView, StepView
 
@@ -59,6 +60,7 @@ __all__ = [
     "BadHandler",
     "BadTimer",
     "Client",
+    "Codec",
     "Context",
     "EngineStopped",
     "ForeignWake",

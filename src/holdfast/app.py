@@ -17,6 +17,7 @@ from holdfast.engine.ports import Clock, Entropy, SystemClock, SystemEntropy
 from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
+from holdfast.stores.coded import Codec, CodedStore
 from holdfast.stores.sqlite.store import SqliteStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,6 +30,7 @@ class Holdfast:
     services: the groups of handlers this process runs.
     deps: what handlers and steps get by name (clients, keys); held in memory, never stored.
     limits: bounds on memory and concurrency.
+    codec: encodes and decodes every stored body, to encrypt or compress it; the store must have begun with it.
     clock, entropy: the sources of time and chance; tests give their own.
 
     `with` gives the blocking client, `async with` the async one; `run` serves until a signal.
@@ -41,10 +43,12 @@ class Holdfast:
         services: Iterable[Service] = (),
         deps: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        codec: Codec | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
-        self._store: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        below: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        self._store: Store = below if codec is None else CodedStore(below, codec)
         self._registry = Registry()
         for service in services:
             for handler in service.handlers.values():

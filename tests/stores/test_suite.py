@@ -9,8 +9,10 @@ import pytest
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked
 from holdfast.stores.base import Batch, RateRow, RewriteRow, WaiterRow
+from holdfast.stores.coded import CodedStore
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
+from tests.stores.codecs import Sealed
 from tests.stores.rows import (
     TARGETS,
     blob,
@@ -26,10 +28,16 @@ from tests.stores.rows import (
     trim,
 )
 
+KINDS = {
+    "memory": lambda path: MemoryStore(),
+    "sqlite": SqliteStore,
+    "coded": lambda path: CodedStore(SqliteStore(path), Sealed()),
+}
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(params=KINDS)
 def store(request, tmp_path):
-    store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "agent.db")
+    store = KINDS[request.param](tmp_path / "agent.db")
     store.open()
     yield store
     store.close()

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+CODED = ("", "", "codec")  # a state that only stores have whose bodies a codec wrote (stores/coded.py); no object's
+
 
 class InvocationRow(NamedTuple):
     """One invocation. Written at start and when its status moves, never per step."""
