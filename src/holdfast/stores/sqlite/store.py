@@ -214,7 +214,7 @@ class SqliteStore:
         reader = self._running().reader
         try:
             return reader.execute(QUERIES[query], values).fetchall()
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             # Not kept: damage that one journal shows stops one invocation, not the store (G10).
             raise problems.while_used(error, self._path) from error
 
