@@ -6,6 +6,7 @@ replay, for this is the only way in. Refuses: a clock, chance, threads, the stor
     machine.begin(...)            the handler runs to its first wait
     machine.replay(entries)       the recorded completions, one after another
     machine.receive(entry)        one more completion; record it in the same commit as what its commands cause
+    machine.take_notes()          what the handler was told meanwhile; record it after the completion
     machine.take_commands()       what to do once that commit is durable
 """
 
@@ -19,7 +20,12 @@ from random import Random
 from typing import Any
 
 from holdfast.core import mismatch
+from holdfast.core.asks import Asks, Plan
 from holdfast.core.commands import (
+    DEEDS,
+    Attach,
+    CallHandler,
+    CancelCall,
     CancelStep,
     Command,
     EndCancelled,
@@ -27,16 +33,21 @@ from holdfast.core.commands import (
     Raise,
     Return,
     RunStep,
-    StepSpec,
+    SharePromise,
     WithdrawPromise,
 )
 from holdfast.core.drive import drive
 from holdfast.core.entries import (
+    NOTES,
+    CallCompleted,
+    CallErrored,
     CancelRequested,
+    Completion,
     Entry,
     Failure,
-    PromiseInfo,
+    Note,
     PromiseSettled,
+    SignalArrived,
     StepCompleted,
     StepErrored,
     TimerFired,
@@ -44,41 +55,35 @@ from holdfast.core.entries import (
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
 from holdfast.core.loop import CancelledError, HandlerLoop, untie
-from holdfast.core.patches import running
-from holdfast.core.refusals import refused
+from holdfast.core.state import StateView
 from holdfast.core.tasks import Step, Task
 from holdfast.errors import (
-    BadArguments,
     HandlerFault,
     HandlerStuck,
     StepFailed,
     TerminalError,
     Unreadable,
-    ValueProblem,
-    WrongPlace,
+    call_error,
 )
 
-Plan = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], StepSpec]
 LIVE = object()  # "no value given": decode the entry's own payload
 
 
-class Machine:
+class Machine(Asks):
     """The state of one invocation in memory."""
 
     def __init__(self, id: str, *, created: int, seed: int, read: Callable[[bytes], bytes], plan_thread: Plan) -> None:
         """`created` is in milliseconds, `seed` of the handler's random numbers, `read` turns a payload into JSON text,
         `plan_thread` makes the step of a function that asyncio.to_thread was given."""
+        super().__init__(plan_thread)
         self.id = id
         self.seed = seed
         self.at = created  # of the last entry; the handler's time
         self.loop = HandlerLoop(self, now=created / 1000, base=spread(id))  # type: ignore[abstract]  # refusals are set on
-        self.waiting: dict[str, Step[Any]] = {}  # asked for and not completed, oldest first
         self.ended = False
-        self._read = read
-        self._plan_thread = plan_thread
-        self._commands: list[Command] = []
-        self.replaying = True  # what happens now has happened before
-        self.promised = False  # a promise was asked for, now or long ago
+        self.read = read
+        self.replaying = True  # what happens now has happened before, and what it asked for was done
+        self.state: StateView | None = None  # of an object's key
         self._root: Task[Any] | None = None
         self._closing = False
         self._cancel_reason: str | None = None
@@ -101,24 +106,39 @@ class Machine:
         self._root = self.loop.start(call)
         self._run()
 
-    def replay(self, entries: Sequence[Entry]) -> None:
-        """Goes the recorded path. Raises Mismatch when the code leaves it, Unreadable when a result does not decode."""
+    def recall(self, entries: Sequence[Entry]) -> None:
+        """Learns the notes of a journal; to be called before `begin`."""
+        self._noted = {entry.note: entry for entry in entries if isinstance(entry, NOTES)}
+
+    def replay(self, entries: Sequence[Entry], obeyed: int | None = None) -> None:
+        """Goes the recorded path. `obeyed`: of so many entries the deeds that followed were done and are not asked for
+        again; all, if left out; -1: not even those of the handler's beginning. Raises Mismatch when the code leaves the
+        path, Unreadable when a result does not decode."""
+        if obeyed is None:
+            obeyed = len(entries)
         try:
             for index, entry in enumerate(entries):
+                if index == obeyed:
+                    self.go_live()
+                if isinstance(entry, NOTES):
+                    continue
                 if self.ended:
                     raise self._dead(mismatch.ended_early(entries, index, self._raised()))
-                self._check_recorded(entries, index)
+                self._check_recorded(entries, index, entry)
                 self._apply(entry, LIVE)
         except Unreadable:
             self._commands.clear()
             raise
+        if obeyed >= len(entries):
+            self.go_live()
         self.replaying = False
 
     def go_live(self) -> None:
-        """Says that there is nothing to replay."""
+        """Says that all the handler has asked for so far was done, but for what it waits for; what follows is new."""
+        self._commands = [command for command in self._commands if not isinstance(command, DEEDS)]
         self.replaying = False
 
-    def receive(self, entry: Entry, value: Any = LIVE) -> None:
+    def receive(self, entry: Completion, value: Any = LIVE) -> None:
         """Delivers one completion and runs the handler until it waits again.
 
         `value` is the decoded result where the caller has it already. Raises HandlerFault, or Unreadable when the
@@ -131,7 +151,12 @@ class Machine:
     def take_commands(self) -> list[Command]:
         """What the handler has asked for since the last call and still wants."""
         commands, self._commands = self._commands, []
-        return [c for c in commands if not isinstance(c, (RunStep, OpenPromise)) or _subject(c) in self.waiting]
+        return [command for command in commands if (subject := _subject(command)) is None or subject in self.waiting]
+
+    def take_notes(self) -> list[Note]:
+        """What the handler was told since the last call and the journal does not have yet."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def due(self, now: int) -> TimerFired | None:
         """The entry of the next timer that is due at `now` (milliseconds); never early (G5)."""
@@ -160,98 +185,72 @@ class Machine:
         self._commands.clear()
         self._root = None
 
-    def ask_step(self, spec: StepSpec) -> Step[Any]:
-        """The handler wants a step run. Raises WrongPlace."""
-        self.check_place()
-        step = self._ask(spec.name, spec.codec)
-        step.spec = spec
-        self._commands.append(RunStep(step.local, spec))
-        return step
-
-    def ask_promise(self, name: str, codec: Any, info: Callable[[str], PromiseInfo]) -> Step[Any]:
-        """The handler wants a promise; `info` says what it is about, given its id here. Raises WrongPlace, and
-        BadArguments for a name that could be the id of another task's step."""
-        self.check_place()
-        if "/" in name or "#" in name:
-            raise BadArguments(
-                f"{name[:60]!r} cannot be the name of a promise",
-                cause="'/' and '#' divide the parts of an id",
-                fix="give another name",
-            )
-        self.promised = True
-        promise = self._ask(name, codec)
-        self._commands.append(OpenPromise(promise.local, info(promise.local)))
-        return promise
-
-    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
-        """asyncio.to_thread in the handler. One whose result cannot be kept is a library's own (openai asks for the
-        platform that way): I/O in the handler, as what follows would be."""
-        try:
-            spec = self._plan_thread(fn, args, kwargs)
-        except ValueProblem:
-            name = getattr(fn, "__qualname__", type(fn).__name__)
-            self.loop.fault = self.loop.fault or refused(f"asyncio.to_thread({name})", self.loop.where())
-            raise self.loop.fault from None
-        return self.ask_step(spec)
-
     def random_bytes(self, size: int) -> bytes:
         """For uuid4 in the handler."""
         return self.random.randbytes(size)
 
     def abandon(self, step: Step[Any]) -> None:
         """The handler cancelled a wait: its body is stopped, and what it may still give is not recorded."""
-        if self.waiting.pop(step.local, None) is not None:
-            self._commands.append(CancelStep(step.local) if step.spec else WithdrawPromise(step.local))
+        if self.waiting.pop(step.local, None) is None:
+            return
+        match step.kind:
+            case "step":
+                self._commands.append(CancelStep(step.local))
+            case "promise":
+                self._commands.append(WithdrawPromise(step.local))
+            case "call":
+                self._commands.append(CancelCall(step.local, step.id))
+            case "signal":
+                self.mailbox.leave(step)
 
-    def check_place(self) -> None:
-        """Raises WrongPlace unless this invocation's handler is what is running."""
-        here = running()
-        if here is self.loop:
-            if not self.ended:
-                return
-            self.loop.check_alive()
-        if self.ended:
-            what, fix = "its handler has ended", "keep the context inside the handler"
-        elif here is not None:
-            what, fix = "another invocation is running", "use the context that was given to that handler"
-        else:
-            what = "no handler is running: this is a step's body or other code"
-            fix = "let the body return its value, and call ctx.run in the handler"
-        raise WrongPlace(f"the context of invocation {self.id!r} was used while {what}", fix=fix)
-
-    def _ask(self, name: str, codec: Any) -> Step[Any]:
-        step: Step[Any] = Step(self.loop.branch().name(name), loop=self.loop)
-        step.codec = codec
-        self.waiting[step.local] = step
-        return step
-
-    def _check_recorded(self, entries: Sequence[Entry], index: int) -> None:
-        entry = entries[index]
-        if isinstance(entry, CancelRequested):
+    def _check_recorded(self, entries: Sequence[Entry], index: int, entry: Completion) -> None:
+        if isinstance(entry, (CancelRequested, SignalArrived)):
             return
         id = mismatch.label(entry)
         if id not in (self.loop.timers if isinstance(entry, TimerFired) else self.waiting):
             raise self._dead(mismatch.not_asked(entries, index, self._waiting()))
         if isinstance(entry, TimerFired):
             return
-        spec = self.waiting[id].spec
-        if (spec is None) is not isinstance(entry, PromiseSettled):
-            raise self._dead(mismatch.other_kind(entries, index, self._waiting()))
-        if isinstance(entry, (StepCompleted, StepErrored)) and spec is not None and spec.digest != entry.digest:
+        step = self.waiting[id]
+        kind = _KINDS.get(step.kind, step.kind)
+        if kind != mismatch.kind_of(entry):
+            raise self._dead(mismatch.other_kind(entries, index, self._waiting(), kind))
+        if not isinstance(entry, PromiseSettled) and step.spec is not None and step.spec.digest != entry.digest:
             raise self._dead(mismatch.other_arguments(entries, index, self._waiting()))
+
+    def wants(self, entry: Completion) -> bool:
+        """Whether the handler, as it stands now, waits for just this."""
+        if isinstance(entry, TimerFired):
+            return entry.timer in self.loop.timers
+        if isinstance(entry, (CancelRequested, SignalArrived)):
+            return isinstance(entry, SignalArrived)
+        step = self.waiting.get(mismatch.label(entry))
+        if step is None or _KINDS.get(step.kind, step.kind) != mismatch.kind_of(entry):
+            return False
+        return isinstance(entry, PromiseSettled) or step.spec is None or step.spec.digest == entry.digest
 
     def _waiting(self) -> list[str]:
         return [*self.loop.timers, *self.waiting]
 
-    def _apply(self, entry: Entry, value: Any) -> None:
+    def _apply(self, entry: Completion, value: Any) -> None:
         self.at = entry.at
         self.loop.now = entry.at / 1000
         match entry:
             case StepCompleted():
                 step = self.waiting.pop(entry.step)
-                self.loop.deliver(step, step.codec.decode(self._read(entry.result)) if value is LIVE else value)
+                self.loop.deliver(step, step.codec.decode(self.read(entry.result)) if value is LIVE else value)
             case StepErrored():
                 self.loop.deliver(self.waiting.pop(entry.step), error=_error(entry.step, entry.failure))
+            case CallCompleted():
+                step = self.waiting.pop(entry.call)
+                self.loop.deliver(step, step.codec.decode(self.read(entry.result)) if value is LIVE else value)
+            case CallErrored():
+                error = call_error(entry.code, entry.child, entry.failure)
+                self.loop.deliver(self.waiting.pop(entry.call), error=error)
+            case SignalArrived():
+                receiver = self.mailbox.post(entry.name, entry.value)
+                if receiver is not None:
+                    self._hand_over(receiver, entry.value)
             case TimerFired():
                 self.loop.fire(entry.timer)
             case PromiseSettled():
@@ -265,7 +264,7 @@ class Machine:
     def _settle(self, entry: PromiseSettled, value: Any) -> None:
         promise = self.waiting.pop(entry.promise)
         if value is LIVE:
-            value = promise.read(self._read(entry.value), ok=entry.ok)
+            value = promise.read(self.read(entry.value), ok=entry.ok)
         if entry.ok:
             self.loop.deliver(promise, value)
         else:
@@ -315,6 +314,7 @@ class Machine:
     def _dead(self, fault: HandlerFault) -> HandlerFault:
         self.loop.fault = fault
         self._commands.clear()
+        self._notes.clear()
         return fault
 
 
@@ -322,8 +322,20 @@ async def _raising(error: Exception) -> None:
     raise error
 
 
-def _subject(command: RunStep | OpenPromise) -> str:
-    return command.step if isinstance(command, RunStep) else command.promise
+_KINDS = {"attach": "call", "shared": "promise"}  # what their entries complete
+
+
+def _subject(command: Command) -> str | None:
+    """What a command is of no use without: the wait it is for."""
+    match command:
+        case RunStep():
+            return command.step
+        case OpenPromise() | SharePromise():
+            return command.promise
+        case CallHandler() | Attach():
+            return command.call
+        case _:
+            return None
 
 
 def _deadline(timer: TimerHandle) -> int:

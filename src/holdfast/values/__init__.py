@@ -6,7 +6,7 @@ type before anything is stored. Refuses: pickle, guessing a type that was not de
 
 from holdfast.values.arguments import ArgumentsCodec
 from holdfast.values.codec import VALUE_BYTES_MAX, ValueCodec, codec_for
-from holdfast.values.hints import MISSING, returns_of
+from holdfast.values.hints import MISSING, hint_of, returns_of
 from holdfast.values.inputs import digest, show_inputs
 from holdfast.values.schema import schema_of
 
@@ -17,6 +17,7 @@ __all__ = [
     "ValueCodec",
     "codec_for",
     "digest",
+    "hint_of",
     "returns_of",
     "schema_of",
     "show_inputs",
