@@ -96,11 +96,15 @@ class CodedStore:
     def get(self, n: int) -> InvocationRow | None:
         return self._row(self._store.get(n))
 
-    def entries(self, n: int) -> list[bytes]:
-        return [self._decode(body, _entry(n, seq)) for seq, body in enumerate(self._store.entries(n))]
+    def entries(self, n: int, first: int = 0) -> list[bytes]:
+        bodies = self._store.entries(n, first)
+        return [self._decode(body, _entry(n, seq)) for seq, body in enumerate(bodies, first)]
 
     def length(self, n: int) -> int:
         return self._store.length(n)
+
+    def counts(self) -> dict[int, int]:
+        return self._store.counts()
 
     def ready(self, limit: int) -> list[int]:
         return self._store.ready(limit)
