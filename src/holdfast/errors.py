@@ -324,7 +324,9 @@ def call_error(code: str, child: str, failure: Any) -> HoldfastError:
     """What a caller gets for an invocation that did not return. `failure` has type, message, details and status."""
     if failure.status is not None:
         return TerminalError(failure.message, status=failure.status)
-    known = {kind.code: kind for kind in (BadArguments, IdConflict, UnknownInvocation, WouldDeadlock, InvocationCancelled)}
+    known = {
+        kind.code: kind for kind in (BadArguments, IdConflict, UnknownInvocation, WouldDeadlock, InvocationCancelled)
+    }
     if code in known:
         return known[code](failure.message)
     return InvocationFailed(child, failure.type, failure.message, failure.details)
