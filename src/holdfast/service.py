@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from holdfast.errors import BadHandler, UnknownHandler
-from holdfast.values import ArgumentsCodec, ValueCodec, codec_for, returns_of
+from holdfast.values import ArgumentsCodec, ValueCodec, codec_for, returns_of, schema_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +27,10 @@ class Handler:
         self.fn = fn
         self.arguments = ArgumentsCodec(fn, skip=1)
         self.returns: ValueCodec = codec_for(returns_of(fn))
+
+    def returns_schema(self) -> dict[str, Any]:
+        """The JSON schema of the result."""
+        return schema_for(returns_of(self.fn))
 
 
 class Service:
