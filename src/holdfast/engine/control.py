@@ -44,16 +44,15 @@ class Control:
 
     async def cancel(self, id: str, reason: str) -> None:
         """Asks an invocation to end; its clean-up runs. Raises UnknownInvocation, WrongStatus, BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("cancel", reason)
         row = await engine.known(id)
         _check_running(row)
-        resident = engine.resident(row.n)
-        if resident is None and row.status == Status.PAUSED and row.began is not None and not engine.resting:
-            resident = engine.load_row(row)  # it goes on, to clean up
-        elif resident is None:
+        if row.began is None or (engine.resting and engine.resident(row.n) is None):
             engine.ask_to_end(row, reason)
             await engine.durable()
             return
+        # A paused one goes on, to clean up.
+        resident = engine.resident(row.n) or engine.load_row(row)
         if resident is None or resident.pausing:
             raise WrongStatus(
                 f"invocation {id!r} is paused and cannot run its clean-up",
@@ -69,7 +68,7 @@ class Control:
     async def kill(self, id: str, reason: str) -> None:
         """Ends an invocation at once, and those it called; no clean-up runs. Raises UnknownInvocation, WrongStatus,
         BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("kill", reason)
         row = await engine.known(id)
         _check_running(row)
         self._kill(row, reason)
@@ -78,7 +77,7 @@ class Control:
     async def pause(self, id: str, reason: str) -> None:
         """Stops an invocation until it is resumed; bodies that run may finish and are recorded. Raises
         UnknownInvocation, WrongStatus, BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("pause", reason)
         row = await engine.known(id)
         _check_running(row)
         if row.status == Status.PAUSED:
@@ -300,11 +299,11 @@ class Control:
         await engine.durable()
         return id
 
-    def _open(self, reason: str = "") -> Engine:
+    def _open(self, what: str = "", reason: str = "") -> Engine:
         self._engine.check_open()
         given: object = reason
         if not isinstance(given, str):
-            raise BadArguments(f"the reason is {type(reason).__name__}", fix="give a text, or leave it out")
+            raise BadArguments(f"the reason of a {what} is {type(reason).__name__}", fix="give a text, or leave it out")
         return self._engine
 
 
