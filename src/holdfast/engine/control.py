@@ -48,7 +48,7 @@ class Control:
         row = await engine.known(id)
         _check_running(row)
         if row.began is None or (engine.resting and engine.resident(row.n) is None):
-            engine.ask_to_end(row, reason)
+            engine.links.ask_to_end(row, reason)
             await engine.durable()
             return
         # A paused one goes on, to clean up.
@@ -226,7 +226,7 @@ class Control:
                     cause="it is sent more than it reads, or nothing reads signals of this name",
                     fix="send them later, or receive them in the handler",
                 )
-        engine.post(row, name, text)
+        engine.links.post(row, name, text)
         await engine.durable()
 
     async def set_state(self, service: str, key: str, name: str, text: bytes | None) -> None:

@@ -27,7 +27,7 @@ from holdfast.core.commands import (
     SharePromise,
 )
 from holdfast.core.entries import Failure, Outcome
-from holdfast.core.invocation import Status
+from holdfast.core.invocation import Move, Status
 from holdfast.engine.effects import describe
 from holdfast.engine.starts import Order
 from holdfast.errors import HoldfastError, IdConflict, InvocationCancelled, UnknownInvocation, Unreadable, WouldDeadlock
@@ -88,7 +88,7 @@ class Links:
             case CancelCall(_, id):
                 self.later(self._cancel, id, f"its caller {resident.id} does not wait for it any more")
             case SettleShared(id, text, ok):
-                self.later(self.settle_shared, id, text, ok)
+                self.later(self._settle_shared, id, text, ok)
             case _:
                 raise AssertionError(command)
 
@@ -135,6 +135,32 @@ class Links:
         """The residents that wait for a promise of a workflow."""
         residents = (self._engine.resident(n) for n in self._waiters(id))
         return [resident for resident in residents if resident is not None]
+
+    def post(self, row: InvocationRow, name: str, text: bytes) -> None:
+        """Gives a signal to an invocation that has not ended."""
+        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
+            self._engine.committer.after(self._once_more, row.id, self.post, name, text)
+            return
+        resident = self._engine.bring_back(row.n)
+        if resident is None:
+            entry = records.SignalArrived(max(self._engine.clock.now(), row.updated), name, b"\0" + text)
+            self._engine.rows.append(row, entry)
+        elif not resident.machine.ended:
+            self._engine.driver.signal(resident, name, text)
+
+    def ask_to_end(self, row: InvocationRow, reason: str) -> None:
+        """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
+        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
+            self._engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
+            return
+        resident = self._engine.bring_back(row.n)
+        if resident is not None:
+            if not resident.machine.ended and not resident.machine.cancelling and not resident.pausing:
+                self._engine.driver.cancel(resident, reason)
+        elif row.began is None:
+            self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+        else:
+            self._engine.rows.append(row, records.CancelRequested(max(self._engine.clock.now(), row.updated), reason))
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
@@ -310,15 +336,23 @@ class Links:
             if step.kind in {"attach", "call"} and step.id == end.id:
                 self.later(self._deliver, n, local, end)
 
+    def _once_more(self, id: str, call: Callable[..., None], *args: Any) -> None:
+        row = self._engine.rows.find(id)
+        if row is not None and not Status(row.status).ended and not self._engine.stopping:
+            call(row, *args)
+
+    def _settle_shared(self, id: str, text: bytes, ok: bool) -> None:
+        self.settle_shared(id, text, ok)  # settled before: the first one counts
+
     def _signal(self, id: str, name: str, text: bytes) -> None:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
-            self._engine.post(row, name, text)
+            self.post(row, name, text)
 
     def _cancel(self, id: str, reason: str) -> None:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
-            self._engine.ask_to_end(row, reason)
+            self.ask_to_end(row, reason)
 
     def _would_wait(self, caller: Resident, spec: CallSpec) -> list[str]:
         """The chain of ids from the holder of the lock that the call wants to the caller, if there is one."""

@@ -13,9 +13,9 @@ import msgspec
 from holdfast.core import entries as records
 from holdfast.core.entries import Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
-from holdfast.engine.driver import obeyed_of, reason_of
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
+from holdfast.engine.reasons import obeyed_of, reason_of
 from holdfast.engine.starts import gate_of, split_headers
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
