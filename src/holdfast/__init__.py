@@ -2,8 +2,9 @@
 
 from holdfast.app import Holdfast
 from holdfast.blocking import Client, Handle
-from holdfast.client import AsyncClient, AsyncHandle
-from holdfast.context import Context
+from holdfast.builds import VERSION
+from holdfast.client import AsyncClient
+from holdfast.context import Context, Sent
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
 from holdfast.engine.limits import Limits
@@ -34,22 +35,30 @@ from holdfast.errors import (
     StoreTooNew,
     TerminalError,
     TooLarge,
+    TooMany,
     UnknownDependency,
     UnknownHandler,
     UnknownInvocation,
     UnknownPromise,
+    UnknownSchedule,
     Unreadable,
     Unserialisable,
     UsageError,
     ValueProblem,
+    WouldDeadlock,
     WrongPlace,
     WrongStatus,
 )
-from holdfast.service import Service
+from holdfast.handle import AsyncHandle
+from holdfast.objects import ObjectContext, WorkflowContext
+from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
 from holdfast.stores.coded import Codec
 from holdfast.stores.memory import MemoryStore
-from holdfast.views import AskView, InvocationView, StepView
+from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
+from holdfast.watching import EventView
+
+__version__ = VERSION
 
 __all__ = [
     "AlreadySettled",
@@ -59,10 +68,12 @@ __all__ = [
     "BadArguments",
     "BadHandler",
     "BadTimer",
+    "CheckView",
     "Client",
     "Codec",
     "Context",
     "EngineStopped",
+    "EventView",
     "ForeignWake",
     "Handle",
     "HandlerFault",
@@ -71,14 +82,21 @@ __all__ = [
     "Holdfast",
     "HoldfastError",
     "IdConflict",
+    "InfoView",
     "InvocationCancelled",
     "InvocationFailed",
     "InvocationPaused",
     "InvocationView",
+    "Limit",
     "Limits",
     "MemoryStore",
     "Mismatch",
+    "Object",
+    "ObjectContext",
+    "PromiseView",
     "Retry",
+    "ScheduleView",
+    "Sent",
     "Service",
     "Step",
     "StepFailed",
@@ -94,14 +112,19 @@ __all__ = [
     "StoreTooNew",
     "TerminalError",
     "TooLarge",
+    "TooMany",
     "UnknownDependency",
     "UnknownHandler",
     "UnknownInvocation",
     "UnknownPromise",
+    "UnknownSchedule",
     "Unreadable",
     "Unserialisable",
     "UsageError",
     "ValueProblem",
+    "Workflow",
+    "WorkflowContext",
+    "WouldDeadlock",
     "WrongPlace",
     "WrongStatus",
     "step",

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, overload
 import msgspec
 
 from holdfast.errors import BadArguments, BadHandler, UnknownHandler
-from holdfast.values import ArgumentsCodec, ValueCodec, codec_for, returns_of
+from holdfast.values import ArgumentsCodec, ValueCodec, codec_for, returns_of, schema_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["service", "object", "workflow"]
@@ -88,6 +88,10 @@ class Handler:
     def keyed(self) -> bool:
         """Whether it is called with a key."""
         return self.kind != "service"
+
+    def returns_schema(self) -> dict[str, Any]:
+        """The JSON schema of the result."""
+        return schema_for(returns_of(self.fn))
 
     def check_key(self, key: str | None) -> None:
         """Raises BadArguments when a key is missing, needless or too long."""

@@ -97,7 +97,7 @@ def test_nothing_of_an_ended_invocation_stays_in_memory(memory_world):
             client.start(h, x).result(20)
         engine = engine_of(client)
         wait_for(lambda: engine._residents == {})
-        for table in (engine._numbers, engine._parkable, engine._waiters, engine._running, engine._acks):
+        for table in (engine._numbers, engine._parkable, engine._waiters, engine.admission.running, engine._acks):
             assert not table
 
 

@@ -30,7 +30,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, RewriteRow, S
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
-    from holdfast.service import Handler
 
 PURGE_SLICE = 100  # invocations purged in one commit
 BLOBS_ALL = 1 << 62
@@ -45,16 +44,15 @@ class Control:
 
     async def cancel(self, id: str, reason: str) -> None:
         """Asks an invocation to end; its clean-up runs. Raises UnknownInvocation, WrongStatus, BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("cancel", reason)
         row = await engine.known(id)
         _check_running(row)
-        resident = engine.resident(row.n)
-        if resident is None and row.status == Status.PAUSED and row.began is not None and not engine.resting:
-            resident = engine.load_row(row)  # it goes on, to clean up
-        elif resident is None:
-            engine.ask_to_end(row, reason)
+        if row.began is None or (engine.resting and engine.resident(row.n) is None):
+            engine.links.ask_to_end(row, reason)
             await engine.durable()
             return
+        # A paused one goes on, to clean up.
+        resident = engine.resident(row.n) or engine.load_row(row)
         if resident is None or resident.pausing:
             raise WrongStatus(
                 f"invocation {id!r} is paused and cannot run its clean-up",
@@ -70,7 +68,7 @@ class Control:
     async def kill(self, id: str, reason: str) -> None:
         """Ends an invocation at once, and those it called; no clean-up runs. Raises UnknownInvocation, WrongStatus,
         BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("kill", reason)
         row = await engine.known(id)
         _check_running(row)
         self._kill(row, reason)
@@ -79,7 +77,7 @@ class Control:
     async def pause(self, id: str, reason: str) -> None:
         """Stops an invocation until it is resumed; bodies that run may finish and are recorded. Raises
         UnknownInvocation, WrongStatus, BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("pause", reason)
         row = await engine.known(id)
         _check_running(row)
         if row.status == Status.PAUSED:
@@ -228,7 +226,7 @@ class Control:
                     cause="it is sent more than it reads, or nothing reads signals of this name",
                     fix="send them later, or receive them in the handler",
                 )
-        engine.post(row, name, text)
+        engine.links.post(row, name, text)
         await engine.durable()
 
     async def set_state(self, service: str, key: str, name: str, text: bytes | None) -> None:
@@ -246,9 +244,7 @@ class Control:
         body = engine.store.state(service, key, name)
         if body is not None and body[:1] == LIST and text is not None:
             raise WrongStatus(f"state {name!r} of {service}/{key} is a list", fix="remove it first")
-        engine.committer.batch.states.append(
-            StateRow(service, key, name, None if text is None else compress(text))
-        )
+        engine.committer.batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
         await engine.durable()
 
     async def _retry_child(self, row: InvocationRow, entry: Entry) -> None:
@@ -303,11 +299,11 @@ class Control:
         await engine.durable()
         return id
 
-    def _open(self, reason: str = "") -> Engine:
+    def _open(self, what: str = "", reason: str = "") -> Engine:
         self._engine.check_open()
         given: object = reason
         if not isinstance(given, str):
-            raise BadArguments(f"the reason is {type(reason).__name__}", fix="give a text, or leave it out")
+            raise BadArguments(f"the reason of a {what} is {type(reason).__name__}", fix="give a text, or leave it out")
         return self._engine
 
 
@@ -355,6 +351,9 @@ def _failing(journal: list[Entry], row: InvocationRow) -> int | None:
         return None
     for index in range(len(journal) - 1, -1, -1):
         entry = journal[index]
-        if isinstance(entry, (records.StepErrored, records.CallErrored)) and entry.failure.message in outcome.failure.message:
+        if (
+            isinstance(entry, (records.StepErrored, records.CallErrored))
+            and entry.failure.message in outcome.failure.message
+        ):
             return index
     return None

@@ -10,13 +10,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from holdfast.core import entries as records
 from holdfast.core.commands import Command
 from holdfast.core.entries import Outcome
 from holdfast.core.ids import counter_of, number
-from holdfast.core.invocation import Move, Status
+from holdfast.core.invocation import Status
 from holdfast.engine.admission import Admission
 from holdfast.engine.bus import Bus
 from holdfast.engine.committer import STOPPED, Committer
@@ -29,6 +30,7 @@ from holdfast.engine.limits import Limits
 from holdfast.engine.links import Links
 from holdfast.engine.ports import Clock, Entropy, Lane, WriterThread
 from holdfast.engine.resident import Resident
+from holdfast.engine.retirement import Retirement
 from holdfast.engine.rows import Rows
 from holdfast.engine.schedules import Plan, Schedules
 from holdfast.engine.settling import Settling
@@ -49,10 +51,11 @@ class Engine:
     def __init__(
         self, store: Store, registry: Registry, *, deps: Mapping[str, Any], limits: Limits, clock: Clock,
         entropy: Entropy, lane: Callable[[], Lane] = WriterThread, build: str = "", plans: Iterable[Plan] = (),
-        resting: bool = False,
+        retention: timedelta | None = None, resting: bool = False,
     ) -> None:  # fmt: skip
-        """`build` is recorded with every start, `plans` are the schedules of the program. A `resting` engine changes
-        rows and runs nothing: what it starts or wakes goes on with the next that does not rest."""
+        """`build` is recorded with every start, `plans` are the schedules of the program, after `retention` what has
+        ended is deleted. A `resting` engine changes rows and runs nothing: what it starts or wakes goes on with the
+        next that does not rest."""
         self.store = store
         self.clock = clock
         self.entropy = entropy
@@ -68,6 +71,7 @@ class Engine:
         self._limits = limits
         self._lane = lane
         self._plans = list(plans)
+        self._retention = retention
         self._residents: dict[int, Resident] = {}
         self._numbers: dict[str, int] = {}  # of ids that are in memory or not durable yet
         self._parkable: OrderedDict[int, Resident] = OrderedDict()  # suspended, longest unused first
@@ -96,6 +100,7 @@ class Engine:
         self.admission = Admission(self, limits, self._timers.unblock)
         self.gates = Gates(self.store, self.committer, self.clock, self.admission.name)
         self.control = Control(self)
+        self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.effects = self._effects
         self.driver.timers = self._timers
@@ -109,6 +114,7 @@ class Engine:
                 self._timers.start()
                 self.gates.start()
                 self.schedules.start()
+                self._retirement.start()
         except BaseException:  # nobody will call stop(): the lock and the threads must not stay
             await self.stop()
             raise
@@ -122,6 +128,7 @@ class Engine:
         self._timers.stop()
         self.gates.stop()
         self.schedules.stop()
+        await self._retirement.stop()
         self._effects.hold()
         await self._drain()
         await self._effects.close()
@@ -186,7 +193,9 @@ class Engine:
         )  # fmt: skip
         self._numbers[order.id] = n
         if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, queued=False):
-            self._residents[n] = self.driver.create(row._replace(began=now), order.handler, order.text, order.headers)
+            self._residents[n] = self.driver.create(
+                row._replace(began=now, status=Status.READY), order.handler, order.text, order.headers
+            )
             return
         row = self.driver.enqueue(row, order.handler, order.text, order.headers)
         self.rows.added(row)
@@ -280,32 +289,6 @@ class Engine:
         if not resident.unsettled:
             self.settled(resident)
         return resident if row.n in self._residents else None
-
-    def post(self, row: InvocationRow, name: str, text: bytes) -> None:
-        """Gives a signal to an invocation that has not ended."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self.rows.is_open(row.n):
-            self.committer.after(self._post_again, row.id, name, text)
-            return
-        resident = self.bring_back(row.n)
-        if resident is None:
-            entry = records.SignalArrived(max(self.clock.now(), row.updated), name, b"\0" + text)
-            self.rows.append(row, entry)
-        elif not resident.machine.ended:
-            self.driver.signal(resident, name, text)
-
-    def ask_to_end(self, row: InvocationRow, reason: str) -> None:
-        """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self.rows.is_open(row.n):
-            self.committer.after(self._ask_again, row.id, reason)
-            return
-        resident = self.bring_back(row.n)
-        if resident is not None:
-            if not resident.machine.ended and not resident.machine.cancelling and not resident.pausing:
-                self.driver.cancel(resident, reason)
-        elif row.began is None:
-            self.rows.end(row, Move.CANCEL, records.Cancelled(reason))
-        else:
-            self.rows.append(row, records.CancelRequested(max(self.clock.now(), row.updated), reason))
 
     def obey(self, resident: Resident, command: Command) -> None:
         """From the driver: the handler wants something of another invocation."""
@@ -446,16 +429,6 @@ class Engine:
         if resident is not None and not resident.pausing and not resident.machine.ended:
             self.driver.fire_due(resident)
         return True
-
-    def _post_again(self, id: str, name: str, text: bytes) -> None:
-        row = self.rows.find(id)
-        if row is not None and not Status(row.status).ended and not self.stopping:
-            self.post(row, name, text)
-
-    def _ask_again(self, id: str, reason: str) -> None:
-        row = self.rows.find(id)
-        if row is not None and not Status(row.status).ended and not self.stopping:
-            self.ask_to_end(row, reason)
 
     def _drop(self, resident: Resident) -> None:
         self._residents.pop(resident.n, None)

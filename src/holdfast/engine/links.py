@@ -27,7 +27,7 @@ from holdfast.core.commands import (
     SharePromise,
 )
 from holdfast.core.entries import Failure, Outcome
-from holdfast.core.invocation import Status
+from holdfast.core.invocation import Move, Status
 from holdfast.engine.effects import describe
 from holdfast.engine.starts import Order
 from holdfast.errors import HoldfastError, IdConflict, InvocationCancelled, UnknownInvocation, Unreadable, WouldDeadlock
@@ -74,13 +74,13 @@ class Links:
         """A handler wants something of another invocation."""
         match command:
             case CallHandler(local, spec):
-                self._call(resident, local, spec)
+                self.later(self._call, resident, local, spec)
             case Attach(local, id):
-                self._attach(resident, local, id)
+                self.later(self._attach, resident, local, id)
             case SharePromise():
-                self._share(resident, command)
+                self.later(self._share, resident, command)
             case SendCall(spec):
-                self._send(resident, spec)
+                self.later(self._send, resident, spec)
             case SendSignal(id, name, text):
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
@@ -88,7 +88,7 @@ class Links:
             case CancelCall(_, id):
                 self.later(self._cancel, id, f"its caller {resident.id} does not wait for it any more")
             case SettleShared(id, text, ok):
-                self.settle_shared(id, text, ok=ok)
+                self.later(self._settle_shared, id, text, ok)
             case _:
                 raise AssertionError(command)
 
@@ -101,11 +101,14 @@ class Links:
         if row.parent is not None and row.call is not None:
             self.later(self._deliver, row.parent, row.call, end)
         self._ends[end.id] = end
-        self._engine.committer.after(self._ends.pop, end.id)
+        self._engine.committer.after(self._is_told, end.id)
         for n in self._dismiss(end.id):
             self.later(self._deliver_all, n, end)
 
-    def settle_shared(self, id: str, text: bytes, *, ok: bool) -> bool:
+    def _is_told(self, id: str) -> None:
+        del self._ends[id]
+
+    def settle_shared(self, id: str, text: bytes, ok: bool) -> bool:
         """Settles a promise of a workflow; False if it is settled already."""
         engine = self._engine
         row = self.shared(id)
@@ -133,8 +136,36 @@ class Links:
         residents = (self._engine.resident(n) for n in self._waiters(id))
         return [resident for resident in residents if resident is not None]
 
+    def post(self, row: InvocationRow, name: str, text: bytes) -> None:
+        """Gives a signal to an invocation that has not ended."""
+        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
+            self._engine.committer.after(self._once_more, row.id, self.post, name, text)
+            return
+        resident = self._engine.bring_back(row.n)
+        if resident is None:
+            entry = records.SignalArrived(max(self._engine.clock.now(), row.updated), name, b"\0" + text)
+            self._engine.rows.append(row, entry)
+        elif not resident.machine.ended:
+            self._engine.driver.signal(resident, name, text)
+
+    def ask_to_end(self, row: InvocationRow, reason: str) -> None:
+        """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
+        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
+            self._engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
+            return
+        resident = self._engine.bring_back(row.n)
+        if resident is not None:
+            if not resident.machine.ended and not resident.machine.cancelling and not resident.pausing:
+                self._engine.driver.cancel(resident, reason)
+        elif row.began is None:
+            self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+        else:
+            self._engine.rows.append(row, records.CancelRequested(max(self._engine.clock.now(), row.updated), reason))
+
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
+        if not _waits(resident, local):
+            return
         row = engine.rows.find(spec.id)
         if row is None:
             chain = self._would_wait(resident, spec)
@@ -153,7 +184,7 @@ class Links:
         if row.parent != resident.n or row.call != local:
             self._wait(resident, spec.id)
         if Status(row.status).ended:
-            self.later(self._deliver, resident.n, local, self._end_of(row))
+            self._deliver(resident.n, local, self._end_of(row))
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
@@ -165,16 +196,20 @@ class Links:
             )
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
+        if not _waits(resident, local):
+            return
         row = self._engine.rows.find(id)
         if row is None:
             error = UnknownInvocation(f"no invocation has the id {id!r}", fix="check the id, or list what there is")
             self._refuse(resident, local, id, error)
         elif Status(row.status).ended:
-            self.later(self._deliver, resident.n, local, self._end_of(row))
+            self._deliver(resident.n, local, self._end_of(row))
         else:
             self._wait(resident, id)
 
     def _share(self, resident: Resident, command: SharePromise) -> None:
+        if not _waits(resident, command.promise):
+            return
         row = self.shared(command.id)
         if row is None:
             about = records.encode(command.info)
@@ -182,7 +217,7 @@ class Links:
             self._engine.committer.batch.promises.append(made)
             self._keep_shared(made)
         elif row.status:
-            self.later(self._deliver_promise, resident.n, command.id)
+            self._deliver_promise(resident.n, command.id)
             return
         self._wait(resident, command.id)
 
@@ -222,7 +257,7 @@ class Links:
 
     def _refuse(self, resident: Resident, local: str, child: str, error: HoldfastError) -> None:
         failure = Failure(type(error).__name__, f"{error.what}; {error.cause}" if error.cause else error.what)
-        self.later(self._deliver_refusal, resident.n, local, child, failure, error.code)
+        self._deliver_refusal(resident.n, local, child, failure, error.code)
 
     def _deliver_refusal(self, n: int, local: str, child: str, failure: Failure, code: str) -> None:
         resident = self._ready(n)
@@ -301,15 +336,23 @@ class Links:
             if step.kind in {"attach", "call"} and step.id == end.id:
                 self.later(self._deliver, n, local, end)
 
+    def _once_more(self, id: str, call: Callable[..., None], *args: Any) -> None:
+        row = self._engine.rows.find(id)
+        if row is not None and not Status(row.status).ended and not self._engine.stopping:
+            call(row, *args)
+
+    def _settle_shared(self, id: str, text: bytes, ok: bool) -> None:
+        self.settle_shared(id, text, ok)  # settled before: the first one counts
+
     def _signal(self, id: str, name: str, text: bytes) -> None:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
-            self._engine.post(row, name, text)
+            self.post(row, name, text)
 
     def _cancel(self, id: str, reason: str) -> None:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
-            self._engine.ask_to_end(row, reason)
+            self.ask_to_end(row, reason)
 
     def _would_wait(self, caller: Resident, spec: CallSpec) -> list[str]:
         """The chain of ids from the holder of the lock that the call wants to the caller, if there is one."""
@@ -352,6 +395,11 @@ class Links:
             path.append("?" if row is None else row.id)
             step = seen[step]
         return path[::-1]
+
+
+def _waits(resident: Resident, local: str) -> bool:
+    """Whether a handler still waits for what it asked for earlier in this turn."""
+    return not resident.pausing and local in resident.machine.waiting
 
 
 def _deadlock(caller: Resident, spec: CallSpec, chain: list[str]) -> WouldDeadlock:

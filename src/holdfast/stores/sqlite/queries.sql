@@ -9,9 +9,9 @@ n, id, target, status, created, updated, seed, wake_at, input, outcome,
 began, key, lock, lane, parent, call, build, origin;
 
 -- name: page
--- What all lists ask beyond their index, from a number downwards.
+-- What all lists ask beyond their index, from a number downwards. A parent (?6) always goes by its index.
 n < ?1 AND (?2 IS NULL OR status = ?2) AND target BETWEEN ?3 AND ?4 AND (?5 IS NULL OR key = ?5)
-AND (?6 IS NULL OR parent = ?6) ORDER BY n DESC LIMIT ?7;
+ORDER BY n DESC LIMIT ?7;
 
 -- name: keep_last_number
 -- Before a purge: a number is never given twice, since others may still name it as their parent.
