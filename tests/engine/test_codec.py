@@ -116,12 +116,13 @@ def swap(path, column):
     connection.close()
 
 
-def test_a_wrong_key_pauses_nobody(world):
+@pytest.mark.parametrize("options", [{"codec": Sealed(b"wrong")}, {}], ids=["another key", "no codec"])
+def test_a_wrong_key_and_none_at_all_pause_nobody(world, options):
     with world.holdfast(talk, codec=Sealed()) as client:
         client.start("talk", "input", id="t")
         wait_for(client.asks)
     for _ in range(2):
-        with pytest.raises(StoreForeign, match="another codec"), world.holdfast(talk, codec=Sealed(b"wrong")):
+        with pytest.raises(StoreForeign, match="written with a"), world.holdfast(talk, **options):
             pass
     with world.holdfast(talk, codec=Sealed()) as client:
         assert client.attach("t").status().status == "suspended"
