@@ -96,8 +96,8 @@ class AsyncClient:
         delay: float | timedelta | None = None, idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncHandle[Any]:  # fmt: skip
-        """The same by stored name with the arguments as JSON text: of a handler whose one argument is a JSON object that
-        object, else an object of the arguments by name."""
+        """The same by stored name with the arguments as JSON text: of a handler whose one argument is a JSON object
+        that object, else an object of the arguments by name."""
         found = self._engine.registry.find(target)
         return await self._start(found, found.arguments.encode_json(body), id, key, delay, idempotency_key, headers)
 
@@ -203,32 +203,6 @@ class AsyncClient:
         """Deletes the invocations that ended longer ago than that; how many there were."""
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
-    async def list(
-        self, *, status: str | None = None, target: str | None = None, key: str | None = None,
-        parent: str | None = None, before: str | None = None, limit: int = 100,
-    ) -> list[InvocationView]:  # fmt: skip
-        """Invocations, newest first. `status` is "ready", "suspended", "queued", "paused", "done", "failed",
-        "cancelled" or "killed"; `target` a stored handler name, or "Service/" for all of a service; `parent` the id of
-        who called them; `before` the id of the last one already seen; `limit` at most 1,000. Raises BadArguments,
-        UnknownInvocation."""
-        known = {known.name.lower(): known for known in Status}
-        if status is not None and status not in known:
-            raise BadArguments(f"{status!r} is not a status", fix="use one of: " + ", ".join(known))
-        if not 0 < limit <= LIST_MAX:
-            raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
-        store = self._engine.reading()
-        rows = store.list(
-            status=None if status is None else int(known[status]), target=target, key=key,
-            parent=None if parent is None else self._number(parent),
-            before=None if before is None else self._number(before), limit=limit,
-        )  # fmt: skip
-        parents: dict[int, str] = {}
-        for n in {row.parent for row in rows if row.parent is not None}:
-            above = store.get(n)
-            if above is not None:
-                parents[n] = above.id
-        return [view_invocation(row, parents.get(row.parent or 0)) for row in rows]
-
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:
         """Keys of an object that have state, in order, those after `after`."""
         return self._engine.reading().object_keys(service, after, min(limit, LIST_MAX))
@@ -300,7 +274,9 @@ class AsyncClient:
         services = sorted({handler.service or handler.name for handler in self.handlers()})
         uptime = (engine.clock.now() - self._since) / 1000
         running = len(engine.admission.running)
-        return InfoView(__version__, engine.build, self._store, uptime, running, engine.residents_count, counts, services)
+        return InfoView(
+            __version__, engine.build, self._store, uptime, running, engine.residents_count, counts, services
+        )
 
     async def backup(self, path: str | Path) -> None:
         """Writes a consistent copy of the store to a new file while everything goes on. Raises StoreError."""
@@ -330,6 +306,33 @@ class AsyncClient:
     def _number(self, id: str) -> int:
         row = self._engine.row(id)
         return 0 if row is None else row.n
+
+    # Last, because below it `list[...]` would mean this method to a type checker.
+    async def list(
+        self, *, status: str | None = None, target: str | None = None, key: str | None = None,
+        parent: str | None = None, before: str | None = None, limit: int = 100,
+    ) -> list[InvocationView]:  # fmt: skip
+        """Invocations, newest first. `status` is "ready", "suspended", "queued", "paused", "done", "failed",
+        "cancelled" or "killed"; `target` a stored handler name, or "Service/" for all of a service; `parent` the id of
+        who called them; `before` the id of the last one already seen; `limit` at most 1,000. Raises BadArguments,
+        UnknownInvocation."""
+        known = {known.name.lower(): known for known in Status}
+        if status is not None and status not in known:
+            raise BadArguments(f"{status!r} is not a status", fix="use one of: " + ", ".join(known))
+        if not 0 < limit <= LIST_MAX:
+            raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
+        store = self._engine.reading()
+        rows = store.list(
+            status=None if status is None else int(known[status]), target=target, key=key,
+            parent=None if parent is None else self._number(parent),
+            before=None if before is None else self._number(before), limit=limit,
+        )  # fmt: skip
+        parents: dict[int, str] = {}
+        for n in {row.parent for row in rows if row.parent is not None}:
+            above = store.get(n)
+            if above is not None:
+                parents[n] = above.id
+        return [view_invocation(row, parents.get(row.parent or 0)) for row in rows]
 
 
 def _milliseconds(delay: float | timedelta) -> int:

@@ -318,4 +318,3 @@ def _signal_name(name: str) -> str:
         f"{name!r:.60} cannot be the name of a signal",
         fix=f"give 1 to {SIGNAL_CHARS_MAX} printable characters without '/' and '#'",
     )
-

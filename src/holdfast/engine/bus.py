@@ -93,5 +93,3 @@ class Bus:
             for watch in watchers:
                 watch.closed = True
                 watch.bell.set()
-
-

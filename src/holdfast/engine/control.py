@@ -30,7 +30,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, RewriteRow, S
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
-    from holdfast.service import Handler
 
 PURGE_SLICE = 100  # invocations purged in one commit
 BLOBS_ALL = 1 << 62
@@ -246,9 +245,7 @@ class Control:
         body = engine.store.state(service, key, name)
         if body is not None and body[:1] == LIST and text is not None:
             raise WrongStatus(f"state {name!r} of {service}/{key} is a list", fix="remove it first")
-        engine.committer.batch.states.append(
-            StateRow(service, key, name, None if text is None else compress(text))
-        )
+        engine.committer.batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
         await engine.durable()
 
     async def _retry_child(self, row: InvocationRow, entry: Entry) -> None:
@@ -355,6 +352,9 @@ def _failing(journal: list[Entry], row: InvocationRow) -> int | None:
         return None
     for index in range(len(journal) - 1, -1, -1):
         entry = journal[index]
-        if isinstance(entry, (records.StepErrored, records.CallErrored)) and entry.failure.message in outcome.failure.message:
+        if (
+            isinstance(entry, (records.StepErrored, records.CallErrored))
+            and entry.failure.message in outcome.failure.message
+        ):
             return index
     return None

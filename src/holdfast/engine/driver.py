@@ -77,7 +77,13 @@ class Driver:
     """The flow of one invocation through machine, store and bodies."""
 
     def __init__(
-        self, store: Store, committer: Committer, clock: Clock, registry: Registry, deps: dict[str, Any], watcher: Watcher
+        self,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        registry: Registry,
+        deps: dict[str, Any],
+        watcher: Watcher,
     ) -> None:
         self.store = store
         self._committer = committer
@@ -240,7 +246,7 @@ class Driver:
         elif not resident.busy:
             self._tell(resident)
 
-    def _body_ended(self, resident: Resident, entry: Entry, value: Any) -> None:
+    def _body_ended(self, resident: Resident, entry: Completion, value: Any) -> None:
         self.deliver(resident, entry, value)
         if resident.pausing and not resident.busy:
             self._tell(resident)

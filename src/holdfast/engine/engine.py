@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from holdfast.core import entries as records
@@ -29,6 +30,7 @@ from holdfast.engine.limits import Limits
 from holdfast.engine.links import Links
 from holdfast.engine.ports import Clock, Entropy, Lane, WriterThread
 from holdfast.engine.resident import Resident
+from holdfast.engine.retirement import Retirement
 from holdfast.engine.rows import Rows
 from holdfast.engine.schedules import Plan, Schedules
 from holdfast.engine.settling import Settling
@@ -49,10 +51,11 @@ class Engine:
     def __init__(
         self, store: Store, registry: Registry, *, deps: Mapping[str, Any], limits: Limits, clock: Clock,
         entropy: Entropy, lane: Callable[[], Lane] = WriterThread, build: str = "", plans: Iterable[Plan] = (),
-        resting: bool = False,
+        retention: timedelta | None = None, resting: bool = False,
     ) -> None:  # fmt: skip
-        """`build` is recorded with every start, `plans` are the schedules of the program. A `resting` engine changes
-        rows and runs nothing: what it starts or wakes goes on with the next that does not rest."""
+        """`build` is recorded with every start, `plans` are the schedules of the program, after `retention` what has
+        ended is deleted. A `resting` engine changes rows and runs nothing: what it starts or wakes goes on with the
+        next that does not rest."""
         self.store = store
         self.clock = clock
         self.entropy = entropy
@@ -68,6 +71,7 @@ class Engine:
         self._limits = limits
         self._lane = lane
         self._plans = list(plans)
+        self._retention = retention
         self._residents: dict[int, Resident] = {}
         self._numbers: dict[str, int] = {}  # of ids that are in memory or not durable yet
         self._parkable: OrderedDict[int, Resident] = OrderedDict()  # suspended, longest unused first
@@ -96,6 +100,7 @@ class Engine:
         self.admission = Admission(self, limits, self._timers.unblock)
         self.gates = Gates(self.store, self.committer, self.clock, self.admission.name)
         self.control = Control(self)
+        self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.effects = self._effects
         self.driver.timers = self._timers
@@ -109,6 +114,7 @@ class Engine:
                 self._timers.start()
                 self.gates.start()
                 self.schedules.start()
+                self._retirement.start()
         except BaseException:  # nobody will call stop(): the lock and the threads must not stay
             await self.stop()
             raise
@@ -122,6 +128,7 @@ class Engine:
         self._timers.stop()
         self.gates.stop()
         self.schedules.stop()
+        await self._retirement.stop()
         self._effects.hold()
         await self._drain()
         await self._effects.close()
@@ -186,7 +193,9 @@ class Engine:
         )  # fmt: skip
         self._numbers[order.id] = n
         if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, queued=False):
-            self._residents[n] = self.driver.create(row._replace(began=now), order.handler, order.text, order.headers)
+            self._residents[n] = self.driver.create(
+                row._replace(began=now, status=Status.READY), order.handler, order.text, order.headers
+            )
             return
         row = self.driver.enqueue(row, order.handler, order.text, order.headers)
         self.rows.added(row)

@@ -74,13 +74,13 @@ class Links:
         """A handler wants something of another invocation."""
         match command:
             case CallHandler(local, spec):
-                self._call(resident, local, spec)
+                self.later(self._call, resident, local, spec)
             case Attach(local, id):
-                self._attach(resident, local, id)
+                self.later(self._attach, resident, local, id)
             case SharePromise():
-                self._share(resident, command)
+                self.later(self._share, resident, command)
             case SendCall(spec):
-                self._send(resident, spec)
+                self.later(self._send, resident, spec)
             case SendSignal(id, name, text):
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
@@ -88,7 +88,7 @@ class Links:
             case CancelCall(_, id):
                 self.later(self._cancel, id, f"its caller {resident.id} does not wait for it any more")
             case SettleShared(id, text, ok):
-                self.settle_shared(id, text, ok=ok)
+                self.later(self.settle_shared, id, text, ok)
             case _:
                 raise AssertionError(command)
 
@@ -101,11 +101,14 @@ class Links:
         if row.parent is not None and row.call is not None:
             self.later(self._deliver, row.parent, row.call, end)
         self._ends[end.id] = end
-        self._engine.committer.after(self._ends.pop, end.id)
+        self._engine.committer.after(self._is_told, end.id)
         for n in self._dismiss(end.id):
             self.later(self._deliver_all, n, end)
 
-    def settle_shared(self, id: str, text: bytes, *, ok: bool) -> bool:
+    def _is_told(self, id: str) -> None:
+        del self._ends[id]
+
+    def settle_shared(self, id: str, text: bytes, ok: bool) -> bool:
         """Settles a promise of a workflow; False if it is settled already."""
         engine = self._engine
         row = self.shared(id)
@@ -135,6 +138,8 @@ class Links:
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
+        if not _waits(resident, local):
+            return
         row = engine.rows.find(spec.id)
         if row is None:
             chain = self._would_wait(resident, spec)
@@ -153,7 +158,7 @@ class Links:
         if row.parent != resident.n or row.call != local:
             self._wait(resident, spec.id)
         if Status(row.status).ended:
-            self.later(self._deliver, resident.n, local, self._end_of(row))
+            self._deliver(resident.n, local, self._end_of(row))
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
@@ -165,16 +170,20 @@ class Links:
             )
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
+        if not _waits(resident, local):
+            return
         row = self._engine.rows.find(id)
         if row is None:
             error = UnknownInvocation(f"no invocation has the id {id!r}", fix="check the id, or list what there is")
             self._refuse(resident, local, id, error)
         elif Status(row.status).ended:
-            self.later(self._deliver, resident.n, local, self._end_of(row))
+            self._deliver(resident.n, local, self._end_of(row))
         else:
             self._wait(resident, id)
 
     def _share(self, resident: Resident, command: SharePromise) -> None:
+        if not _waits(resident, command.promise):
+            return
         row = self.shared(command.id)
         if row is None:
             about = records.encode(command.info)
@@ -182,7 +191,7 @@ class Links:
             self._engine.committer.batch.promises.append(made)
             self._keep_shared(made)
         elif row.status:
-            self.later(self._deliver_promise, resident.n, command.id)
+            self._deliver_promise(resident.n, command.id)
             return
         self._wait(resident, command.id)
 
@@ -222,7 +231,7 @@ class Links:
 
     def _refuse(self, resident: Resident, local: str, child: str, error: HoldfastError) -> None:
         failure = Failure(type(error).__name__, f"{error.what}; {error.cause}" if error.cause else error.what)
-        self.later(self._deliver_refusal, resident.n, local, child, failure, error.code)
+        self._deliver_refusal(resident.n, local, child, failure, error.code)
 
     def _deliver_refusal(self, n: int, local: str, child: str, failure: Failure, code: str) -> None:
         resident = self._ready(n)
@@ -352,6 +361,11 @@ class Links:
             path.append("?" if row is None else row.id)
             step = seen[step]
         return path[::-1]
+
+
+def _waits(resident: Resident, local: str) -> bool:
+    """Whether a handler still waits for what it asked for earlier in this turn."""
+    return not resident.pausing and local in resident.machine.waiting
 
 
 def _deadlock(caller: Resident, spec: CallSpec, chain: list[str]) -> WouldDeadlock:

@@ -20,8 +20,9 @@ class Resident:
     """What the engine holds of an invocation while it is not parked."""
 
     __slots__ = (
-        "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n", "obeyed",
-        "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts", "unsettled", "wake_at",
+        "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
+        "obeyed", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts", "unsettled",
+        "wake_at",
     )  # fmt: skip
 
     def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:

@@ -56,7 +56,7 @@ class Settling:
                 for step in waiter.machine.waiting.values():
                     if step.id == row.id:
                         step.read(text, ok=ok)
-            return engine.links.settle_shared(row.id, text, ok=ok)
+            return engine.links.settle_shared(row.id, text, ok)
         local = records.decode_info(row.about).step
         resident = engine.resident(row.n)
         if resident is not None and resident.pausing and not resident.busy:
@@ -74,9 +74,7 @@ class Settling:
         else:
             wanted = self._wanted_by_row(row, local, text, ok=ok)
         if wanted:
-            engine.committer.batch.settles.append(
-                SettleRow(row.id, 1 if ok else 2, engine.clock.now(), INLINE + text)
-            )
+            engine.committer.batch.settles.append(SettleRow(row.id, 1 if ok else 2, engine.clock.now(), INLINE + text))
             self._under_way.add(row.id)
             engine.committer.after(self._under_way.discard, row.id)
         return wanted

@@ -49,6 +49,11 @@ class SqliteStore:
         self._live: _Live | None = None
         self._failure: StoreError | None = None  # why nothing may be written any more (G11)
 
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
     def open(self) -> None:
         try:
             self._lock.acquire()  # also refuses a second `open` of this object
