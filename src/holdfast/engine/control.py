@@ -76,9 +76,8 @@ class Control:
         self._kill(row, reason)
         while killed:  # those they called, once all of them are known
             await engine.durable()
-            called = [child for above in killed for child in engine.store.children(above.n, CHILDREN_MAX)]
-            rows = [engine.rows.get(child.n) or child for child in called if child.call is not None]
-            killed = [child for child in rows if not Status(child.status).ended]
+            called = [child for above in killed for child in engine.rows.children(above.n, CHILDREN_MAX)]
+            killed = [child for child in called if child.call is not None and not Status(child.status).ended]
             for child in killed:
                 self._kill(child, f"its caller was killed: {reason}")
 

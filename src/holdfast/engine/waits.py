@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.commands import CallSpec
 from holdfast.core.invocation import Status
+from holdfast.engine.gates import Gate
 from holdfast.engine.starts import gate_of
 from holdfast.errors import WouldDeadlock
 from holdfast.stores.base import InvocationRow
@@ -32,30 +33,31 @@ class Waits:
 
     def refusal(self, caller: Resident, spec: CallSpec) -> WouldDeadlock | None:
         """Why a call cannot be made, if it cannot."""
-        chain = self._chain(caller, spec)
+        gate = gate_of(spec.handler, spec.key, spec.text)
+        chain = self._lane_chain(caller, gate) or self._lock_chain(caller, gate.lock)
         return _deadlock(caller, spec, chain) if chain else None
 
-    def _chain(self, caller: Resident, spec: CallSpec) -> list[str]:
-        """The chain of ids from the holder of the lock that the call wants to the caller, if there is one."""
-        above = self._above(caller)
-        gate = gate_of(spec.handler, spec.key, spec.text)
-        if gate.lane is not None and gate.limit is not None and gate.limit.concurrency is not None:
-            rows = [row for n in above if (row := self._engine.rows.get(n)) is not None]
-            inside = [row.id for row in rows if row.lane == gate.lane]
-            if len(inside) >= gate.limit.concurrency:
-                return inside
-        lock = gate.lock
+    def _lane_chain(self, caller: Resident, gate: Gate) -> list[str]:
+        """The caller and those above it, if all places under the limit are theirs."""
+        if gate.lane is None or gate.limit is None or gate.limit.concurrency is None:
+            return []
+        rows = [row for n in self._above(caller) if (row := self._engine.rows.get(n)) is not None]
+        inside = [row.id for row in rows if row.lane == gate.lane]
+        return inside if len(inside) >= gate.limit.concurrency else []
+
+    def _lock_chain(self, caller: Resident, lock: str | None) -> list[str]:
+        """The ids from the holder of the lock to the caller or one above it, if one waits for the other all along."""
         holder = None if lock is None else self._engine.gates.holder(lock)
         if holder is None:
             return []
+        above = self._above(caller)
         seen: dict[int, int | None] = {holder: None}
         queue = deque([holder])
         while queue and len(seen) < CHAIN_MAX:
             n = queue.popleft()
             if n in above:
                 return self._path(seen, n)
-            for child in self._engine.store.children(n, CHILDREN_MAX):
-                row = self._engine.rows.get(child.n) or child
+            for row in self._engine.rows.children(n, CHILDREN_MAX):
                 if row.call is None or Status(row.status).ended:
                     continue
                 wanted = row.n
