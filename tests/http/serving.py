@@ -173,6 +173,18 @@ def serving(
         yield server
 
 
+def receive(connection: socket.socket) -> bytes:
+    """The body of one answer, on a connection that stays open."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return body
+
+
 def drain(connection: socket.socket) -> bytes:
     """All bytes until the other side closes."""
     parts = []
