@@ -2,6 +2,7 @@
 
 from holdfast.app import Holdfast
 from holdfast.blocking import Client, Handle
+from holdfast.builds import VERSION
 from holdfast.client import AsyncClient
 from holdfast.context import Context, Sent
 from holdfast.core.retry import Retry
@@ -52,11 +53,12 @@ from holdfast.handle import AsyncHandle
 from holdfast.objects import ObjectContext, WorkflowContext
 from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
+from holdfast.stores.coded import Codec
 from holdfast.stores.memory import MemoryStore
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
 from holdfast.watching import EventView
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "AlreadySettled",
@@ -68,6 +70,7 @@ __all__ = [
     "BadTimer",
     "CheckView",
     "Client",
+    "Codec",
     "Context",
     "EngineStopped",
     "EventView",
