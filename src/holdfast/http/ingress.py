@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from holdfast.client import AsyncClient
+from holdfast.core.ids import ID_CHARS_MAX
 from holdfast.errors import BadHandler, BadRequest, UnknownHandler
 from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
@@ -31,8 +32,9 @@ RESERVED = frozenset({"health", "invocations", "promises"})
 # Of the request, given to the handler as ctx.headers. No others: what is stored must hold no secrets.
 PASSED_ON = ("traceparent", "tracestate", "baggage", "x-request-id")
 
-ID = Query("id", "the invocation's id; one that is in use attaches to it", kinds.text, {"type": "string"})
-DELAY = Query("delay", "when to begin: seconds, or a duration such as PT10S", kinds.duration, {"type": "string"})
+NAME = kinds.TEXT | {"maxLength": ID_CHARS_MAX}
+ID = Query("id", "the invocation's id; one that is in use attaches to it", kinds.text, NAME)
+DELAY = Query("delay", "when to begin: seconds, or a duration such as PT10S", kinds.duration, kinds.DURATION)
 KEY_HEADER = {"Idempotency-Key": "Requests with the same key are one invocation."}
 WAIT_HEADER = {"Prefer": "wait=SECONDS: how long to wait for the result; then 202."}
 

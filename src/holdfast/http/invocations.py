@@ -22,8 +22,8 @@ from holdfast.views import InvocationView, PromiseView, StepView
 
 QUICK_SECONDS = 1.0  # how long a result is waited for without watching the connection, which costs two tasks
 
-STEP = Query("step", "a step's id, as the journal shows it", kinds.text, {"type": "string"}, required=True)
-WAIT = Query("wait", "seconds to wait for the result", kinds.seconds, {"type": "number", "minimum": 0})
+STEP = Query("step", "a step's id, as the journal shows it", kinds.text, kinds.TEXT, required=True)
+WAIT = Query("wait", "seconds to wait for the result", kinds.seconds, kinds.SECONDS)
 
 
 class Started(TypedDict):
