@@ -33,7 +33,12 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     ├── InvocationFailed         HF503
     ├── InvocationCancelled      HF504
     ├── InvocationPaused         HF505
-    └── EngineStopped            HF506
+    ├── EngineStopped            HF506
+    └── CommandError             the command line
+        ├── BadCommand           HF701
+        ├── AppNotLoaded         HF702
+        ├── Unreachable          HF703
+        └── TimedOut             HF704
 
     HandlerFault(BaseException)  handler code did what cannot be replayed; SDKs cannot swallow it
     ├── HandlerIO                HF301
@@ -297,6 +302,36 @@ class EngineStopped(HoldfastError):
     """The engine has stopped or is stopping; what was acknowledged goes on at the next start."""
 
     code = "HF506"
+
+
+class CommandError(HoldfastError):
+    """A command could not do its work."""
+
+    code = "HF700"
+
+
+class BadCommand(CommandError):
+    """Flags, arguments or answers that do not fit the command."""
+
+    code = "HF701"
+
+
+class AppNotLoaded(CommandError):
+    """The Holdfast object that was named cannot be imported."""
+
+    code = "HF702"
+
+
+class Unreachable(CommandError):
+    """There is no server where it was looked for, and no store to open instead."""
+
+    code = "HF703"
+
+
+class TimedOut(CommandError):
+    """Not over in the time that was given; it goes on."""
+
+    code = "HF704"
 
 
 class HandlerFault(BaseException):

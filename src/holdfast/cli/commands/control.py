@@ -1,0 +1,141 @@
+"""cancel, kill, pause, resume, retry, restart, fork, purge: steering what runs.
+
+Promises: with several ids each is tried, whatever became of the others, and the exit code is that of the first failure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from holdfast.cli.arguments import json_bytes
+from holdfast.cli.codes import Exit
+from holdfast.cli.command import command
+from holdfast.cli.commands import options
+from holdfast.cli.link import Answer, Link, at
+from holdfast.cli.problems import CommandFailed, from_error
+from holdfast.cli.screen import Screen
+from holdfast.cli.wire import Started
+from holdfast.errors import BadCommand
+
+PANEL = "Control"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for name, work in (
+        ("cancel", cancel), ("kill", kill), ("pause", pause), ("resume", resume),
+        ("retry", retry), ("restart", restart), ("fork", fork), ("purge", purge),
+    ):  # fmt: skip
+        command(app, name, PANEL)(work)
+
+
+async def cancel(
+    link: Link, screen: Screen, ids: options.Ids, reason: options.Reason = "cancelled at the command line"
+) -> Exit:
+    """Asks invocations and what they called to end; their clean-up still runs."""
+    return await _each(link, screen, ids, "cancel", "is asked to end", reason=reason)
+
+
+async def kill(
+    link: Link, screen: Screen, ids: options.Ids, reason: options.Reason = "killed at the command line"
+) -> Exit:
+    """Ends invocations at once, without clean-up."""
+    return await _each(link, screen, ids, "kill", "killed", reason=reason)
+
+
+async def pause(
+    link: Link, screen: Screen, ids: options.Ids, reason: options.Reason = "paused at the command line"
+) -> Exit:
+    """Stops invocations where they are; nothing is lost."""
+    return await _each(link, screen, ids, "pause", "paused", reason=reason)
+
+
+async def resume(link: Link, screen: Screen, ids: options.Ids) -> Exit:
+    """Lets paused invocations go on."""
+    return await _each(link, screen, ids, "resume", "goes on")
+
+
+async def retry(link: Link, screen: Screen, ids: options.Ids) -> Exit:
+    """Reopens failed invocations at the point where they failed."""
+    return await _each(link, screen, ids, "retry", "goes on where it failed")
+
+
+async def restart(
+    link: Link,
+    screen: Screen,
+    id: options.Id,
+    step: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Keep what came before it.")] = None,
+    new: options.NewId = None,
+) -> None:
+    """Runs one again as a new invocation, from the start or from a step."""
+    started = await link.post(at("invocations", id, "restart"), Started, params={"from": step, "id": new})
+    _new(screen, started)
+
+
+async def fork(
+    link: Link,
+    screen: Screen,
+    id: options.Id,
+    step: Annotated[str, typer.Argument(metavar="STEP", help="Whose result is replaced.")],
+    result: Annotated[str, typer.Argument(metavar="JSON", help="The other result.")],
+    new: options.NewId = None,
+) -> None:
+    """Goes on from a step as a new invocation, with another result for it."""
+    started = await link.post(
+        at("invocations", id, "fork"), Started, json_bytes(result, "the result"), {"step": step, "id": new}
+    )
+    _new(screen, started)
+
+
+def _new(screen: Screen, started: Answer[Started]) -> None:
+    screen.done(started, started.value.id)
+
+
+async def purge(
+    link: Link,
+    screen: Screen,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ended invocations.")] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", parser=options.seconds, metavar="TIME", help="All that ended so long ago: 30d."),
+    ] = None,
+    yes: options.Yes = False,
+) -> Exit:
+    """Deletes ended invocations with their journals."""
+    if bool(ids) == (older_than is not None):
+        raise from_error(
+            BadCommand("purge needs ids or --older-than, and not both", fix="holdfast purge --older-than 30d")
+        )
+    if older_than is None:
+        return await _each(link, screen, ids or [], "purge", "purged")
+    length = options.iso(older_than)
+    if not yes and not _confirmed(screen, f"Delete all that ended more than {length} ago from {link.place}?"):
+        raise from_error(BadCommand("nothing was deleted", fix="say yes, or give --yes"))
+    gone = await link.post("/invocations/purge", dict[str, Any], params={"older_than": length})
+    screen.done(gone, f"{gone.value.get('purged', 0)} purged")
+    return Exit.OK
+
+
+def _confirmed(screen: Screen, question: str) -> bool:
+    try:
+        return screen.ask(f"{question} (y/N) ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+async def _each(link: Link, screen: Screen, ids: list[str], verb: str, done: str, **params: str) -> Exit:
+    code = Exit.OK
+    for id in ids:
+        try:
+            answer = await link.post(at("invocations", id, verb), msgspec.Raw, params=params)
+        except CommandFailed as failure:
+            screen.fail(failure.problem)
+            code = code or failure.exit
+            continue
+        screen.done(answer, f"{id} {done}")
+    if not link.server and verb in {"cancel", "resume", "retry"}:
+        screen.note("no server runs: it happens when one starts")
+    return code
