@@ -78,3 +78,13 @@ def test_an_invocation_that_is_not_there_ends_it(monkeypatch: pytest.MonkeyPatch
     gone = httpx.Response(404, json={"code": "HF104", "title": "UnknownInvocation", "detail": "no invocation", "status": 404})
     with pytest.raises(CommandFailed, match="no invocation"):
         watched(Server(gone), monkeypatch)
+
+
+def test_nothing_after_the_last_event_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watched(Server(event(1, "step"), httpx.Response(204)), monkeypatch) == (["1"], 0)
+
+
+def test_a_problem_in_the_stream_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = event(2, "problem", status=404, code="HF104", title="UnknownInvocation", detail="it was purged")
+    with pytest.raises(CommandFailed, match="it was purged"):
+        watched(Server(event(1, "step") + gone), monkeypatch)

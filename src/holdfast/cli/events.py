@@ -18,6 +18,7 @@ from holdfast.cli.problems import CommandFailed, from_answer
 from holdfast.cli.render.words import ENDED
 
 AGAIN_SECONDS = 1.0  # between two tries, until the server names another number
+NO_CONTENT = 204
 SILENCE_SECONDS = 45.0  # three heartbeats
 
 
@@ -44,7 +45,11 @@ async def events(link: Link, invocation: str, *, on_away: Callable[[], None]) ->
             async with _open(link, invocation, last) as answer:
                 if not answer.is_success:
                     raise from_answer(answer.status_code, await answer.aread(), link.place)
+                if answer.status_code == NO_CONTENT:  # nothing comes after the last one
+                    return
                 async for event, retry in parse(answer.aiter_lines()):
+                    if event.kind == "problem":
+                        raise from_answer(int(event.data["status"]), msgspec.json.encode(event.data), link.place)
                     away = False
                     last, again = event.id or last, retry or again
                     yield event

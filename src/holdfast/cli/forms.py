@@ -46,8 +46,10 @@ def _fields(
             value = _or_default(screen, kind, root, name, below)
             if value is not _LEFT_OUT:
                 found[name] = value
-        elif name in required or _wanted(screen, name, below):
+        elif name in required:
             found[name] = _value(screen, kind, root, label=name, depth=below)
+        elif _wanted(screen, name, below):  # and not asked again if it may be null
+            found[name] = _value(screen, optional(kind, root)[0], root, label=name, depth=below)
     return found
 
 
@@ -56,7 +58,8 @@ _LEFT_OUT = object()
 
 def _or_default(screen: Screen, schema: Schema, root: Schema, name: str, depth: int) -> Any:
     default = follow(schema, root).get("default")
-    hint = f"{name_of(schema, root)}; Enter for {'none' if default is None else default}"
+    shown = {None: "none", True: "yes", False: "no"}.get(default, default) if isinstance(default, bool | None) else default
+    hint = f"{name_of(schema, root)}; Enter for {shown}"
     return _ask(screen, hint, lambda text: read_text(text, schema, root) if text else _LEFT_OUT, name, depth)
 
 
@@ -68,6 +71,8 @@ def _wanted(screen: Screen, label: str, depth: int) -> bool:
 
 
 def _choice(screen: Screen, values: list[Any], *, label: str, depth: int, nullable: bool) -> Any:
+    if label:
+        screen.ask_line(f"{INDENT * depth}{label}:")
     for number, value in enumerate(values, 1):
         screen.ask_line(f"{INDENT * (depth + 1)}{number}  {value}")
 
