@@ -7,6 +7,7 @@ once, as SIGTERM, and again when it is pressed again. The child ends with this p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,7 @@ class Keeper:
             if not self._stopping:
                 self._say(f"{', '.join(sorted(self._changed))} changed: starting anew")
             self._changed.clear()
-            child.terminate()
+            self._terminate()
         code = await ended
         self._child = None
         return code
@@ -84,7 +85,12 @@ class Keeper:
             self._news.set()
 
     def _stop(self) -> None:
-        if self._stopping and self._child is not None:
-            self._child.terminate()
+        if self._stopping:
+            self._terminate()
         self._stopping = True
         self._news.set()
+
+    def _terminate(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it may end in this very moment
+            if self._child is not None:
+                self._child.terminate()
