@@ -27,7 +27,8 @@ def parsed(text: str) -> list[tuple[Event, float | None]]:
 
 
 def test_events_are_read_as_the_standard_says() -> None:
-    text = 'retry: 2000\n\n: still here\n\nid: 7\nevent: step\ndata: {"a":\ndata: 1}\n\ndata:2\n\nevent: lost\n\nid: 8\ndata: 3'
+    text = 'retry: 2000\n\n: still here\n\nid: 7\nevent: step\ndata: {"a":\ndata: 1}\n\n'
+    text += "data:2\n\nevent: lost\n\nid: 8\ndata: 3"
     assert parsed(text) == [(Event("7", "step", {"a": 1}), 2.0), (Event("", "message", 2), 2.0)]
 
 
@@ -75,7 +76,9 @@ def test_it_goes_on_behind_the_last_event(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_invocation_that_is_not_there_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = httpx.Response(404, json={"code": "HF104", "title": "UnknownInvocation", "detail": "no invocation", "status": 404})
+    gone = httpx.Response(
+        404, json={"code": "HF104", "title": "UnknownInvocation", "detail": "no invocation", "status": 404}
+    )
     with pytest.raises(CommandFailed, match="no invocation"):
         watched(Server(gone), monkeypatch)
 

@@ -116,7 +116,9 @@ def test_an_orderly_end_ends_the_keeper(folder: Folder) -> None:
 
 
 def test_a_second_ctrl_c_is_passed_on(folder: Folder) -> None:
-    (folder.path / "app.py").write_text("signal.signal(signal.SIGTERM, lambda *_: (note('asked'), signal.signal(signal.SIGTERM, stop)))")
+    (folder.path / "app.py").write_text(
+        "signal.signal(signal.SIGTERM, lambda *_: (note('asked'), signal.signal(signal.SIGTERM, stop)))"
+    )
 
     def ask() -> Callable[[], bool]:
         os.kill(os.getpid(), signal.SIGINT)

@@ -130,7 +130,11 @@ def test_a_timeline_shows_attempts_errors_sizes_and_children() -> None:
 
 def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
     run = timeline.Run(head(status="paused", reason="[HF303] another path\n  recorded: a\n  next step: b"), [])
-    assert drawn(timeline.show(run, full=False))[-3:] == ["reason   [HF303] another path", "  recorded: a", "  next step: b"]
+    assert drawn(timeline.show(run, full=False))[-3:] == [
+        "reason   [HF303] another path",
+        "  recorded: a",
+        "  next step: b",
+    ]
     assert timeline.hint(run) == "mend the cause, then: holdfast resume trip-1"
 
 
@@ -147,13 +151,17 @@ def test_what_a_handler_takes_is_told_from_its_schema() -> None:
         "$defs": {
             "In": {
                 "type": "object",
-                "properties": {"claim": {"$ref": "#/$defs/Claim"}, "rush": {"type": "boolean"}, "size": {"enum": ["s", "m"]}},
+                "properties": {
+                    "claim": {"$ref": "#/$defs/Claim"},
+                    "rush": {"type": "boolean"},
+                    "size": {"enum": ["s", "m"]},
+                },
                 "required": ["claim"],
             },
             "Claim": {"type": "object", "properties": {"id": {"type": "string"}}},
         },
     }
-    handler = wire.Handler("Claims/review", input=schema, output={"type": "string"}, doc="Reviews.\nMore.")
+    handler = wire.Handler("Claims/review", arguments=schema, returns={"type": "string"}, doc="Reviews.\nMore.")
     assert drawn(lists.handlers([handler]))[1].split("  ") == [
         "Claims/review", "service", "claim: {id}, [rush]: yes or no, [size]: s | m", "text", " Reviews.",
     ]  # fmt: skip

@@ -23,7 +23,8 @@ CLAIM = {"type": "object", "properties": {"id": TEXT, "n": WHOLE}, "required": [
     "text,schema,value",
     [
         ("yes", TEXT, "yes"), ("1", TEXT, "1"), ("", TEXT, ""), ('"a"', TEXT, '"a"'), ("null", TEXT, "null"),
-        ("yes", BOOL, True), ("N", BOOL, False), ("true", BOOL, True), ("7", WHOLE, 7), ("1.5", {"type": "number"}, 1.5),
+        ("yes", BOOL, True), ("N", BOOL, False), ("true", BOOL, True), ("7", WHOLE, 7),
+        ("1.5", {"type": "number"}, 1.5),
         ("2", {"type": "number"}, 2), ("1e3", {"type": "number"}, 1000.0), ("", MAYBE, None), ("null", MAYBE, None),
         ("4", MAYBE, 4), ("low", LEVEL, "low"), ("3", LEVEL, 3), ("[1]", {"type": "array"}, [1]),
         ('{"id": "a"}', CLAIM, {"id": "a"}), ("word", {}, "word"), ("1", {}, 1), ('{"a": 1}', {}, {"a": 1}),

@@ -92,7 +92,8 @@ def test_an_app_that_cannot_be_loaded_says_why(name: str, source: str, what: str
         (404, "HF104", Exit.NOT_FOUND), (409, "HF111", Exit.CONFLICT), (400, "HF102", Exit.USAGE),
         (413, "HF202", Exit.USAGE), (429, "HF113", Exit.UNREACHABLE), (401, "HF604", Exit.UNREACHABLE),
         (503, "HF506", Exit.UNREACHABLE), (507, "HF401", Exit.UNREACHABLE), (408, "HF609", Exit.TIMEOUT),
-        (500, "HF503", Exit.FAILED), (409, "HF504", Exit.FAILED), (409, "HF505", Exit.FAILED), (404, "HF501", Exit.FAILED),
+        (500, "HF503", Exit.FAILED), (409, "HF504", Exit.FAILED), (409, "HF505", Exit.FAILED),
+        (404, "HF501", Exit.FAILED),
     ],
 )  # fmt: skip
 def test_how_an_answer_becomes_an_exit_code(status: int, code: str, exit: Exit) -> None:

@@ -32,7 +32,7 @@ _PLACE = "Where"
 _SHARED: dict[str, Any] = {
     "url": Annotated[
         str | None,
-        typer.Option("--url", metavar="URL", help="The running server's admin face.", rich_help_panel=_PLACE),
+        typer.Option("--url", metavar="URL", help="A server's admin face.", rich_help_panel=_PLACE),
     ],
     "app": Annotated[
         str | None,

@@ -58,7 +58,9 @@ _LEFT_OUT = object()
 
 def _or_default(screen: Screen, schema: Schema, root: Schema, name: str, depth: int) -> Any:
     default = follow(schema, root).get("default")
-    shown = {None: "none", True: "yes", False: "no"}.get(default, default) if isinstance(default, bool | None) else default
+    shown = (
+        {None: "none", True: "yes", False: "no"}.get(default, default) if isinstance(default, bool | None) else default
+    )
     hint = f"{name_of(schema, root)}; Enter for {shown}"
     return _ask(screen, hint, lambda text: read_text(text, schema, root) if text else _LEFT_OUT, name, depth)
 

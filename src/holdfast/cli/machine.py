@@ -26,6 +26,7 @@ import msgspec
 from holdfast.cli.render.words import size, span
 from holdfast.engine.ports import SystemClock
 from holdfast.errors import StoreError
+from holdfast.http.auth import TOKEN_CHARS_MIN
 from holdfast.stores.sqlite.opening import SQLITE_MIN, open_reader, require_sqlite
 from holdfast.stores.sqlite.queries import QUERIES
 from holdfast.stores.sqlite.wal import KEPT_BYTES_MAX
@@ -36,7 +37,6 @@ SLOW_SYNC_SECONDS = 0.02
 FREE_BYTES_MIN = 1_000_000_000
 OVERDUE_MS = 10_000
 OVERDUE_ROWS = 1000
-TOKEN_CHARS_MIN = 20
 
 
 class Finding(msgspec.Struct):
@@ -79,15 +79,13 @@ def token(text: str | None) -> Finding:
     return Finding("token", "ok", "HOLDFAST_TOKEN is set")
 
 
-def port(name: str, number: int, *, ours: bool) -> Finding:
+def port(name: str, number: int) -> Finding:
     """Whether a server could listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", number))
         except OSError as error:
-            if ours:
-                return Finding(name, "ok", f"{number}, the server's")
             return Finding(
                 name, "note", f"{number}: {os.strerror(error.errno or 0)}", "holdfast serve takes other ports"
             )

@@ -25,10 +25,24 @@ class Invocation(Struct):
     wake_at: datetime | None = None
     reason: str | None = None
     parent: str | None = None
-    call: str | None = None
     build: str | None = None
+    origin: str | None = None
     input: Any = None
     output: Any = None
+
+
+class Page(Struct):
+    """An answer of `list`. `next` is what to give as --before for the rest."""
+
+    invocations: list[Invocation]
+    next: str | None = None
+
+
+class Keys(Struct):
+    """An answer of `state keys`. `next` is what to give as --after for the rest."""
+
+    keys: list[str]
+    next: str | None = None
 
 
 class Step(Struct):
@@ -63,8 +77,8 @@ class Promise(Struct):
     """A promise, settled or not."""
 
     id: str
-    invocation: str
     status: str
+    invocation: str | None = None
     question: str = ""
     schema: dict[str, Any] = {}
     about: Any = None
@@ -77,6 +91,7 @@ class Schedule(Struct):
     id: str
     target: str
     rule: str
+    zone: str = "UTC"
     next_at: datetime | None = None
     last_at: datetime | None = None
     paused: bool = False
@@ -99,8 +114,8 @@ class Handler(Struct):
     shared: bool = False
     main: bool = False
     doc: str | None = None
-    input: dict[str, Any] = {}
-    output: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+    returns: dict[str, Any] = {}
 
 
 class Info(Struct):
@@ -109,7 +124,7 @@ class Info(Struct):
     version: str
     store: str = ""
     build: str | None = None
-    uptime: float = 0.0
+    uptime_seconds: float = 0.0
     counts: dict[str, int] = {}
     running: int = 0
     resident: int = 0
@@ -128,4 +143,17 @@ class Rows(Struct):
 
     columns: list[str]
     rows: list[list[Any]]
-    truncated: bool = False
+    cut: bool = False
+
+
+class Purged(Struct):
+    """How many invocations are gone."""
+
+    purged: int
+
+
+class Copied(Struct):
+    """A backup: its name in the store's folder, and its size."""
+
+    path: str
+    bytes: int = 0

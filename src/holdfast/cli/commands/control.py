@@ -5,9 +5,8 @@ Promises: with several ids each is tried, whatever became of the others, and the
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 
 from holdfast.cli.arguments import json_bytes
@@ -17,7 +16,7 @@ from holdfast.cli.commands import options
 from holdfast.cli.link import Answer, Link, at
 from holdfast.cli.problems import CommandFailed, from_error
 from holdfast.cli.screen import Screen
-from holdfast.cli.wire import Started
+from holdfast.cli.wire import Purged, Started
 from holdfast.errors import BadCommand
 
 PANEL = "Control"
@@ -114,8 +113,8 @@ async def purge(
     length = options.iso(older_than)
     if not yes and not _confirmed(screen, f"Delete all that ended more than {length} ago from {link.place}?"):
         raise from_error(BadCommand("nothing was deleted", fix="say yes, or give --yes"))
-    gone = await link.post("/invocations/purge", dict[str, Any], params={"older_than": length})
-    screen.done(gone, f"{gone.value.get('purged', 0)} purged")
+    gone = await link.post("/invocations/purge", Purged, params={"older_than": length})
+    screen.done(gone, f"{gone.value.purged} purged")
     return Exit.OK
 
 
@@ -130,7 +129,7 @@ async def _each(link: Link, screen: Screen, ids: list[str], verb: str, done: str
     code = Exit.OK
     for id in ids:
         try:
-            answer = await link.post(at("invocations", id, verb), msgspec.Raw, params=params)
+            answer = await link.post(at("invocations", id, verb), type(None), params=params)
         except CommandFailed as failure:
             screen.fail(failure.problem)
             code = code or failure.exit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -11,8 +11,9 @@ import typer
 from holdfast.cli.command import command
 from holdfast.cli.link import Link
 from holdfast.cli.render import lists
+from holdfast.cli.render.words import size
 from holdfast.cli.screen import Screen
-from holdfast.cli.wire import Rows
+from holdfast.cli.wire import Copied, Rows
 
 PANEL = "Operate"
 
@@ -32,7 +33,7 @@ async def sql(
     text = sys.stdin.read() if query == "-" else query
     found = await link.post("/sql", Rows, msgspec.json.encode({"query": text}))
     screen.show(found, lists.rows)
-    if found.value.truncated:
+    if found.value.cut:
         screen.note(f"the first {len(found.value.rows)} rows; add LIMIT and OFFSET")
 
 
@@ -42,5 +43,5 @@ async def backup(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A new file's name, in the store's folder.")],
 ) -> None:
     """Copies the store to a new file while everything goes on."""
-    done = await link.post("/backup", dict[str, Any], msgspec.json.encode({"path": name}))
-    screen.done(done, f"{done.value.get('path', name)} holds a copy of {link.place}")
+    done = await link.post("/backup", Copied, msgspec.json.encode({"path": name}))
+    screen.done(done, f"{done.value.path}, {size(done.value.bytes)}")

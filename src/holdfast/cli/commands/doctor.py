@@ -40,8 +40,8 @@ async def doctor(where: Where, screen: Screen) -> Exit:
     path = _store(where, info)
     if path is not None:
         findings += machine.store(path)
-    findings.append(machine.port("port", INGRESS_PORT, ours=info is not None))
-    findings.append(machine.port("admin port", ADMIN_PORT, ours=info is not None))
+    if info is None:
+        findings += [machine.port("port", INGRESS_PORT), machine.port("admin port", ADMIN_PORT)]
     if screen.json:
         screen.raw(msgspec.json.encode(findings))
     else:
@@ -73,7 +73,7 @@ async def _server(where: Where) -> tuple[Info | None, list[Finding]]:
             return None, [Finding("server", "note", f"none at {where.url}", "holdfast serve starts one")]
         return None, [Finding("server", "bad", problem.detail or problem.title, problem.fix)]
     build = f", build {info.build}" if info.build else ""
-    found = [Finding("server", "ok", f"holdfast {info.version}{build} at {where.url}, up {span(info.uptime)}")]
+    found = [Finding("server", "ok", f"holdfast {info.version}{build} at {where.url}, up {span(info.uptime_seconds)}")]
     counts = ", ".join(f"{count} {status}" for status, count in info.counts.items() if count)
     found.append(Finding("invocations", "ok", counts or "none"))
     if paused := info.counts.get("paused"):

@@ -78,7 +78,13 @@ async def _ask(link: Link, id: str | None) -> Ask:
     if id is not None:
         promise = (await link.get(at("promises", id), Promise)).value
         return Ask(
-            promise.id, promise.invocation, promise.question, now(), promise.schema, promise.about, promise.deadline
+            promise.id,
+            promise.invocation or "",
+            promise.question,
+            now(),
+            promise.schema,
+            promise.about,
+            promise.deadline,
         )
     found = (await link.get("/asks", list[Ask])).value
     if len(found) == 1:
@@ -104,7 +110,7 @@ def _present(screen: Screen, ask: Ask) -> None:
 
 
 async def _settle(link: Link, screen: Screen, id: str, value: bytes) -> None:
-    done = await link.post(at("promises", id, "resolve"), msgspec.Raw, value)
+    done = await link.post(at("promises", id, "resolve"), type(None), value)
     screen.done(done, f"answered: {value.decode()}")
 
 
@@ -115,7 +121,7 @@ async def resolve(
     value: Annotated[str, typer.Argument(metavar="JSON", help="Its value.")] = "null",
 ) -> None:
     """Settles a promise with a value."""
-    done = await link.post(at("promises", id, "resolve"), msgspec.Raw, json_bytes(value, "the value"))
+    done = await link.post(at("promises", id, "resolve"), type(None), json_bytes(value, "the value"))
     screen.done(done, f"{id} resolved")
 
 
@@ -126,7 +132,7 @@ async def reject(
     reason: Annotated[str, typer.Argument(metavar="REASON", help="What its waiter gets as an error.")],
 ) -> None:
     """Settles a promise with an error."""
-    done = await link.post(at("promises", id, "reject"), msgspec.Raw, msgspec.json.encode(reason))
+    done = await link.post(at("promises", id, "reject"), type(None), msgspec.json.encode(reason))
     screen.done(done, f"{id} rejected")
 
 
@@ -138,7 +144,5 @@ async def signal(
     value: options.Value = "null",
 ) -> None:
     """Sends a named message to an invocation."""
-    done = await link.post(
-        at("invocations", id, "signals", name), msgspec.Raw, msgspec.json.encode(json_or_text(value))
-    )
+    done = await link.post(at("invocations", id, "signals", name), type(None), msgspec.json.encode(json_or_text(value)))
     screen.done(done, f"{name} sent to {id}")

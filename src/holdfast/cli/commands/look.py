@@ -16,7 +16,7 @@ from holdfast.cli.problems import CommandFailed, from_error
 from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
 from holdfast.cli.screen import Screen
-from holdfast.cli.wire import Handler, Invocation, Step
+from holdfast.cli.wire import Handler, Invocation, Page, Step
 from holdfast.errors import Unreachable
 
 PANEL = "Look"
@@ -45,12 +45,12 @@ async def list_(
     """Lists invocations, newest first."""
     found = await link.get(
         "/invocations",
-        list[Invocation],
+        Page,
         {"status": status, "target": target, "key": key, "parent": parent, "before": before, "limit": limit},
     )
-    screen.show(found, lists.invocations)
-    if len(found.value) == limit:
-        screen.note(f"and maybe more: --limit {min(1000, limit * 10)}, or --before {found.value[-1].id}")
+    screen.show(found, lambda page: lists.invocations(page.invocations))
+    if found.value.next is not None:
+        screen.note(f"there are more: --limit {limit * 10}, or --before {found.value.next}")
 
 
 async def show(link: Link, screen: Screen, id: options.Id, full: options.Full = False) -> None:
@@ -99,7 +99,7 @@ async def watch(link: Link, screen: Screen, id: options.Id) -> Exit:
         if screen.json:
             screen.raw(msgspec.json.encode({"id": event.id, "event": event.kind, "data": event.data}))
         elif event.kind == "chunk":
-            screen.stream(watching.told(event.data))
+            screen.stream(watching.told(event.data.get("event")))
             open_line = True
         else:
             if open_line:

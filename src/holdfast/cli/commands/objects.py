@@ -13,6 +13,7 @@ from holdfast.cli.commands import options
 from holdfast.cli.link import Link, at
 from holdfast.cli.render import lists
 from holdfast.cli.screen import Screen
+from holdfast.cli.wire import Keys
 
 PANEL = "Look"
 Service = Annotated[str, typer.Argument(metavar="OBJECT", help="The object's name.")]
@@ -38,7 +39,10 @@ async def keys(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 100,
 ) -> None:
     """Lists the keys an object has state for."""
-    screen.show(await link.get(at("objects", service), list[str], {"after": after, "limit": limit}), lists.keys)
+    found = await link.get(at("objects", service), Keys, {"after": after or None, "limit": limit})
+    screen.show(found, lambda page: lists.keys(page.keys))
+    if found.value.next is not None:
+        screen.note(f"there are more: --after {found.value.next}")
 
 
 async def show(link: Link, screen: Screen, service: Service, key: ObjectKey) -> None:

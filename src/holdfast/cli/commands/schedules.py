@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from holdfast.cli.command import command
@@ -49,5 +48,5 @@ async def trigger(link: Link, screen: Screen, id: ScheduleId) -> None:
 
 
 async def _post(link: Link, screen: Screen, id: str, verb: str, done: str) -> None:
-    answer = await link.post(at("schedules", id, verb), msgspec.Raw)
+    answer = await link.post(at("schedules", id, verb), type(None))
     screen.done(answer, f"{id} {done}")

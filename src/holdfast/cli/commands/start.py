@@ -87,13 +87,11 @@ async def _send(
     link: Link, target: str, pairs: list[str], body: str | None, key: str | None, id: str | None, delay: float | None
 ) -> Answer[Started]:
     handler = _find(target, (await link.get("/handlers", list[Handler])).value, key)
-    data = body_of(target, pairs, body, handler.input)
+    data = body_of(target, pairs, body, handler.arguments)
     # With an id, a request whose answer was lost can be made again: the second one attaches.
     known = id or make_id(SystemClock().now(), SystemEntropy().bits(72))
-    service, _, name = target.partition("/")
-    parts = (service, *([key] if key is not None else []), name, "send")
-    params = {"id": known, "delay": None if delay is None else options.iso(delay)}
-    return await link.post(at(*parts), Started, data, params)
+    params = {"target": target, "key": key, "id": known, "delay": None if delay is None else options.iso(delay)}
+    return await link.post("/invocations", Started, data or None, params)
 
 
 def _find(target: str, handlers: list[Handler], key: str | None) -> Handler:

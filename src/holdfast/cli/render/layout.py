@@ -24,8 +24,13 @@ class Columns:
     """Rows under column heads. `elastic` is the column that is cut, `right` those whose cells end at the right."""
 
     def __init__(
-        self, heads: Sequence[str], rows: Sequence[Sequence[Cell]], *, elastic: int | None = None, right: Sequence[int] = ()
-    ) -> None:  # fmt: skip
+        self,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        *,
+        elastic: int | None = None,
+        right: Sequence[int] = (),
+    ) -> None:
         cells = [[_safe(cell) for cell in row] for row in rows]
         # A column that is empty in every row says nothing.
         self._used = [index for index in range(len(heads)) if any(row[index].plain for row in cells)]

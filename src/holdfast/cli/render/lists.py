@@ -53,7 +53,7 @@ def schedules(rows: list[wire.Schedule]) -> RenderableType:
     at = now()
     cells = [
         (
-            row.id, row.target, row.rule,
+            row.id, row.target, row.rule if row.zone == "UTC" else f"{row.rule} {row.zone}",
             Text("paused", "yellow") if row.paused else ago(row.next_at, at) if row.next_at else "",
             ago(row.last_at, at) if row.last_at else "",
         )
@@ -65,7 +65,7 @@ def schedules(rows: list[wire.Schedule]) -> RenderableType:
 def handlers(rows: list[wire.Handler]) -> RenderableType:
     """`holdfast handlers`."""
     cells = [
-        (row.target, _kind(row), _takes(row), name_of(row.output, row.output), first_line(row.doc)) for row in rows
+        (row.target, _kind(row), _takes(row), name_of(row.returns, row.returns), first_line(row.doc)) for row in rows
     ]
     return Columns(("TARGET", "KIND", "TAKES", "GIVES", "WHAT IT DOES"), cells, elastic=4) if rows else NOTHING
 
@@ -77,10 +77,10 @@ def _kind(row: wire.Handler) -> str:
 
 
 def _takes(row: wire.Handler) -> str:
-    top = follow(row.input, row.input)
+    top = follow(row.arguments, row.arguments)
     required = top.get("required", [])
     return ", ".join(
-        f"{name if name in required else f'[{name}]'}: {name_of(kind, row.input)}"
+        f"{name if name in required else f'[{name}]'}: {name_of(kind, row.arguments)}"
         for name, kind in (fields(top) or {}).items()
     )
 

@@ -64,7 +64,9 @@ def _title(head: wire.Invocation, at: datetime) -> Text:
 def _facts(head: wire.Invocation, at: datetime, *, full: bool) -> Iterator[RenderableType]:
     rows = [("started", f"{head.created.astimezone():%Y-%m-%d %H:%M:%S}, {ago(head.created, at)}")]
     rows += [
-        (name, value) for name, value in (("key", head.key), ("caller", head.parent), ("build", head.build)) if value
+        (name, value)
+        for name, value in (("key", head.key), ("caller", head.parent), ("from", head.origin), ("build", head.build))
+        if value
     ]
     rows += [
         (name, json_text(value))
@@ -89,8 +91,10 @@ def _timeline(run: Run, at: datetime) -> RenderableType:
 
 def _rows(run: Run, begin: datetime, total: float, at: datetime, *, depth: int) -> Iterator[tuple[Text, ...]]:
     for step in run.steps:
-        yield _row(step, begin, total, at, depth)
         child = run.children.get(step.child or "")
+        if child is not None and step.started is None:  # the child's own times are the call's
+            step.started = child.head.began or child.head.created
+        yield _row(step, begin, total, at, depth)
         if child is not None:
             yield from _rows(child, begin, total, at, depth=depth + 1)
 

@@ -32,15 +32,14 @@ class Picture:
                 if data.get("reason"):
                     text.append(f"  {first_line(data['reason'])}")
             case "emit":
-                text.append(clean(told(data)), "italic")
+                text.append(clean(told(data.get("output"))), "italic")
             case _:
                 _step(text, msgspec.convert({"kind": event.kind, "state": "done", "id": event.kind, **data}, wire.Step))
         return text
 
 
-def told(data: Any) -> str:
-    """What an `emit` or a chunk said: its text, or its JSON."""
-    value = data.get("value") if isinstance(data, dict) else data
+def told(value: Any) -> str:
+    """What a handler or a body told its watchers: a text as it is, or JSON."""
     return value if isinstance(value, str) else json_text(value)
 
 
@@ -50,7 +49,7 @@ def _step(text: Text, step: wire.Step) -> None:
         text.append(f"  {span((step.finished - step.started).total_seconds())}", "dim")
     if step.state != "done":
         text.append(f"  {clean(step.state)}", STATUS_STYLES.get(step.state, ""))
-    outcome = step.error if step.error else None if step.output is None else json_text(step.output)
+    outcome = step.error or ("" if step.output is None else json_text(step.output))
     if outcome:
         text.append(f"  {first_line(outcome)}")
 
