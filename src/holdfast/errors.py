@@ -15,7 +15,10 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── WrongPlace           HF108
     │   ├── AlreadySettled       HF109
     │   ├── UnknownDependency    HF110
-    │   └── WrongStatus          HF111
+    │   ├── WrongStatus          HF111
+    │   ├── WouldDeadlock        HF112
+    │   ├── TooMany              HF113
+    │   └── UnknownSchedule      HF114
     ├── ValueProblem             a value that cannot be stored or read back
     │   ├── Unserialisable       HF201
     │   ├── TooLarge             HF202
@@ -57,7 +60,7 @@ code that docs/errors.md explains. Refuses: an error without a next step.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 def explain(code: str, what: str, cause: str, fix: str) -> str:
@@ -155,6 +158,24 @@ class WrongStatus(UsageError):
     """The invocation's status does not allow this."""
 
     code = "HF111"
+
+
+class WouldDeadlock(UsageError):
+    """The call waits, through others, for its own caller; it could never return."""
+
+    code = "HF112"
+
+
+class TooMany(UsageError):
+    """A queue or mailbox is full."""
+
+    code = "HF113"
+
+
+class UnknownSchedule(UsageError):
+    """No schedule has that id."""
+
+    code = "HF114"
 
 
 class ValueProblem(HoldfastError):
@@ -311,6 +332,7 @@ class EngineStopped(HoldfastError):
     code = "HF506"
 
 
+<<<<<<< HEAD
 class RequestError(HoldfastError):
     """A request over HTTP that was refused. `status` is the answer's, `headers` are sent with it."""
 
@@ -396,6 +418,16 @@ class InternalError(RequestError):
 
     code = "HF611"
     status = 500
+=======
+def call_error(code: str, child: str, failure: Any) -> HoldfastError:
+    """What a caller gets for an invocation that did not return. `failure` has type, message, details and status."""
+    if failure.status is not None:
+        return TerminalError(failure.message, status=failure.status)
+    known = {kind.code: kind for kind in (BadArguments, IdConflict, UnknownInvocation, WouldDeadlock, InvocationCancelled)}
+    if code in known:
+        return known[code](failure.message)
+    return InvocationFailed(child, failure.type, failure.message, failure.details)
+>>>>>>> main
 
 
 class HandlerFault(BaseException):
