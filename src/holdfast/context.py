@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar, overload
@@ -12,25 +12,48 @@ from uuid import UUID
 
 import msgspec
 
+from holdfast.core.commands import CancelOther, CallSpec, SendCall, SendSignal
 from holdfast.core.entries import PromiseInfo
-from holdfast.core.ids import secret_name
+from holdfast.core.ids import check_id, secret_name
 from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments, BadTimer
+from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
-from holdfast.values import MISSING, codec_for, schema_of, show_inputs
+from holdfast.values import MISSING, codec_for, digest, schema_of, show_inputs
 
 T = TypeVar("T")
+AsyncHandler = Callable[..., Awaitable[T]]
+GeneratorHandler = Callable[..., Generator[Any, Any, T]]
+
+
+SIGNAL_CHARS_MAX = 100
+
+
+class Sent:
+    """An invocation this handler has started or knows: its `id`."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"Sent({self.id!r})"
 
 
 class Context:
     """The handler's side of its invocation. Given to it as first argument; of use only while the handler runs."""
 
-    def __init__(self, machine: Machine, deps: Mapping[str, Any]) -> None:
+    def __init__(
+        self, machine: Machine, deps: Mapping[str, Any], registry: Registry, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._machine = machine
         self._deps = deps
+        self._registry = registry
+        self.headers: Mapping[str, str] = headers or {}  # given at the start: trace context and the like
 
     @property
     def id(self) -> str:
@@ -125,10 +148,101 @@ class Context:
         _check_question(question)
         shown = msgspec.json.encode(msgspec.json.decode(show_inputs((about,), {}, secrets_of(self._deps)))[0]).decode()
         question_put = self._promise("ask", type, PromiseInfo("", question, schema_of(type), shown, deadline))
-        if when is not None:
-            timer = loop.call_at(when, question_put.expire)
-            question_put.add_done_callback(lambda _: timer.cancel())
-        return question_put
+        return self._expiring(question_put, when)
+
+    @overload
+    def call(
+        self, handler: AsyncHandler[T], /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any
+    ) -> Step[T]: ...
+
+    @overload
+    def call(
+        self, handler: GeneratorHandler[T], /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any
+    ) -> Step[T]: ...
+
+    @overload
+    def call(
+        self, handler: str, /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any
+    ) -> Step[Any]: ...
+
+    def call(self, handler: Any, /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any) -> Step[Any]:
+        """Calls another handler, exactly once (G4); await it for what it returns. It is an invocation of its own, begun
+        at once or in its turn; cancelling the wait cancels it.
+
+        handler: the function, or its stored name ("Service/handler"). `key` is that of an object or workflow. `id`
+        names the invocation; one that is there already is attached to.
+
+        At the await: TerminalError if it raised one, InvocationFailed, InvocationCancelled, IdConflict, WouldDeadlock
+        when it would wait for this very handler. Raises UnknownHandler, BadArguments, WrongPlace.
+        """
+        found, text, known = self._target(handler, args, kwargs, key, id)
+
+        def plan(local: str) -> CallSpec:
+            return CallSpec(
+                found.name, found, text, key=key, named=known is not None, digest=digest((found.target, key), {}, None),
+                id=known or secret_name("inv_", self._machine.seed, self.id, local), headers=self.headers,
+            )  # fmt: skip
+
+        return self._machine.ask_call(plan, found.name, found.returns)
+
+    def send(
+        self, handler: Callable[..., Any] | str, /, *args: Any, key: str | None = None, id: str | None = None,
+        delay: float | timedelta = 0.0, **kwargs: Any,
+    ) -> Sent:  # fmt: skip
+        """Starts another handler, exactly once (G4), and waits for nothing; it begins after `delay` (seconds).
+
+        As `call` else. The other invocation goes on whatever happens to this one. Raises BadTimer as `sleep`.
+        """
+        found, text, known = self._target(handler, args, kwargs, key, id)
+        seconds = self._seconds(delay)
+        local = self._machine.local_name(found.name)
+        sent = known or secret_name("inv_", self._machine.seed, self.id, local)
+        self._machine.do(
+            SendCall(
+                CallSpec(
+                    found.name, found, text, key=key, named=known is not None, digest=b"", id=sent, delay=seconds,
+                    headers=self.headers,
+                )
+            )
+        )  # fmt: skip
+        return Sent(sent)
+
+    def attach(self, invocation: Sent | str, type: Any = Any) -> Step[Any]:
+        """Another invocation's result, whoever started it; await it. Cancelling the wait does not touch it.
+
+        `type` is the result's type hint. At the await: as `call`, and UnknownInvocation.
+        """
+        return self._machine.ask_attach(_id_of(invocation), codec_for(type))
+
+    def cancel(self, invocation: Sent | str, reason: str = "") -> None:
+        """Asks another invocation to end; its clean-up runs. One that is not there or has ended is passed over."""
+        self._machine.do(CancelOther(_id_of(invocation), reason or f"cancelled by {self.id}"))
+
+    def signal(self, invocation: Sent | str, name: str, value: Any = None) -> None:
+        """Sends a named message to another invocation, exactly once. One that is not there or has ended gets none."""
+        text = codec_for(_hint_of(value)).encode(value)
+        self._machine.do(SendSignal(_id_of(invocation), _signal_name(name), text))
+
+    def receive(self, name: str, type: Any = Any, *, timeout: float | timedelta | None = None) -> Step[Any]:
+        """The next message of that name; await it. What arrived before is kept, oldest first.
+
+        `type` is the message's type hint; one that does not fit raises Unreadable at the await, as TimeoutError after
+        `timeout` seconds without one. Raises BadTimer as `sleep`.
+        """
+        when = None if timeout is None else self._machine.loop.time() + self._seconds(timeout)
+        return self._expiring(self._machine.ask_signal(_signal_name(name), codec_for(type)), when)
+
+    def emit(self, event: Any) -> None:
+        """Tells the watchers of this invocation something: once, durably, in order with its steps."""
+        self._machine.emit(codec_for(_hint_of(event)).encode(event))
+
+    def version(self, change: str, latest: int = 1) -> int:
+        """Which side of a deliberate change of the code this invocation is on: `latest` if it comes here now for the
+        first time, 0 if it had passed here before the change was made. The same on every replay.
+
+        `latest` counts up from 1 with each further change under the same name.
+        """
+        return self._machine.version(change, latest)
 
     def now(self) -> datetime:
         """The time, in UTC: when the last thing the handler waited for came. The same on replay."""
@@ -153,6 +267,22 @@ class Context:
             fix="check the argument; to wait for something that has no date, use ctx.promise",
         )
 
+    def _expiring(self, step: Step[T], when: float | None) -> Step[T]:
+        if when is not None and not step.done():
+            timer = self._machine.loop.call_at(when, step.expire)
+            step.add_done_callback(lambda _: timer.cancel())
+        return step
+
+    def _target(
+        self, wanted: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any], key: str | None,
+        id: str | None,
+    ) -> tuple[Handler, bytes, str | None]:  # fmt: skip
+        handler = self._registry.find(wanted)
+        handler.check_key(key)
+        if handler.main and handler.service is not None and key is not None:
+            id = run_id(handler.service, key)
+        return handler, handler.arguments.encode(args, kwargs), None if id is None else check_id(id)
+
     def _promise(self, name: str, type: Any, info: PromiseInfo) -> Step[Any]:
         promise = self._machine.ask_promise(
             name, codec_for(type), lambda local: msgspec.structs.replace(info, step=local)
@@ -167,3 +297,21 @@ def _check_question(question: Any) -> None:
             f"{question!r:.60} is no question",
             fix="give a text for a person to read; what needs none is a promise: ctx.promise",
         )
+
+
+def _id_of(invocation: Sent | str) -> str:
+    return check_id(invocation if isinstance(invocation, str) else invocation.id)
+
+
+def _signal_name(name: str) -> str:
+    given: object = name
+    if isinstance(given, str) and 0 < len(given) <= SIGNAL_CHARS_MAX and given.isprintable() and not set(given) & set("/#"):
+        return given
+    raise BadArguments(
+        f"{name!r:.60} cannot be the name of a signal",
+        fix=f"give 1 to {SIGNAL_CHARS_MAX} printable characters without '/' and '#'",
+    )
+
+
+def _hint_of(value: Any) -> Any:
+    return Any if value is None or isinstance(value, (list, dict, tuple)) else type(value)

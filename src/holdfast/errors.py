@@ -15,7 +15,10 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── WrongPlace           HF108
     │   ├── AlreadySettled       HF109
     │   ├── UnknownDependency    HF110
-    │   └── WrongStatus          HF111
+    │   ├── WrongStatus          HF111
+    │   ├── WouldDeadlock        HF112
+    │   ├── TooMany              HF113
+    │   └── UnknownSchedule      HF114
     ├── ValueProblem             a value that cannot be stored or read back
     │   ├── Unserialisable       HF201
     │   ├── TooLarge             HF202
@@ -34,6 +37,18 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     ├── InvocationCancelled      HF504
     ├── InvocationPaused         HF505
     ├── EngineStopped            HF506
+    ├── RequestError             a request over HTTP that was refused before anything was done
+    │   ├── UnknownRoute         HF601
+    │   ├── WrongMethod          HF602
+    │   ├── BadRequest           HF603
+    │   ├── Unauthorised         HF604
+    │   ├── Forbidden            HF605
+    │   ├── BodyTooLarge         HF606
+    │   ├── WrongContentType     HF607
+    │   ├── HeadersTooLarge      HF608
+    │   ├── TooSlow              HF609
+    │   ├── Busy                 HF610
+    │   └── InternalError        HF611   a mistake in Holdfast; the log has it
     └── CommandError             the command line
         ├── BadCommand           HF701
         ├── AppNotLoaded         HF702
@@ -50,7 +65,7 @@ code that docs/errors.md explains. Refuses: an error without a next step.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 def explain(code: str, what: str, cause: str, fix: str) -> str:
@@ -148,6 +163,24 @@ class WrongStatus(UsageError):
     """The invocation's status does not allow this."""
 
     code = "HF111"
+
+
+class WouldDeadlock(UsageError):
+    """The call waits, through others, for its own caller; it could never return."""
+
+    code = "HF112"
+
+
+class TooMany(UsageError):
+    """A queue or mailbox is full."""
+
+    code = "HF113"
+
+
+class UnknownSchedule(UsageError):
+    """No schedule has that id."""
+
+    code = "HF114"
 
 
 class ValueProblem(HoldfastError):
@@ -332,6 +365,105 @@ class TimedOut(CommandError):
     """Not over in the time that was given; it goes on."""
 
     code = "HF704"
+
+
+class RequestError(HoldfastError):
+    """A request over HTTP that was refused. `status` is the answer's, `headers` are sent with it."""
+
+    code = "HF600"
+    status: ClassVar[int] = 400
+
+    def __init__(self, what: str, *, cause: str = "", fix: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(what, cause=cause, fix=fix)
+        self.headers = headers or {}
+
+
+class UnknownRoute(RequestError):
+    """Nothing is served under that path."""
+
+    code = "HF601"
+    status = 404
+
+
+class WrongMethod(RequestError):
+    """The path does not know that method."""
+
+    code = "HF602"
+    status = 405
+
+
+class BadRequest(RequestError):
+    """A parameter, a header or a body that cannot be read."""
+
+    code = "HF603"
+
+
+class Unauthorised(RequestError):
+    """There is no token, or none that is known."""
+
+    code = "HF604"
+    status = 401
+
+
+class Forbidden(RequestError):
+    """A host name or an origin that is not allowed: a foreign web page may have sent it."""
+
+    code = "HF605"
+    status = 403
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the limit."""
+
+    code = "HF606"
+    status = 413
+
+
+class WrongContentType(RequestError):
+    """The body is not declared as JSON."""
+
+    code = "HF607"
+    status = 415
+
+
+class HeadersTooLarge(RequestError):
+    """The request line and headers are over the limit."""
+
+    code = "HF608"
+    status = 431
+
+
+class TooSlow(RequestError):
+    """The request did not arrive in time."""
+
+    code = "HF609"
+    status = 408
+
+
+class Busy(RequestError):
+    """No place is free, or the server is stopping. The same request may be sent again."""
+
+    code = "HF610"
+    status = 503
+
+
+class InternalError(RequestError):
+    """A mistake in Holdfast."""
+
+    code = "HF611"
+    status = 500
+
+
+def call_error(code: str, child: str, failure: Any) -> HoldfastError:
+    """What a caller gets for an invocation that did not return. `failure` has type, message, details and status."""
+    if failure.status is not None:
+        return TerminalError(failure.message, status=failure.status)
+    known = {
+        kind.code: kind for kind in (BadArguments, IdConflict, UnknownInvocation, WouldDeadlock, InvocationCancelled)
+    }
+    if code in known:
+        return known[code](failure.message)
+    return InvocationFailed(child, failure.type, failure.message, failure.details)
 
 
 class HandlerFault(BaseException):

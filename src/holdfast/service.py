@@ -1,4 +1,4 @@
-"""Handlers and the groups they come in.
+"""Handlers and the groups they come in: services, objects, workflows.
 
 A handler stays the function it was: it can be called in a test without an engine. Refuses: sync functions, which
 would block every other invocation, and async generators, which have no result.
@@ -9,24 +9,117 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, overload
 
-from holdfast.errors import BadHandler, UnknownHandler
-from holdfast.values import ArgumentsCodec, ValueCodec, codec_for, returns_of
+import msgspec
+
+from holdfast.errors import BadArguments, BadHandler, UnknownHandler
+from holdfast.values import ArgumentsCodec, ValueCodec, codec_for, returns_of, schema_for
 
 F = TypeVar("F", bound=Callable[..., Any])
+Kind = Literal["service", "object", "workflow"]
+
+KEY_CHARS_MAX = 200
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much of a handler may run; what is over it waits in order, also across restarts.
+
+    concurrency: invocations at once. Paused ones do not count.
+    rate, per: beginnings in so many seconds (or a timedelta), evenly spaced after a first burst of `rate`.
+    by: the name of an argument: each of its values has a limit of its own. "key" of an object is its key.
+
+    Raises BadHandler for numbers that cannot be.
+    """
+
+    concurrency: int | None = None
+    rate: int | None = None
+    per: float | timedelta = 1.0
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.concurrency or self.rate) is None or min(self.concurrency or 1, self.rate or 1) < 1 or self.period_ms < 1:
+            raise BadHandler(
+                f"{self} limits nothing, or everything",
+                fix="give concurrency=N, or rate=N and per=SECONDS, each at least 1 and per at least 0.001",
+            )
+
+    @property
+    def period_ms(self) -> int:
+        """`per` in milliseconds."""
+        seconds = self.per.total_seconds() if isinstance(self.per, timedelta) else self.per
+        return int(seconds * 1000)
 
 
 class Handler:
     """A registered handler: its stored name, its function and how its values are written."""
 
-    def __init__(self, target: str, fn: Callable[..., Any]) -> None:
-        self.target = target  # "Service/handler", or "handler" for a plain function
+    def __init__(
+        self, name: str, fn: Callable[..., Any], *, service: str | None = None, kind: Kind = "service",
+        shared: bool = False, main: bool = False, limit: Limit | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.service = service  # None for a plain function
+        self.target = name if service is None else f"{service}/{name}"
+        self.kind: Kind = kind
+        self.shared = shared  # reads state only, beside the writer
+        self.main = main  # a workflow's: once per key
+        self.limit = limit
         self.fn = fn
+        self.doc = inspect.getdoc(fn) or ""
         self.arguments = ArgumentsCodec(fn, skip=1)
         self.returns: ValueCodec = codec_for(returns_of(fn))
+        if limit is not None and limit.by is not None and not self._can_limit_by(limit.by):
+            raise BadHandler(
+                f"{self.target!r} has no argument {limit.by!r} to limit by", fix="name one of its arguments, or 'key'"
+            )
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it is called with a key."""
+        return self.kind != "service"
+
+    def returns_schema(self) -> dict[str, Any]:
+        """The JSON schema of the result."""
+        return schema_for(returns_of(self.fn))
+
+    def check_key(self, key: str | None) -> None:
+        """Raises BadArguments when a key is missing, needless or too long."""
+        if not self.keyed:
+            if key is not None:
+                raise BadArguments(f"{self.target!r} is no object's handler and takes no key", fix="leave the key out")
+            return
+        given: object = key
+        if not isinstance(given, str) or not 0 < len(given) <= KEY_CHARS_MAX or not given.isprintable():
+            raise BadArguments(
+                f"{self.target!r} was given the key {key!r:.60}",
+                cause=f"its {self.kind} is addressed by a key of 1 to {KEY_CHARS_MAX} printable characters",
+                fix="pass key=...",
+            )
+
+    def lock(self, key: str | None) -> str | None:
+        """The name of what only one invocation at a time may hold: an object's key, for who writes its state."""
+        if key is None or self.shared:
+            return None
+        return f"{self.service}/{key}"
+
+    def lane(self, key: str | None, text: bytes) -> str | None:
+        """The name under which the limit counts this invocation. `text` is its input."""
+        if self.limit is None:
+            return None
+        if self.limit.by is None:
+            return self.target
+        value = key if self.limit.by == "key" else bytes(_members(text).get(self.limit.by, b"")).decode()
+        return f"{self.target}={value:.200}"
+
+    def _can_limit_by(self, name: str) -> bool:
+        return (name == "key" and self.keyed) or name in inspect.signature(self.fn).parameters
 
 
 class Service:
@@ -35,20 +128,92 @@ class Service:
     `name` is stored with every invocation: 1 to 100 letters, digits and underscores. Raises BadHandler otherwise.
     """
 
+    kind: Kind = "service"
+
     def __init__(self, name: str) -> None:
         self.name = _checked(name, "service")
         self.handlers: dict[str, Handler] = {}
 
-    def handler(self, fn: F) -> F:
+    @overload
+    def handler(self, fn: F, /) -> F: ...
+
+    @overload
+    def handler(self, /, *, limit: Limit | None = None) -> Callable[[F], F]: ...
+
+    def handler(self, fn: F | None = None, /, *, limit: Limit | None = None) -> F | Callable[[F], F]:
         """Registers an `async def` or generator function under its own name and returns it unchanged.
 
-        Its first parameter is the context. Raises BadHandler for any other kind of function.
+        Its first parameter is the context. `limit` bounds how much of it runs. Raises BadHandler for any other kind of
+        function.
         """
-        name = check_function(fn)
-        if name in self.handlers:
-            raise BadHandler(f"service {self.name!r} has a handler {name!r} already", fix="rename one of the two")
-        self.handlers[name] = Handler(f"{self.name}/{name}", fn)
-        return fn
+        return self._decorate(fn, limit=limit)
+
+    def _decorate(self, fn: F | None, **options: Any) -> F | Callable[[F], F]:
+        def register(fn: F) -> F:
+            name = check_function(fn)
+            if name in self.handlers:
+                raise BadHandler(f"{self.kind} {self.name!r} has a handler {name!r} already", fix="rename one of the two")
+            self.handlers[name] = Handler(name, fn, service=self.name, kind=self.kind, **options)
+            return fn
+
+        return register if fn is None else register(fn)
+
+
+class Object(Service):
+    """A named group of handlers over keyed state: one writer at a time for each key, in order of arrival (G4)."""
+
+    kind: Kind = "object"
+
+    @overload
+    def handler(self, fn: F, /) -> F: ...
+
+    @overload
+    def handler(self, /, *, shared: bool = False, limit: Limit | None = None) -> Callable[[F], F]: ...
+
+    def handler(
+        self, fn: F | None = None, /, *, shared: bool = False, limit: Limit | None = None
+    ) -> F | Callable[[F], F]:
+        """As of a service; `shared` makes it a reader that runs beside the writer and may not write."""
+        return self._decorate(fn, shared=shared, limit=limit)
+
+
+class Workflow(Service):
+    """A keyed group whose main handler runs once per key; the others signal it, query it and resolve its promises
+    while it runs, and after."""
+
+    kind: Kind = "workflow"
+
+    @overload
+    def main(self, fn: F, /) -> F: ...
+
+    @overload
+    def main(self, /, *, limit: Limit | None = None) -> Callable[[F], F]: ...
+
+    def main(self, fn: F | None = None, /, *, limit: Limit | None = None) -> F | Callable[[F], F]:
+        """Registers the main handler; a second start with the same key attaches to the first. Raises BadHandler if
+        there is one already."""
+        if any(handler.main for handler in self.handlers.values()):
+            raise BadHandler(f"workflow {self.name!r} has a main handler already", fix="make the other one a handler")
+        return self._decorate(fn, main=True, limit=limit)
+
+    @overload
+    def handler(self, fn: F, /) -> F: ...
+
+    @overload
+    def handler(self, /, *, limit: Limit | None = None) -> Callable[[F], F]: ...
+
+    def handler(self, fn: F | None = None, /, *, limit: Limit | None = None) -> F | Callable[[F], F]:
+        """Registers a handler that runs beside the main one. It may read state, not write it."""
+        return self._decorate(fn, shared=True, limit=limit)
+
+    def run_id(self, key: str) -> str:
+        """The id of the main handler's invocation for a key."""
+        return run_id(self.name, key)
+
+
+def run_id(workflow: str, key: str) -> str:
+    """The id of a workflow's main invocation."""
+    return f"{workflow}:{key}"
 
 
 class Registry:
@@ -64,6 +229,10 @@ class Registry:
             raise BadHandler(f"two handlers are called {handler.target!r}", fix="rename one of the two")
         self._by_target[handler.target] = handler
         self._by_function[handler.fn] = handler
+
+    def all(self) -> list[Handler]:
+        """Every handler, in order of registration."""
+        return list(self._by_target.values())
 
     def find(self, wanted: Callable[..., Any] | str) -> Handler:
         """The handler by function or stored name. Raises UnknownHandler."""

@@ -65,6 +65,66 @@ class AskView:
     deadline: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class PromiseView:
+    """A promise or question, open or settled."""
+
+    id: str
+    invocation: str
+    question: str
+    schema: dict[str, Any]
+    about: Any
+    created: datetime
+    deadline: datetime | None
+    status: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that happened to an invocation."""
+
+    id: str
+    kind: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A schedule."""
+
+    id: str
+    target: str
+    rule: str
+    next_at: datetime | None
+    last_at: datetime | None
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """Whether an unfinished invocation's journal fits the code."""
+
+    id: str
+    target: str
+    ok: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InfoView:
+    """The process and its store."""
+
+    version: str
+    build: str
+    store: str
+    uptime: float
+    counts: dict[str, int]
+    running: int
+    resident: int
+    services: list[str]
+
+
 def moment(ms: int | None) -> datetime | None:
     """Milliseconds as a date in UTC."""
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)

@@ -53,7 +53,8 @@ def command(app: typer.Typer, name: str, panel: str | None = None) -> Callable[[
     def register(work: Work) -> Work:
         own = list(inspect.signature(work, eval_str=True).parameters.values())
         wanted = {parameter.annotation: parameter.name for parameter in own if parameter.annotation in GIVEN}
-        names = [*(("url", "app", "store") if Link in wanted or Where in wanted else ()), "json", "debug"]
+        places = ("url", "app", "store") if Link in wanted or Where in wanted else ()
+        names: dict[str, Any] = {**dict.fromkeys(places), "json": False, "debug": False}
 
         @functools.wraps(work)
         def run(**values: Any) -> None:
@@ -61,10 +62,9 @@ def command(app: typer.Typer, name: str, panel: str | None = None) -> Callable[[
             raise typer.Exit(perform(work, wanted, shared, values))
 
         options = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if name in ("json", "debug") else None,
-                              annotation=_SHARED[name])
-            for name in names
-        ]  # fmt: skip
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_SHARED[name])
+            for name, default in names.items()
+        ]
         kept = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in own if parameter.annotation not in GIVEN

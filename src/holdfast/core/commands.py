@@ -5,7 +5,7 @@ The engine obeys a command only after the commit that covers what led to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +75,117 @@ class WithdrawPromise:
     promise: str
 
 
+class CallSpec:
+    """Another handler to be run, and how. Lives in memory only; `text` becomes the other invocation's input."""
+
+    __slots__ = ("delay", "digest", "handler", "headers", "id", "key", "name", "named", "text")
+
+    def __init__(
+        self, name: str, handler: Any, text: bytes, *, digest: bytes, key: str | None, id: str, named: bool,
+        delay: float = 0.0, headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.handler = handler
+        self.text = text
+        self.digest = digest  # of handler, key and arguments
+        self.key = key
+        self.id = id  # of the other invocation
+        self.named = named  # the id was chosen by the caller, and may be there already
+        self.delay = delay  # seconds until it may begin
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class CallHandler:
+    """Run another handler and send what comes of it."""
+
+    call: str
+    spec: CallSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CancelCall:
+    """Cancel an invocation that was called; nobody waits for it any more."""
+
+    call: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Send what comes of an invocation that is there already."""
+
+    call: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharePromise:
+    """Make a promise of a workflow, or wait for the one that is there."""
+
+    promise: str
+    id: str
+    info: PromiseInfo
+
+
+@dataclass(frozen=True, slots=True)
+class SendCall:
+    """Start another handler, and wait for nothing."""
+
+    spec: CallSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SendSignal:
+    """Send a named message to another invocation."""
+
+    id: str
+    name: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOther:
+    """Ask another invocation to end."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettleShared:
+    """Settle a promise of a workflow."""
+
+    id: str
+    text: bytes
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetState:
+    """Write a value of the object, or remove it (None)."""
+
+    name: str
+    text: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendItem:
+    """Add an element to a list of the object."""
+
+    name: str
+    index: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BeginList:
+    """An empty list of the object is to begin at `first`."""
+
+    name: str
+    first: int
+
+
 @dataclass(frozen=True, slots=True)
 class Return:
     """The handler returned this."""
@@ -96,4 +207,16 @@ class EndCancelled:
     reason: str
 
 
-Command = RunStep | CancelStep | OpenPromise | WithdrawPromise | Return | Raise | EndCancelled
+# What the handler waits for: asked for again by every replay until it has come.
+Ask = RunStep | OpenPromise | CallHandler | Attach | SharePromise
+# What is done and not waited for: once, with the commit of what led to it.
+Deed = (
+    CancelStep | WithdrawPromise | CancelCall | SendCall | SendSignal | CancelOther | SettleShared | SetState | AppendItem
+    | BeginList
+)  # fmt: skip
+End = Return | Raise | EndCancelled
+Command = Ask | Deed | End
+DEEDS = (
+    CancelStep, WithdrawPromise, CancelCall, SendCall, SendSignal, CancelOther, SettleShared, SetState, AppendItem,
+    BeginList,
+)  # fmt: skip

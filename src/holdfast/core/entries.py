@@ -77,7 +77,77 @@ class CancelRequested(msgspec.Struct, frozen=True, array_like=True, tag=5):
     reason: str
 
 
-Entry = StepCompleted | StepErrored | TimerFired | PromiseSettled | CancelRequested
+class CallCompleted(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """An invocation that was called, or attached to, has returned."""
+
+    at: int
+    call: str
+    digest: bytes
+    result: bytes  # payload
+    child: str  # the other invocation's id
+
+
+class CallErrored(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """An invocation that was called, or attached to, ended without a result, or could not be called at all."""
+
+    at: int
+    call: str
+    digest: bytes
+    failure: Failure
+    child: str
+    code: str  # of the error the caller gets: errors.py
+
+
+class SignalArrived(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """Someone sent a named message. It waits in the mailbox until the handler receives it."""
+
+    at: int
+    name: str
+    value: bytes  # payload
+
+
+class StateRead(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """A note: the handler read state, and this is what it saw."""
+
+    at: int
+    note: str
+    value: bytes | None  # payload; None: nothing was there
+
+
+class ItemsRead(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """A note: the handler looked at a list of its object. The elements are kept by the object, not copied here."""
+
+    at: int
+    note: str
+    first: int
+    end: int
+
+
+class VersionMarked(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """A note: which version of a deliberate change of the code this invocation follows."""
+
+    at: int
+    note: str
+    version: int
+
+
+class Emitted(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """A note: progress the handler told its watchers."""
+
+    at: int
+    note: str
+    value: bytes  # payload
+
+
+# What a handler waited for. One at a time, in recorded order, they are all that moves it.
+Completion = (
+    StepCompleted | StepErrored | TimerFired | PromiseSettled | CancelRequested | CallCompleted | CallErrored
+    | SignalArrived
+)  # fmt: skip
+# What a handler was told without waiting. Found again by its id, wherever it stands in the journal.
+Note = StateRead | ItemsRead | VersionMarked | Emitted
+Entry = Completion | Note
+NOTES = (StateRead, ItemsRead, VersionMarked, Emitted)
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -104,9 +174,16 @@ class Paused(msgspec.Struct, frozen=True, array_like=True, tag=4):
     code: str
     reason: str
     at: int
+    obeyed: int | None = None  # entries whose deeds were done; -1: not those of the beginning; None: all
 
 
-Outcome = Returned | Raised | Cancelled | Paused
+class Woken(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Something came while nobody ran the invocation. Not an end."""
+
+    obeyed: int | None  # as of Paused
+
+
+Outcome = Returned | Raised | Cancelled | Paused | Woken
 
 
 class PromiseInfo(msgspec.Struct, frozen=True, array_like=True):

@@ -14,11 +14,13 @@ class Status(IntEnum):
     """Where an invocation stands. The numbers are stored: never renumber, only add."""
 
     READY = 0  # runs, or will as soon as there is room
-    SUSPENDED = 1  # waits for a timer or a promise; costs a row
+    SUSPENDED = 1  # waits for a timer, a promise, a call or a signal; costs a row
+    QUEUED = 2  # has not begun: waits for its time, its key or room
     PAUSED = 3  # waits for a person
     DONE = 4
     FAILED = 5
     CANCELLED = 6
+    KILLED = 7  # ended at once, without its clean-up
 
     @property
     def ended(self) -> bool:
@@ -35,7 +37,11 @@ class Move(IntEnum):
     RESUME = 3  # a person says go on
     COMPLETE = 4
     FAIL = 5
-    CANCEL = 6  # a cancel was asked for and the handler has ended
+    CANCEL = 6  # a cancel was asked for and the handler has ended, or never began
+    BEGIN = 7  # its time has come, its key is free and there is room
+    KILL = 8  # a person ended it
+    REOPEN = 9  # a person tries a failed one again
+    REQUEUE = 10  # a person says go on, and it has not begun
 
 
 TRANSITIONS: dict[Status, dict[Move, Status]] = {
@@ -45,12 +51,25 @@ TRANSITIONS: dict[Status, dict[Move, Status]] = {
         Move.COMPLETE: Status.DONE,
         Move.FAIL: Status.FAILED,
         Move.CANCEL: Status.CANCELLED,
+        Move.KILL: Status.KILLED,
     },
-    Status.SUSPENDED: {Move.WAKE: Status.READY},
-    Status.PAUSED: {Move.RESUME: Status.READY},
+    Status.SUSPENDED: {Move.WAKE: Status.READY, Move.KILL: Status.KILLED},
+    Status.QUEUED: {
+        Move.BEGIN: Status.READY,
+        Move.PAUSE: Status.PAUSED,
+        Move.CANCEL: Status.CANCELLED,
+        Move.KILL: Status.KILLED,
+    },
+    Status.PAUSED: {
+        Move.RESUME: Status.READY,
+        Move.REQUEUE: Status.QUEUED,
+        Move.CANCEL: Status.CANCELLED,
+        Move.KILL: Status.KILLED,
+    },
     Status.DONE: {},
-    Status.FAILED: {},
+    Status.FAILED: {Move.REOPEN: Status.QUEUED},
     Status.CANCELLED: {},
+    Status.KILLED: {},
 }
 
 

@@ -112,14 +112,14 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         """Resolves a future from outside; `run` then lets the handler see it."""
         if future.done():
             return
-        self._running = True  # its callbacks may be scheduled; nothing runs yet
+        prior, self._running = self._running, True  # its callbacks may be scheduled; nothing runs yet
         try:
             if error is None:
                 future.set_result(value)
             else:
                 future.set_exception(error)
         finally:
-            self._running = False
+            self._running = prior
 
     def cancel(self, tasks: Iterable[asyncio.Task[Any]], reason: str) -> None:
         """Cancels tasks from outside."""

@@ -6,6 +6,7 @@ replay, for this is the only way in. Refuses: a clock, chance, threads, the stor
     machine.begin(...)            the handler runs to its first wait
     machine.replay(entries)       the recorded completions, one after another
     machine.receive(entry)        one more completion; record it in the same commit as what its commands cause
+    machine.take_notes()          what the handler was told meanwhile; record it after the completion
     machine.take_commands()       what to do once that commit is durable
 """
 
@@ -20,31 +21,48 @@ from typing import Any
 
 from holdfast.core import mismatch
 from holdfast.core.commands import (
+    DEEDS,
+    Attach,
+    CallHandler,
+    CallSpec,
+    CancelCall,
     CancelStep,
     Command,
+    Deed,
     EndCancelled,
     OpenPromise,
     Raise,
     Return,
     RunStep,
+    SharePromise,
     StepSpec,
     WithdrawPromise,
 )
 from holdfast.core.drive import drive
 from holdfast.core.entries import (
+    NOTES,
+    CallCompleted,
+    CallErrored,
     CancelRequested,
+    Completion,
+    Emitted,
     Entry,
     Failure,
+    Note,
     PromiseInfo,
     PromiseSettled,
+    SignalArrived,
     StepCompleted,
     StepErrored,
     TimerFired,
+    VersionMarked,
 )
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
 from holdfast.core.loop import CancelledError, HandlerLoop, untie
+from holdfast.core.mailbox import Mailbox
 from holdfast.core.patches import running
+from holdfast.core.payload import INLINE
 from holdfast.core.refusals import refused
 from holdfast.core.tasks import Step, Task
 from holdfast.errors import (
@@ -56,6 +74,7 @@ from holdfast.errors import (
     Unreadable,
     ValueProblem,
     WrongPlace,
+    call_error,
 )
 
 Plan = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], StepSpec]
@@ -74,11 +93,15 @@ class Machine:
         self.loop = HandlerLoop(self, now=created / 1000, base=spread(id))  # type: ignore[abstract]  # refusals are set on
         self.waiting: dict[str, Step[Any]] = {}  # asked for and not completed, oldest first
         self.ended = False
-        self._read = read
+        self.read = read
         self._plan_thread = plan_thread
         self._commands: list[Command] = []
-        self.replaying = True  # what happens now has happened before
+        self.replaying = True  # what happens now has happened before, and what it asked for was done
         self.promised = False  # a promise was asked for, now or long ago
+        self.mailbox = Mailbox()
+        self._noted: dict[str, Note] = {}  # by id, from the journal
+        self._notes: list[Note] = []  # not in the journal yet
+        self._versions: dict[str, int] = {}
         self._root: Task[Any] | None = None
         self._closing = False
         self._cancel_reason: str | None = None
@@ -101,24 +124,39 @@ class Machine:
         self._root = self.loop.start(call)
         self._run()
 
-    def replay(self, entries: Sequence[Entry]) -> None:
-        """Goes the recorded path. Raises Mismatch when the code leaves it, Unreadable when a result does not decode."""
+    def recall(self, entries: Sequence[Entry]) -> None:
+        """Learns the notes of a journal; to be called before `begin`."""
+        self._noted = {entry.note: entry for entry in entries if isinstance(entry, NOTES)}
+
+    def replay(self, entries: Sequence[Entry], obeyed: int | None = None) -> None:
+        """Goes the recorded path. `obeyed`: of so many entries the deeds that followed were done and are not asked for
+        again; all, if left out; -1: not even those of the handler's beginning. Raises Mismatch when the code leaves the
+        path, Unreadable when a result does not decode."""
+        if obeyed is None:
+            obeyed = len(entries)
         try:
             for index, entry in enumerate(entries):
+                if index == obeyed:
+                    self.go_live()
+                if isinstance(entry, NOTES):
+                    continue
                 if self.ended:
                     raise self._dead(mismatch.ended_early(entries, index, self._raised()))
-                self._check_recorded(entries, index)
+                self._check_recorded(entries, index, entry)
                 self._apply(entry, LIVE)
         except Unreadable:
             self._commands.clear()
             raise
+        if obeyed >= len(entries):
+            self.go_live()
         self.replaying = False
 
     def go_live(self) -> None:
-        """Says that there is nothing to replay."""
+        """Says that all the handler has asked for so far was done, but for what it waits for; what follows is new."""
+        self._commands = [command for command in self._commands if not isinstance(command, DEEDS)]
         self.replaying = False
 
-    def receive(self, entry: Entry, value: Any = LIVE) -> None:
+    def receive(self, entry: Completion, value: Any = LIVE) -> None:
         """Delivers one completion and runs the handler until it waits again.
 
         `value` is the decoded result where the caller has it already. Raises HandlerFault, or Unreadable when the
@@ -131,7 +169,12 @@ class Machine:
     def take_commands(self) -> list[Command]:
         """What the handler has asked for since the last call and still wants."""
         commands, self._commands = self._commands, []
-        return [c for c in commands if not isinstance(c, (RunStep, OpenPromise)) or _subject(c) in self.waiting]
+        return [command for command in commands if (subject := _subject(command)) is None or subject in self.waiting]
+
+    def take_notes(self) -> list[Note]:
+        """What the handler was told since the last call and the journal does not have yet."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def due(self, now: int) -> TimerFired | None:
         """The entry of the next timer that is due at `now` (milliseconds); never early (G5)."""
@@ -179,9 +222,86 @@ class Machine:
                 fix="give another name",
             )
         self.promised = True
-        promise = self._ask(name, codec)
+        promise = self._ask(name, codec, "promise")
         self._commands.append(OpenPromise(promise.local, info(promise.local)))
         return promise
+
+    def share_promise(self, name: str, id: str, codec: Any, info: PromiseInfo) -> Step[Any]:
+        """The handler waits for a promise of its workflow. Raises WrongPlace."""
+        self.check_place()
+        promise = self._ask(name, codec, "shared")
+        promise.id = id
+        self._commands.append(SharePromise(promise.local, id, info))
+        return promise
+
+    def ask_call(self, plan: Callable[[str], CallSpec], name: str, codec: Any) -> Step[Any]:
+        """The handler calls another one; `plan` is given the step's id. Raises WrongPlace."""
+        self.check_place()
+        step = self._ask(name, codec, "call")
+        try:
+            step.spec = spec = plan(step.local)
+        except BaseException:
+            del self.waiting[step.local]
+            raise
+        step.id = spec.id
+        self._commands.append(CallHandler(step.local, spec))
+        return step
+
+    def ask_attach(self, id: str, codec: Any) -> Step[Any]:
+        """The handler waits for an invocation that is there already. Raises WrongPlace."""
+        self.check_place()
+        step = self._ask("attach", codec, "attach")
+        step.id = id
+        self._commands.append(Attach(step.local, id))
+        return step
+
+    def ask_signal(self, name: str, codec: Any) -> Step[Any]:
+        """The handler wants the next signal of that name. Raises WrongPlace."""
+        self.check_place()
+        step = self._ask(f"signal {name}", codec, "signal")
+        payload = self.mailbox.take(name, step)
+        if payload is not None:
+            self._hand_over(step, payload)
+        return step
+
+    def local_name(self, name: str) -> str:
+        """An id for something the handler makes here and does not wait for. Raises WrongPlace."""
+        self.check_place()
+        return self.loop.branch().name(name)
+
+    def do(self, deed: Deed) -> None:
+        """The handler wants something done and does not wait for it. Raises WrongPlace."""
+        self.check_place()
+        self._commands.append(deed)
+
+    def note(self, name: str, make: Callable[[str], Note]) -> Note:
+        """What the journal has noted at this place, or what `make` says now. Raises WrongPlace."""
+        local = self.local_name(name)
+        noted = self._noted.get(local)
+        if noted is None:
+            noted = make(local)
+            self._notes.append(noted)
+        return noted
+
+    def emit(self, text: bytes) -> None:
+        """The handler tells its watchers something. Raises WrongPlace."""
+        self.note("emit", lambda local: Emitted(self.at, local, INLINE + text))
+
+    def version(self, name: str, latest: int) -> int:
+        """Which version of a change this invocation follows: the latest, or 0 if it passed here before there was any.
+        Raises WrongPlace."""
+        self.check_place()
+        if name not in self._versions:
+            local = f"version {name}"
+            noted = self._noted.get(local)
+            if isinstance(noted, VersionMarked):
+                self._versions[name] = noted.version
+            elif self.replaying:
+                self._versions[name] = 0
+            else:
+                self._versions[name] = latest
+                self._notes.append(VersionMarked(self.at, local, latest))
+        return self._versions[name]
 
     def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
         """asyncio.to_thread in the handler. One whose result cannot be kept is a library's own (openai asks for the
@@ -200,8 +320,17 @@ class Machine:
 
     def abandon(self, step: Step[Any]) -> None:
         """The handler cancelled a wait: its body is stopped, and what it may still give is not recorded."""
-        if self.waiting.pop(step.local, None) is not None:
-            self._commands.append(CancelStep(step.local) if step.spec else WithdrawPromise(step.local))
+        if self.waiting.pop(step.local, None) is None:
+            return
+        match step.kind:
+            case "step":
+                self._commands.append(CancelStep(step.local))
+            case "promise":
+                self._commands.append(WithdrawPromise(step.local))
+            case "call":
+                self._commands.append(CancelCall(step.local, step.id))
+            case "signal":
+                self.mailbox.leave(step)
 
     def check_place(self) -> None:
         """Raises WrongPlace unless this invocation's handler is what is running."""
@@ -219,39 +348,50 @@ class Machine:
             fix = "let the body return its value, and call ctx.run in the handler"
         raise WrongPlace(f"the context of invocation {self.id!r} was used while {what}", fix=fix)
 
-    def _ask(self, name: str, codec: Any) -> Step[Any]:
+    def _ask(self, name: str, codec: Any, kind: str = "step") -> Step[Any]:
         step: Step[Any] = Step(self.loop.branch().name(name), loop=self.loop)
         step.codec = codec
+        step.kind = kind
         self.waiting[step.local] = step
         return step
 
-    def _check_recorded(self, entries: Sequence[Entry], index: int) -> None:
-        entry = entries[index]
-        if isinstance(entry, CancelRequested):
+    def _check_recorded(self, entries: Sequence[Entry], index: int, entry: Completion) -> None:
+        if isinstance(entry, (CancelRequested, SignalArrived)):
             return
         id = mismatch.label(entry)
         if id not in (self.loop.timers if isinstance(entry, TimerFired) else self.waiting):
             raise self._dead(mismatch.not_asked(entries, index, self._waiting()))
         if isinstance(entry, TimerFired):
             return
-        spec = self.waiting[id].spec
-        if (spec is None) is not isinstance(entry, PromiseSettled):
-            raise self._dead(mismatch.other_kind(entries, index, self._waiting()))
-        if isinstance(entry, (StepCompleted, StepErrored)) and spec is not None and spec.digest != entry.digest:
+        step = self.waiting[id]
+        kind = _KINDS.get(step.kind, step.kind)
+        if kind != mismatch.kind_of(entry):
+            raise self._dead(mismatch.other_kind(entries, index, self._waiting(), kind))
+        if not isinstance(entry, PromiseSettled) and step.spec is not None and step.spec.digest != entry.digest:
             raise self._dead(mismatch.other_arguments(entries, index, self._waiting()))
 
     def _waiting(self) -> list[str]:
         return [*self.loop.timers, *self.waiting]
 
-    def _apply(self, entry: Entry, value: Any) -> None:
+    def _apply(self, entry: Completion, value: Any) -> None:
         self.at = entry.at
         self.loop.now = entry.at / 1000
         match entry:
             case StepCompleted():
                 step = self.waiting.pop(entry.step)
-                self.loop.deliver(step, step.codec.decode(self._read(entry.result)) if value is LIVE else value)
+                self.loop.deliver(step, step.codec.decode(self.read(entry.result)) if value is LIVE else value)
             case StepErrored():
                 self.loop.deliver(self.waiting.pop(entry.step), error=_error(entry.step, entry.failure))
+            case CallCompleted():
+                step = self.waiting.pop(entry.call)
+                self.loop.deliver(step, step.codec.decode(self.read(entry.result)) if value is LIVE else value)
+            case CallErrored():
+                error = call_error(entry.code, entry.child, entry.failure)
+                self.loop.deliver(self.waiting.pop(entry.call), error=error)
+            case SignalArrived():
+                receiver = self.mailbox.post(entry.name, entry.value)
+                if receiver is not None:
+                    self._hand_over(receiver, entry.value)
             case TimerFired():
                 self.loop.fire(entry.timer)
             case PromiseSettled():
@@ -265,11 +405,18 @@ class Machine:
     def _settle(self, entry: PromiseSettled, value: Any) -> None:
         promise = self.waiting.pop(entry.promise)
         if value is LIVE:
-            value = promise.read(self._read(entry.value), ok=entry.ok)
+            value = promise.read(self.read(entry.value), ok=entry.ok)
         if entry.ok:
             self.loop.deliver(promise, value)
         else:
             self.loop.deliver(promise, error=TerminalError(value, status=409))
+
+    def _hand_over(self, step: Step[Any], payload: bytes) -> None:
+        del self.waiting[step.local]
+        try:
+            self.loop.deliver(step, step.codec.decode(self.read(payload)))
+        except Unreadable as error:  # of the sender's making: it ends this wait, and not the invocation
+            self.loop.deliver(step, error=error)
 
     def _run(self) -> None:
         try:
@@ -315,6 +462,7 @@ class Machine:
     def _dead(self, fault: HandlerFault) -> HandlerFault:
         self.loop.fault = fault
         self._commands.clear()
+        self._notes.clear()
         return fault
 
 
@@ -322,8 +470,20 @@ async def _raising(error: Exception) -> None:
     raise error
 
 
-def _subject(command: RunStep | OpenPromise) -> str:
-    return command.step if isinstance(command, RunStep) else command.promise
+_KINDS = {"attach": "call", "shared": "promise"}  # what their entries complete
+
+
+def _subject(command: Command) -> str | None:
+    """What a command is of no use without: the wait it is for."""
+    match command:
+        case RunStep():
+            return command.step
+        case OpenPromise() | SharePromise():
+            return command.promise
+        case CallHandler() | Attach():
+            return command.call
+        case _:
+            return None
 
 
 def _deadline(timer: TimerHandle) -> int:

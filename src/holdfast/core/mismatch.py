@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import unified_diff
 
-from holdfast.core.entries import CancelRequested, Entry, PromiseSettled, StepCompleted, StepErrored, TimerFired
+from holdfast.core.entries import (
+    CallCompleted,
+    CallErrored,
+    CancelRequested,
+    Entry,
+    PromiseSettled,
+    SignalArrived,
+    StepCompleted,
+    StepErrored,
+    TimerFired,
+)
 from holdfast.errors import Mismatch
 
 SHOWN = 6  # of each path, on either side of the place where they part
@@ -22,8 +32,25 @@ def label(entry: Entry) -> str:
             return entry.timer
         case PromiseSettled():
             return entry.promise
+        case CallCompleted() | CallErrored():
+            return entry.call
         case CancelRequested():
             return "cancel"
+        case SignalArrived():
+            return f"signal {entry.name}"
+        case _:
+            return entry.note
+
+
+def kind_of(entry: Entry) -> str:
+    """What kind of thing an entry completes."""
+    match entry:
+        case CallCompleted() | CallErrored():
+            return "call"
+        case PromiseSettled():
+            return "promise"
+        case _:
+            return "step"
 
 
 def not_asked(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:
@@ -43,9 +70,9 @@ def not_asked(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> M
     )
 
 
-def other_kind(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:
-    """The code asks for a promise where the journal has a step, or the other way round."""
-    was, now = ("promise", "step") if isinstance(entries[index], PromiseSettled) else ("step", "promise")
+def other_kind(entries: Sequence[Entry], index: int, waiting: Sequence[str], now: str) -> Mismatch:
+    """The code asks for something else, such as a promise, where the journal has a step."""
+    was = kind_of(entries[index])
     id = label(entries[index])
     return _report(
         f"{id!r} was recorded as a {was} (entry {index}), but is a {now} in the code now",

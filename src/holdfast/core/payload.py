@@ -146,7 +146,7 @@ class _Packer:
             return None
         number = self.index.nodes.get(digest)
         if number is None:
-            body = _body(self.payload(element, lists=False))
+            body = compress(self.payload(element, lists=False))
             self.index.nodes_last = number = self.index.nodes_last + 1
             self.index.nodes[digest] = number
             self.index.seen.pop(digest, None)
@@ -159,7 +159,7 @@ class _Packer:
         if number is None:
             self.index.texts_last = number = self.index.texts_last - 1
             self.index.texts[digest] = number
-            self.blobs.append((number, digest, _body(bytes(string))))
+            self.blobs.append((number, digest, compress(bytes(string))))
         return number
 
 
@@ -232,7 +232,8 @@ def _digest(text: memoryview) -> bytes:
     return sha256(text).digest()[:16]
 
 
-def _body(data: bytes) -> bytes:
+def compress(data: bytes) -> bytes:
+    """A stored body: the data, smaller where that is worth it."""
     if len(data) >= ZLIB_MIN:
         small = zlib.compress(data, 1)
         if len(small) < len(data):
@@ -277,7 +278,7 @@ class _Unpacker:
 
     def _load_range(self, first: int, last: int) -> Iterator[list[_Segment]]:
         for number, body in self._fetch(first, last):
-            data = _unwrap(body)
+            data = expand(body)
             self._loaded_bytes += len(data)
             if self._loaded_bytes > UNPACKED_MAX:
                 raise _malformed("it is too large")
@@ -362,7 +363,8 @@ def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
-def _unwrap(body: bytes) -> bytes:
+def expand(body: bytes) -> bytes:
+    """The data of a stored body. Raises Unreadable."""
     kind = body[:1]
     if kind == b"\x00":
         return body[1:]

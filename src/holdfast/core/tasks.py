@@ -20,7 +20,7 @@ import msgspec
 from holdfast.errors import Unreadable
 
 if TYPE_CHECKING:
-    from holdfast.core.commands import StepSpec
+    from holdfast.core.commands import CallSpec, StepSpec
     from holdfast.core.loop import HandlerLoop
 
 T = TypeVar("T")
@@ -84,12 +84,14 @@ class Task(asyncio.Task[T]):
 
 
 class Step(Future[T], Coroutine[Any, Any, T]):
-    """The pending result of something durable: a step, a promise, an ask. Await it, or give it to asyncio.
+    """The pending result of something durable: a step, a promise, an ask, a call, a signal. Await it, or give it to
+    asyncio.
 
-    It has begun already when you hold it. Cancelling it stops the step's body.
+    It has begun already when you hold it. Cancelling it stops the step's body, or cancels the called invocation.
     """
 
-    spec: StepSpec | None = None
+    kind = "step"  # or "promise", "shared", "call", "attach", "signal"
+    spec: StepSpec | CallSpec | None = None
     codec: Any
     _iterator: Generator[Any, Any, T] | None = None
 

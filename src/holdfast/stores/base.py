@@ -26,9 +26,17 @@ class InvocationRow(NamedTuple):
     created: int
     updated: int
     seed: int  # of ctx.random; signed 64 bit
-    wake_at: int | None  # earliest deadline of a suspended invocation
+    wake_at: int | None  # earliest deadline of a suspended or queued invocation
     input: bytes  # payload
     outcome: bytes | None  # how it ended, or why it is paused
+    began: int | None = None  # when its handler began; None: not yet (queued, or paused before it began)
+    key: str | None = None  # of an object or a workflow
+    lock: str | None = None  # "Service/key": at most one begun and unfinished invocation of a lock
+    lane: str | None = None  # the limit it is counted under
+    parent: int | None = None  # n of the invocation that called or sent it
+    call: str | None = None  # the parent's step that waits for it; None for a send
+    build: str = ""
+    origin: str | None = None  # "ID from STEP": what it was restarted or forked from
 
 
 class EntryRow(NamedTuple):
@@ -39,14 +47,22 @@ class EntryRow(NamedTuple):
     body: bytes
 
 
+class RewriteRow(NamedTuple):
+    """Deletes the entries of n from seq on: what follows is written anew."""
+
+    n: int
+    seq: int
+
+
 class MoveRow(NamedTuple):
-    """A change of an invocation's status."""
+    """A change of an invocation's status. Of several in one batch the last counts, but a `began` is never lost."""
 
     n: int
     status: int
     updated: int
     wake_at: int | None
     outcome: bytes | None
+    began: int | None = None  # None leaves it as it is
 
 
 class BlobRow(NamedTuple):
@@ -79,27 +95,99 @@ class SettleRow(NamedTuple):
     value: bytes
 
 
+class StateRow(NamedTuple):
+    """One named value of an object. Takes the place of an older one."""
+
+    service: str
+    key: str
+    name: str
+    body: bytes | None  # None deletes it
+
+
+class ItemRow(NamedTuple):
+    """One element of a list that grows at its end."""
+
+    service: str
+    key: str
+    name: str
+    index: int  # type: ignore[assignment]  # the word for it; nobody asks a row for tuple.index
+    body: bytes
+
+
+class TrimRow(NamedTuple):
+    """Deletes the elements of a list with an index below `before`."""
+
+    service: str
+    key: str
+    name: str
+    before: int
+
+
+class WaiterRow(NamedTuple):
+    """Invocation n waits for what `subject` names. Written twice it is there once."""
+
+    subject: str
+    n: int
+
+
+class RateRow(NamedTuple):
+    """What a rate limit remembers: a time. Takes the place of an older one."""
+
+    lane: str
+    at: int
+
+
+class ScheduleRow(NamedTuple):
+    """What is to be started again and again. Takes the place of an older one of that id."""
+
+    id: str
+    target: str
+    body: bytes
+    next_at: int | None  # None: nothing is to come
+    paused: int  # 0 or 1
+
+
 @dataclass(slots=True)
 class Batch:
     """What one commit writes, in this order of tables; within a table in list order."""
 
+    purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises and waiters
+    rewrites: list[RewriteRow] = field(default_factory=list)
     starts: list[InvocationRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
     moves: list[MoveRow] = field(default_factory=list)
     blobs: list[BlobRow] = field(default_factory=list)
     promises: list[PromiseRow] = field(default_factory=list)
     settles: list[SettleRow] = field(default_factory=list)
+    states: list[StateRow] = field(default_factory=list)
+    items: list[ItemRow] = field(default_factory=list)
+    trims: list[TrimRow] = field(default_factory=list)
+    waiters: list[WaiterRow] = field(default_factory=list)
+    unwaits: list[str] = field(default_factory=list)  # subjects that nobody waits for any more
+    rates: list[RateRow] = field(default_factory=list)
+    schedules: list[ScheduleRow] = field(default_factory=list)
+    unschedules: list[str] = field(default_factory=list)  # ids
     bytes: int = 0  # of all bodies and payloads, kept by whoever adds rows
 
     def rows(self) -> int:
         """How many rows the commit writes."""
         return (
-            len(self.starts)
+            len(self.purges)
+            + len(self.rewrites)
+            + len(self.starts)
             + len(self.entries)
             + len(self.moves)
             + len(self.blobs)
             + len(self.promises)
             + len(self.settles)
+            + len(self.states)
+            + len(self.items)
+            + len(self.trims)
+            + len(self.waiters)
+            + len(self.unwaits)
+            + len(self.rates)
+            + len(self.schedules)
+            + len(self.unschedules)
         )
 
 
@@ -120,16 +208,16 @@ class Store(Protocol):
         """Releases everything. Safe to call twice."""
 
     def commit(self, batch: Batch) -> None:
-        """Writes the whole batch in one transaction and syncs it. A duplicate (n, seq), n, id, (owner, number) or
-        promise id, a move of an unknown n, or a settle of a promise that is not open is StoreFailed: the engine has
-        a bug or a twin. StoreFull rolls back whole and leaves the store usable."""
+        """Writes the whole batch in one transaction and syncs it. A duplicate (n, seq), n, id, (owner, number),
+        promise id or index in a list, a move of an unknown n, or a settle of a promise that is not open is
+        StoreFailed: the engine has a bug or a twin. StoreFull rolls back whole and leaves the store usable."""
 
     def maintain(self, idle: bool) -> None:
         """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while. Cheap enough to
         be called after every commit. A full disk only puts it off; a failed write or sync stops the store."""
 
     def last_number(self) -> int:
-        """The largest n ever stored, 0 in a new store."""
+        """The largest n ever stored, also if it was purged since; 0 in a new store."""
 
     def find(self, id: str) -> InvocationRow | None:
         """The invocation with that id."""
@@ -140,14 +228,43 @@ class Store(Protocol):
     def entries(self, n: int) -> list[bytes]:
         """The journal's bodies in order of seq."""
 
+    def length(self, n: int) -> int:
+        """The seq of the next entry: how many the journal has."""
+
     def ready(self, limit: int) -> list[int]:
-        """Numbers of invocations with status READY, smallest n first. Not proportional to sleepers."""
+        """Numbers of invocations with status READY, and of those QUEUED for nothing (no wake_at, lock or lane),
+        smallest n first. Not proportional to sleepers."""
 
     def due(self, until: int, limit: int) -> list[tuple[int, int]]:
-        """(wake_at, n) of SUSPENDED invocations with wake_at <= until, earliest first, then by n."""
+        """(wake_at, n) of SUSPENDED and QUEUED invocations with wake_at <= until, earliest first, then by n."""
 
     def next_wake(self) -> int | None:
-        """The earliest wake_at of a SUSPENDED invocation."""
+        """The earliest wake_at of a SUSPENDED or QUEUED invocation."""
+
+    def holder(self, lock: str) -> int | None:
+        """The invocation that has begun under a lock and is READY, SUSPENDED or PAUSED."""
+
+    def queued_for_lock(self, lock: str, limit: int) -> list[int]:
+        """Numbers of invocations QUEUED for a lock, without wake_at, in order of (updated, n)."""
+
+    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
+        """The same for a lane."""
+
+    def queued_locks(self, after: str, limit: int) -> list[str]:
+        """Locks greater than `after` that something is QUEUED for, without wake_at, sorted."""
+
+    def queued_lanes(self, after: str, limit: int) -> list[str]:
+        """The same for lanes."""
+
+    def lane_running(self, lane: str) -> int:
+        """How many invocations of a lane are READY or SUSPENDED."""
+
+    def children(self, n: int, limit: int) -> list[InvocationRow]:
+        """What an invocation called or sent, smallest n first."""
+
+    def ended_before(self, until: int, limit: int) -> list[int]:
+        """Numbers of invocations that ended before `until`, oldest first, then by n; not those whose parent is
+        stored and has not ended."""
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:
         """(number, digest) of all blobs of an owner."""
@@ -164,6 +281,30 @@ class Store(Protocol):
     def open_promises(self, limit: int) -> list[PromiseRow]:
         """Promises not settled yet, oldest `created` first, then in order of creation."""
 
+    def state(self, service: str, key: str, name: str) -> bytes | None:
+        """One value of an object."""
+
+    def state_names(self, service: str, key: str) -> list[str]:
+        """Names of an object's values, sorted."""
+
+    def object_keys(self, service: str, after: str, limit: int) -> list[str]:
+        """Keys greater than `after` of the service's objects that have a value, sorted."""
+
+    def items(self, service: str, key: str, name: str, first: int, end: int) -> list[tuple[int, bytes]]:
+        """(index, body) with first <= index < end, in order of index."""
+
+    def items_end(self, service: str, key: str, name: str) -> int:
+        """The largest index + 1, 0 if there is no element."""
+
+    def waiters(self, subject: str) -> list[int]:
+        """Numbers of the invocations that wait for a subject, sorted."""
+
+    def rate(self, lane: str) -> int | None:
+        """The time a lane's rate limit remembers."""
+
+    def schedules(self) -> list[ScheduleRow]:
+        """All of them, by id."""
+
     def backup(self, path: Path) -> Iterator[None]:
         """Writes a consistent copy to `path`, which must not exist (UsageError). Yields after each slice of about a
         millisecond: commits may run between slices and are in the copy or not, whole. Runs where `commit` runs."""
@@ -171,6 +312,13 @@ class Store(Protocol):
 
     # Last, because below it `list[...]` would mean this method to a type checker.
     def list(
-        self, *, status: int | None = None, target: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        status: int | None = None,
+        target: str | None = None,
+        key: str | None = None,
+        parent: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> list[InvocationRow]:
-        """Newest first; `before` is the last n of the page already seen."""
+        """Newest first; `before` is the last n of the page already seen. A target "Service/" means all its handlers."""

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked, UsageError
-from holdfast.stores.base import Batch, BlobRow, InvocationRow, PromiseRow
+from holdfast.stores.base import Batch, BlobRow, InvocationRow, MoveRow, PromiseRow, ScheduleRow
 
 OPEN = 0  # PromiseRow.status
+HOLDS = (Status.READY, Status.SUSPENDED, Status.PAUSED)
+RUNS = (Status.READY, Status.SUSPENDED)
+SLEEPS = (Status.SUSPENDED, Status.QUEUED)
 
 
 class MemoryStore:
@@ -27,6 +30,12 @@ class MemoryStore:
         self._entries: dict[int, dict[int, bytes]] = {}
         self._blobs: dict[tuple[int, int], BlobRow] = {}
         self._promises: dict[str, PromiseRow] = {}  # in order of creation
+        self._states: dict[tuple[str, str, str], bytes] = {}
+        self._items: dict[tuple[str, str, str, int], bytes] = {}
+        self._waiters: set[tuple[str, int]] = set()
+        self._rates: dict[str, int] = {}
+        self._schedules: dict[str, ScheduleRow] = {}
+        self._last_number = 0
         self._is_open = False
         self._failure = ""
 
@@ -48,14 +57,23 @@ class MemoryStore:
         self._check_open()
         self._failure = self._breach(batch)
         self._check_open()
+        self._write_invocations(batch)
+        self._write_objects(batch)
+        self._write_engine(batch)
+
+    def _write_invocations(self, batch: Batch) -> None:
+        for n in batch.purges:
+            self._purge(n)
+        for rewrite in batch.rewrites:
+            journal = self._entries.get(rewrite.n, {})
+            self._entries[rewrite.n] = {seq: body for seq, body in journal.items() if seq < rewrite.seq}
         for start in batch.starts:
             self._invocations[start.n] = start
+            self._last_number = max(self._last_number, start.n)
         for entry in batch.entries:
             self._entries.setdefault(entry.n, {})[entry.seq] = entry.body
         for move in batch.moves:
-            self._invocations[move.n] = self._invocations[move.n]._replace(
-                status=move.status, updated=move.updated, wake_at=move.wake_at, outcome=move.outcome
-            )
+            self._move(move)
         for blob in batch.blobs:
             self._blobs[blob.owner, blob.number] = blob
         for promise in batch.promises:
@@ -65,12 +83,52 @@ class MemoryStore:
                 status=settle.status, settled=settle.settled, value=settle.value
             )
 
+    def _write_objects(self, batch: Batch) -> None:
+        for state in batch.states:
+            if state.body is None:
+                self._states.pop(state[:3], None)
+            else:
+                self._states[state[:3]] = state.body
+        for item in batch.items:
+            self._items[item[:4]] = item.body
+        for trim in batch.trims:
+            for key in [key for key in self._items if key[:3] == trim[:3] and key[3] < trim.before]:
+                del self._items[key]
+
+    def _write_engine(self, batch: Batch) -> None:
+        for waiter in batch.waiters:
+            self._waiters.add((waiter.subject, waiter.n))
+        self._waiters = {waiter for waiter in self._waiters if waiter[0] not in batch.unwaits}
+        for rate in batch.rates:
+            self._rates[rate.lane] = rate.at
+        for schedule in batch.schedules:
+            self._schedules[schedule.id] = schedule
+        for id in batch.unschedules:
+            self._schedules.pop(id, None)
+
+    def _purge(self, n: int) -> None:
+        self._invocations.pop(n, None)
+        self._entries.pop(n, None)
+        self._blobs = {key: blob for key, blob in self._blobs.items() if blob.owner != n}
+        self._promises = {id: promise for id, promise in self._promises.items() if promise.n != n}
+        self._waiters = {waiter for waiter in self._waiters if waiter[1] != n}
+
+    def _move(self, move: MoveRow) -> None:
+        row = self._invocations[move.n]
+        self._invocations[move.n] = row._replace(
+            status=move.status,
+            updated=move.updated,
+            wake_at=move.wake_at,
+            outcome=move.outcome,
+            began=row.began if move.began is None else move.began,
+        )
+
     def maintain(self, idle: bool) -> None:  # noqa: ARG002 - there is nothing to tidy up
         self._check_open()
 
     def last_number(self) -> int:
         self._check_open()
-        return max(self._invocations, default=0)
+        return self._last_number
 
     def find(self, id: str) -> InvocationRow | None:
         self._check_open()
@@ -84,9 +142,18 @@ class MemoryStore:
         self._check_open()
         return [body for _, body in sorted(self._entries.get(n, {}).items())]
 
+    def length(self, n: int) -> int:
+        self._check_open()
+        return max(self._entries.get(n, {}), default=-1) + 1
+
     def ready(self, limit: int) -> list[int]:
         self._check_open()
-        return sorted(row.n for row in self._invocations.values() if row.status == Status.READY)[:limit]
+        rows = [
+            row
+            for row in self._invocations.values()
+            if row.status == Status.READY or (_queued(row) and row.lock is None and row.lane is None)
+        ]
+        return sorted(row.n for row in rows)[:limit]
 
     def due(self, until: int, limit: int) -> list[tuple[int, int]]:
         self._check_open()
@@ -95,6 +162,45 @@ class MemoryStore:
     def next_wake(self) -> int | None:
         self._check_open()
         return next((wake_at for wake_at, _ in self._sleepers()), None)
+
+    def holder(self, lock: str) -> int | None:
+        self._check_open()
+        rows = [row for row in self._invocations.values() if row.lock == lock and row.began is not None]
+        return min((row.n for row in rows if row.status in HOLDS), default=None)
+
+    def queued_for_lock(self, lock: str, limit: int) -> list[int]:
+        self._check_open()
+        rows = [row for row in self._invocations.values() if row.lock == lock and _queued(row)]
+        return [n for _, n in sorted((row.updated, row.n) for row in rows)][:limit]
+
+    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
+        self._check_open()
+        rows = [row for row in self._invocations.values() if row.lane == lane and _queued(row)]
+        return [n for _, n in sorted((row.updated, row.n) for row in rows)][:limit]
+
+    def queued_locks(self, after: str, limit: int) -> list[str]:
+        self._check_open()
+        locks = {row.lock for row in self._invocations.values() if row.lock is not None and _queued(row)}
+        return sorted(lock for lock in locks if lock > after)[:limit]
+
+    def queued_lanes(self, after: str, limit: int) -> list[str]:
+        self._check_open()
+        lanes = {row.lane for row in self._invocations.values() if row.lane is not None and _queued(row)}
+        return sorted(lane for lane in lanes if lane > after)[:limit]
+
+    def lane_running(self, lane: str) -> int:
+        self._check_open()
+        return sum(row.lane == lane and row.status in RUNS for row in self._invocations.values())
+
+    def children(self, n: int, limit: int) -> list[InvocationRow]:
+        self._check_open()
+        return sorted(row for row in self._invocations.values() if row.parent == n)[:limit]
+
+    def ended_before(self, until: int, limit: int) -> list[int]:
+        self._check_open()
+        going_on = {row.n for row in self._invocations.values() if row.status < Status.DONE}
+        rows = [row for row in self._invocations.values() if row.n not in going_on and row.parent not in going_on]
+        return [n for updated, n in sorted((row.updated, row.n) for row in rows) if updated < until][:limit]
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:
         self._check_open()
@@ -121,6 +227,39 @@ class MemoryStore:
         rows = [row for row in self._promises.values() if row.status == OPEN]
         return sorted(rows, key=lambda row: row.created)[:limit]  # the sort is stable: ties in order of creation
 
+    def state(self, service: str, key: str, name: str) -> bytes | None:
+        self._check_open()
+        return self._states.get((service, key, name))
+
+    def state_names(self, service: str, key: str) -> list[str]:
+        self._check_open()
+        return sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+
+    def object_keys(self, service: str, after: str, limit: int) -> list[str]:
+        self._check_open()
+        return sorted({key for owner, key, _ in self._states if owner == service and key > after})[:limit]
+
+    def items(self, service: str, key: str, name: str, first: int, end: int) -> list[tuple[int, bytes]]:
+        self._check_open()
+        items = [(at[3], body) for at, body in self._items.items() if at[:3] == (service, key, name)]
+        return sorted(item for item in items if first <= item[0] < end)
+
+    def items_end(self, service: str, key: str, name: str) -> int:
+        self._check_open()
+        return max((at[3] for at in self._items if at[:3] == (service, key, name)), default=-1) + 1
+
+    def waiters(self, subject: str) -> list[int]:
+        self._check_open()
+        return sorted(n for waited, n in self._waiters if waited == subject)
+
+    def rate(self, lane: str) -> int | None:
+        self._check_open()
+        return self._rates.get(lane)
+
+    def schedules(self) -> list[ScheduleRow]:
+        self._check_open()
+        return sorted(self._schedules.values())
+
     def backup(self, path: Path) -> Iterator[None]:
         yield from ()  # makes this a generator, as the protocol says: the error comes with the first slice
         self._check_open()
@@ -131,14 +270,23 @@ class MemoryStore:
         )
 
     def list(
-        self, *, status: int | None = None, target: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        status: int | None = None,
+        target: str | None = None,
+        key: str | None = None,
+        parent: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> list[InvocationRow]:
         self._check_open()
         rows = [
             row
             for n, row in sorted(self._invocations.items(), reverse=True)
             if (status is None or row.status == status)
-            and (target is None or row.target == target)
+            and (target is None or row.target == target or (target.endswith("/") and row.target.startswith(target)))
+            and (key is None or row.key == key)
+            and (parent is None or row.parent == parent)
             and (before is None or n < before)
         ]
         return rows[:limit]
@@ -158,33 +306,47 @@ class MemoryStore:
             sorted(
                 (row.wake_at, row.n)
                 for row in self._invocations.values()
-                if row.status == Status.SUSPENDED and row.wake_at is not None
+                if row.status in SLEEPS and row.wake_at is not None
             )
         )
 
     def _breach(self, batch: Batch) -> str:
         """The first rule of `Store.commit` the batch breaks, or nothing. Looks before anything is written."""
+        gone = set(batch.purges)
+        stored = [row for row in self._invocations.values() if row.n not in gone]
         numbers = [row.n for row in batch.starts]
-        ids = [row.id for row in batch.starts]
-        if _clash(numbers, self._invocations) or _clash(ids, {row.id for row in self._invocations.values()}):
+        known = {row.n for row in stored}
+        if _clash(numbers, known) or _clash([row.id for row in batch.starts], {row.id for row in stored}):
             return "an invocation was started twice"
-        if _clash([row[:2] for row in batch.entries], self._entry_keys(batch)):
+        if _clash([row[:2] for row in batch.entries], self._entry_keys(batch, gone)):
             return "a journal entry was written twice"
-        if not self._invocations.keys() | set(numbers) >= {row.n for row in batch.moves}:
+        if not known | set(numbers) >= {row.n for row in batch.moves}:
             return "an invocation that does not exist was moved"
-        if _clash([(row.owner, row.number) for row in batch.blobs], self._blobs):
+        if _clash([row[:2] for row in batch.blobs], {key for key in self._blobs if key[0] not in gone}):
             return "a blob was written twice"
-        promises = [row.id for row in batch.promises]
-        if _clash(promises, self._promises):
+        promises = [row for row in self._promises.values() if row.n not in gone]
+        if _clash([row.id for row in batch.promises], {row.id for row in promises}):
             return "a promise was made twice"
-        still_open = {row.id for row in (*self._promises.values(), *batch.promises) if row.status == OPEN}
+        still_open = {row.id for row in (*promises, *batch.promises) if row.status == OPEN}
         settled = [row.id for row in batch.settles]
         if len(set(settled)) < len(settled) or not still_open.issuperset(settled):
             return "a promise that is not open was settled"
+        if _clash([row[:4] for row in batch.items], self._items):
+            return "an element of a list was written twice"
         return ""
 
-    def _entry_keys(self, batch: Batch) -> set[tuple[int, int]]:
-        return {(n, seq) for n in {row.n for row in batch.entries} for seq in self._entries.get(n, ())}
+    def _entry_keys(self, batch: Batch, gone: set[int]) -> set[tuple[int, int]]:
+        """Those that are still there when the batch's own are added."""
+        ends: dict[int, int] = {}
+        for n, seq in batch.rewrites:
+            ends[n] = min(seq, ends.get(n, seq))
+        numbers = {row.n for row in batch.entries} - gone
+        return {(n, seq) for n in numbers for seq in self._entries.get(n, ()) if n not in ends or seq < ends[n]}
+
+
+def _queued(row: InvocationRow) -> bool:
+    """Whether it waits for its key or for room; with a wake_at it waits for its time."""
+    return row.status == Status.QUEUED and row.wake_at is None
 
 
 def _clash(new: Sequence[Hashable], stored: Container[Hashable]) -> bool:

@@ -8,16 +8,19 @@ from holdfast.values.arguments import ArgumentsCodec
 from holdfast.values.codec import VALUE_BYTES_MAX, ValueCodec, codec_for
 from holdfast.values.hints import MISSING, returns_of
 from holdfast.values.inputs import digest, show_inputs
-from holdfast.values.schema import schema_of
+from holdfast.values.schema import Definitions, is_object, schema_for, schema_of
 
 __all__ = [
     "MISSING",
     "VALUE_BYTES_MAX",
     "ArgumentsCodec",
+    "Definitions",
     "ValueCodec",
     "codec_for",
     "digest",
+    "is_object",
     "returns_of",
+    "schema_for",
     "schema_of",
     "show_inputs",
 ]

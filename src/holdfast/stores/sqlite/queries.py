@@ -7,13 +7,17 @@ from importlib.resources import files
 MARK = "-- name: "
 
 
-def parse(text: str) -> dict[str, str]:
-    """{name: statement}; comment lines are dropped, so that SQLite does not hash them at every call."""
+def parse(source: str) -> dict[str, str]:
+    """{name: statement}; comment lines are dropped, so that SQLite does not hash them at every call. {name} in a text
+    becomes the earlier text of that name."""
     queries: dict[str, str] = {}
-    for part in text.split(MARK)[1:]:
+    for part in source.split(MARK)[1:]:
         name, _, body = part.partition("\n")
         lines = [line for line in body.splitlines() if line and not line.startswith("--")]
-        queries[name.strip()] = "\n".join(lines).rstrip(";")
+        text = "\n".join(lines).rstrip(";")
+        for earlier, meaning in queries.items():
+            text = text.replace(f"{{{earlier}}}", meaning)
+        queries[name.strip()] = text
     return queries
 
 

@@ -1,10 +1,50 @@
 -- Every statement of the SQLite store, by name. {values} becomes VALUES (?, ...), ... with as many rows as are written
 -- at once; a row whose first value is NULL is padding and changes nothing (writes.py says why).
 -- OR ROLLBACK: a broken rule ends the whole transaction, so SQLite need not be able to undo a single statement.
+-- {name} stands for the text of that name above it. INDEXED BY makes a lost index an error instead of a scan.
+
+-- name: row
+-- The columns of an InvocationRow.
+n, id, target, status, created, updated, seed, wake_at, input, outcome,
+began, key, lock, lane, parent, call, build, origin;
+
+-- name: page
+-- What all lists ask beyond their index, from a number downwards.
+n < ?1 AND (?2 IS NULL OR status = ?2) AND target BETWEEN ?3 AND ?4 AND (?5 IS NULL OR key = ?5)
+AND (?6 IS NULL OR parent = ?6) ORDER BY n DESC LIMIT ?7;
+
+-- name: keep_last_number
+-- Before a purge: a number is never given twice, since others may still name it as their parent.
+INSERT INTO meta (key, value) SELECT 'last_number', coalesce(max(n), 0) FROM invocation WHERE true
+ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value);
+
+-- name: purge_invocations
+-- Invocations, by number.
+DELETE FROM invocation WHERE n IN ({values});
+
+-- name: purge_entries
+-- Their journals.
+DELETE FROM entry WHERE n IN ({values});
+
+-- name: purge_blobs
+-- Their large values.
+DELETE FROM blob WHERE owner IN ({values});
+
+-- name: purge_promises
+-- Their promises.
+DELETE FROM promise WHERE n IN ({values});
+
+-- name: purge_waiters
+-- What they waited for.
+DELETE FROM waiter WHERE n IN ({values});
+
+-- name: rewrite
+-- The ends of journals, to be written anew.
+DELETE FROM entry WHERE lsn IN (SELECT lsn FROM ({values}) CROSS JOIN entry WHERE n = column1 AND seq >= column2);
 
 -- name: add_starts
 -- New invocations.
-INSERT OR ROLLBACK INTO invocation (n, id, target, status, created, updated, seed, wake_at, input, outcome)
+INSERT OR ROLLBACK INTO invocation ({row})
 SELECT * FROM ({values}) WHERE column1 IS NOT NULL;
 
 -- name: add_entries
@@ -25,7 +65,7 @@ SELECT * FROM ({values}) WHERE column1 IS NOT NULL;
 -- name: move
 -- Changes of status. At most one row of {values} per invocation: with two, UPDATE FROM takes either.
 UPDATE OR ROLLBACK invocation
-SET status = column2, updated = column3, wake_at = column4, outcome = column5
+SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began)
 FROM ({values}) WHERE n = column1;
 
 -- name: settle
@@ -34,40 +74,153 @@ UPDATE OR ROLLBACK promise
 SET status = column2, settled = column3, value = column4
 FROM ({values}) WHERE id = column1 AND status = 0;
 
+-- name: put_states
+-- Values of objects. At most one row of {values} per value, as for all that follow but waiters.
+INSERT OR ROLLBACK INTO state (service, key, name, body)
+SELECT * FROM ({values}) WHERE column1 IS NOT NULL
+ON CONFLICT (service, key, name) DO UPDATE SET body = excluded.body;
+
+-- name: drop_states
+-- Values of objects that are no more.
+DELETE FROM state WHERE (service, key, name) IN ({values});
+
+-- name: add_items
+-- Elements of lists; UNIQUE refuses a second writer.
+INSERT OR ROLLBACK INTO item (service, key, name, idx, body)
+SELECT * FROM ({values}) WHERE column1 IS NOT NULL;
+
+-- name: trim
+-- The beginnings of lists.
+DELETE FROM item WHERE lsn IN (
+    SELECT lsn FROM ({values}) CROSS JOIN item
+    WHERE service = column1 AND key = column2 AND name = column3 AND idx < column4
+);
+
+-- name: add_waiters
+-- Who waits for what.
+INSERT OR ROLLBACK INTO waiter (subject, n)
+SELECT * FROM ({values}) WHERE column1 IS NOT NULL
+ON CONFLICT DO NOTHING;
+
+-- name: drop_waiters
+-- All who wait for a subject.
+DELETE FROM waiter WHERE subject IN ({values});
+
+-- name: put_rates
+-- Times of rate limits.
+INSERT OR ROLLBACK INTO rate (lane, at)
+SELECT * FROM ({values}) WHERE column1 IS NOT NULL
+ON CONFLICT (lane) DO UPDATE SET at = excluded.at;
+
+-- name: put_schedules
+-- Schedules, new or changed.
+INSERT OR ROLLBACK INTO schedule (id, target, body, next_at, paused)
+SELECT * FROM ({values}) WHERE column1 IS NOT NULL
+ON CONFLICT (id) DO UPDATE
+SET target = excluded.target, body = excluded.body, next_at = excluded.next_at, paused = excluded.paused;
+
+-- name: drop_schedules
+-- Schedules, by id.
+DELETE FROM schedule WHERE id IN ({values});
+
 -- name: count_open
 -- The first write of every open (opening.py says why).
 INSERT INTO meta (key, value) VALUES ('opens', 1)
 ON CONFLICT (key) DO UPDATE SET value = value + 1;
 
 -- name: last_number
--- The largest n, one step in the table's own tree.
-SELECT coalesce(max(n), 0) FROM invocation;
+-- The largest n, one step in the table's own tree, or what a purge has kept.
+SELECT max(
+    (SELECT coalesce(max(n), 0) FROM invocation),
+    coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0)
+);
 
 -- name: find
 -- One invocation by its id.
-SELECT n, id, target, status, created, updated, seed, wake_at, input, outcome FROM invocation WHERE id = ?;
+SELECT {row} FROM invocation WHERE id = ?;
 
 -- name: get
 -- One invocation by its number.
-SELECT n, id, target, status, created, updated, seed, wake_at, input, outcome FROM invocation WHERE n = ?;
+SELECT {row} FROM invocation WHERE n = ?;
 
 -- name: entries
 -- One journal.
 SELECT body FROM entry WHERE n = ? ORDER BY seq;
 
+-- name: length
+-- One journal's end.
+SELECT coalesce(max(seq), -1) + 1 FROM entry WHERE n = ?;
+
 -- name: ready
--- What can run. INDEXED BY makes a lost index an error instead of a scan over all sleepers.
-SELECT n FROM invocation INDEXED BY invocation_ready WHERE status = 0 ORDER BY n LIMIT ?;
+-- What can run.
+SELECT n FROM invocation INDEXED BY invocation_ready
+WHERE (status = 0 OR (status = 2 AND wake_at IS NULL AND lock IS NULL AND lane IS NULL)) ORDER BY n LIMIT ?;
 
 -- name: due
 -- Whose time has come, earliest first.
 SELECT wake_at, n FROM invocation INDEXED BY invocation_wake
-WHERE status = 1 AND wake_at IS NOT NULL AND wake_at <= ? ORDER BY wake_at, n LIMIT ?;
+WHERE status IN (1, 2) AND wake_at IS NOT NULL AND wake_at <= ? ORDER BY wake_at, n LIMIT ?;
 
 -- name: next_wake
 -- The earliest deadline of all.
 SELECT wake_at FROM invocation INDEXED BY invocation_wake
-WHERE status = 1 AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
+WHERE status IN (1, 2) AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
+
+-- name: holder
+-- Who has begun under a lock.
+SELECT n FROM invocation INDEXED BY invocation_lock_held
+WHERE lock = ? AND began IS NOT NULL AND status IN (0, 1, 3) ORDER BY n LIMIT 1;
+
+-- name: queued_for_lock
+-- Who waits for a lock, in order of arrival.
+SELECT n FROM invocation INDEXED BY invocation_lock_queued
+WHERE lock = ? AND status = 2 AND wake_at IS NULL ORDER BY updated, n LIMIT ?;
+
+-- name: queued_for_lane
+-- Who waits for room in a lane, in order of arrival.
+SELECT n FROM invocation INDEXED BY invocation_lane_queued
+WHERE lane = ? AND status = 2 AND wake_at IS NULL ORDER BY updated, n LIMIT ?;
+
+-- name: queued_locks
+-- Locks that somebody waits for. From each to the next in one search: DISTINCT would pass all who wait.
+WITH RECURSIVE found (lock) AS (
+    SELECT min(lock) FROM invocation INDEXED BY invocation_lock_queued
+    WHERE lock > ?1 AND status = 2 AND wake_at IS NULL
+    UNION ALL
+    SELECT (
+        SELECT min(i.lock) FROM invocation AS i INDEXED BY invocation_lock_queued
+        WHERE i.lock > found.lock AND i.status = 2 AND i.wake_at IS NULL
+    ) FROM found WHERE found.lock IS NOT NULL LIMIT ?2
+)
+SELECT lock FROM found WHERE lock IS NOT NULL;
+
+-- name: queued_lanes
+-- Lanes that somebody waits for room in.
+WITH RECURSIVE found (lane) AS (
+    SELECT min(lane) FROM invocation INDEXED BY invocation_lane_queued
+    WHERE lane > ?1 AND status = 2 AND wake_at IS NULL
+    UNION ALL
+    SELECT (
+        SELECT min(i.lane) FROM invocation AS i INDEXED BY invocation_lane_queued
+        WHERE i.lane > found.lane AND i.status = 2 AND i.wake_at IS NULL
+    ) FROM found WHERE found.lane IS NOT NULL LIMIT ?2
+)
+SELECT lane FROM found WHERE lane IS NOT NULL;
+
+-- name: lane_running
+-- How full a lane is.
+SELECT count(*) FROM invocation INDEXED BY invocation_lane_running WHERE lane = ? AND status < 2;
+
+-- name: children
+-- What an invocation called or sent.
+SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ? ORDER BY n LIMIT ?;
+
+-- name: ended_before
+-- What may be purged: over for long, and its parent too.
+SELECT n FROM invocation AS i INDEXED BY invocation_ended
+WHERE status >= 4 AND updated < ?
+AND NOT EXISTS (SELECT 1 FROM invocation AS p WHERE p.n = i.parent AND p.status < 4)
+ORDER BY updated, n LIMIT ?;
 
 -- name: blob_digests
 -- What an owner has stored, without the bodies.
@@ -91,7 +244,76 @@ SELECT id, n, created, about, status, settled, value FROM promise INDEXED BY pro
 WHERE status = 0 ORDER BY created, lsn LIMIT ?;
 
 -- name: list
--- One page of invocations, newest first, from a number downwards.
-SELECT n, id, target, status, created, updated, seed, wake_at, input, outcome FROM invocation
-WHERE n < ?1 AND (?2 IS NULL OR status = ?2) AND (?3 IS NULL OR target = ?3)
-ORDER BY n DESC LIMIT ?4;
+-- One page of invocations, newest first.
+SELECT {row} FROM invocation NOT INDEXED WHERE {page};
+
+-- name: list_parent
+-- The same of one parent.
+SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ?6 AND {page};
+
+-- name: list_key
+-- The same of one key.
+SELECT {row} FROM invocation INDEXED BY invocation_key WHERE key = ?5 AND {page};
+
+-- name: list_ready
+-- The same of READY ones.
+SELECT {row} FROM invocation INDEXED BY invocation_ready WHERE status = 0 AND {page};
+
+-- name: list_status
+-- The same of one status that is neither READY nor DONE.
+SELECT {row} FROM invocation INDEXED BY invocation_status
+WHERE status IN (1, 2, 3, 5, 6, 7) AND status = ?2 AND {page};
+
+-- name: list_target
+-- The same of one target.
+SELECT {row} FROM invocation INDEXED BY invocation_target WHERE target = ?3 AND {page};
+
+-- name: targets
+-- All targets in a range, each found from the one before it.
+WITH RECURSIVE found (target) AS (
+    SELECT min(target) FROM invocation INDEXED BY invocation_target WHERE target BETWEEN ?1 AND ?2
+    UNION ALL
+    SELECT (
+        SELECT min(i.target) FROM invocation AS i INDEXED BY invocation_target
+        WHERE i.target > found.target AND i.target <= ?2
+    ) FROM found WHERE found.target IS NOT NULL
+)
+SELECT target FROM found WHERE target IS NOT NULL;
+
+-- name: state
+-- One value of an object.
+SELECT body FROM state WHERE service = ? AND key = ? AND name = ?;
+
+-- name: state_names
+-- What an object has values for.
+SELECT name FROM state WHERE service = ? AND key = ? ORDER BY name;
+
+-- name: object_keys
+-- Objects of a service that have a value, each found from the one before it.
+WITH RECURSIVE found (key) AS (
+    SELECT min(key) FROM state WHERE service = ?1 AND key > ?2
+    UNION ALL
+    SELECT (SELECT min(s.key) FROM state AS s WHERE s.service = ?1 AND s.key > found.key)
+    FROM found WHERE found.key IS NOT NULL LIMIT ?3
+)
+SELECT key FROM found WHERE key IS NOT NULL;
+
+-- name: items
+-- A run of a list.
+SELECT idx, body FROM item WHERE service = ? AND key = ? AND name = ? AND idx >= ? AND idx < ? ORDER BY idx;
+
+-- name: items_end
+-- A list's end.
+SELECT coalesce(max(idx), -1) + 1 FROM item WHERE service = ? AND key = ? AND name = ?;
+
+-- name: waiters
+-- Who waits for a subject.
+SELECT n FROM waiter WHERE subject = ? ORDER BY n;
+
+-- name: rate
+-- What a lane's rate limit remembers.
+SELECT at FROM rate WHERE lane = ?;
+
+-- name: schedules
+-- All of them: there are few, and the engine keeps them in mind.
+SELECT id, target, body, next_at, paused FROM schedule ORDER BY id;

@@ -6,14 +6,18 @@ Refuses: a second writer, a SQLite that cannot be trusted, and any write after o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
+from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFull
-from holdfast.stores.base import Batch, InvocationRow, PromiseRow
+from holdfast.stores.base import Batch, InvocationRow, PromiseRow, ScheduleRow
 from holdfast.stores.sqlite import backup, opening, problems
 from holdfast.stores.sqlite.lock import FileLock
 from holdfast.stores.sqlite.queries import QUERIES
@@ -21,6 +25,7 @@ from holdfast.stores.sqlite.wal import Checkpointer
 from holdfast.stores.sqlite.writes import Write, plan
 
 N_MAX = 2**63 - 1
+TEXT_MAX = "\U0010ffff"  # sorts after every name
 
 
 class _Live(NamedTuple):
@@ -105,6 +110,10 @@ class SqliteStore:
     def entries(self, n: int) -> list[bytes]:
         return [body for (body,) in self._read("entries", n)]
 
+    def length(self, n: int) -> int:
+        length: int = self._read("length", n)[0][0]
+        return length
+
     def ready(self, limit: int) -> list[int]:
         return [n for (n,) in self._read("ready", limit)]
 
@@ -113,6 +122,31 @@ class SqliteStore:
 
     def next_wake(self) -> int | None:
         return next((wake_at for (wake_at,) in self._read("next_wake")), None)
+
+    def holder(self, lock: str) -> int | None:
+        return next((n for (n,) in self._read("holder", lock)), None)
+
+    def queued_for_lock(self, lock: str, limit: int) -> list[int]:
+        return [n for (n,) in self._read("queued_for_lock", lock, limit)]
+
+    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
+        return [n for (n,) in self._read("queued_for_lane", lane, limit)]
+
+    def queued_locks(self, after: str, limit: int) -> list[str]:
+        return [lock for (lock,) in self._read("queued_locks", after, limit)]
+
+    def queued_lanes(self, after: str, limit: int) -> list[str]:
+        return [lane for (lane,) in self._read("queued_lanes", after, limit)]
+
+    def lane_running(self, lane: str) -> int:
+        count: int = self._read("lane_running", lane)[0][0]
+        return count
+
+    def children(self, n: int, limit: int) -> list[InvocationRow]:
+        return [InvocationRow(*row) for row in self._read("children", n, limit)]
+
+    def ended_before(self, until: int, limit: int) -> list[int]:
+        return [n for (n,) in self._read("ended_before", until, limit)]
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:
         return self._read("blob_digests", owner)
@@ -128,6 +162,31 @@ class SqliteStore:
 
     def open_promises(self, limit: int) -> list[PromiseRow]:
         return [PromiseRow(*row) for row in self._read("open_promises", limit)]
+
+    def state(self, service: str, key: str, name: str) -> bytes | None:
+        return next((body for (body,) in self._read("state", service, key, name)), None)
+
+    def state_names(self, service: str, key: str) -> list[str]:
+        return [name for (name,) in self._read("state_names", service, key)]
+
+    def object_keys(self, service: str, after: str, limit: int) -> list[str]:
+        return [key for (key,) in self._read("object_keys", service, after, limit)]
+
+    def items(self, service: str, key: str, name: str, first: int, end: int) -> list[tuple[int, bytes]]:
+        return self._read("items", service, key, name, first, end)
+
+    def items_end(self, service: str, key: str, name: str) -> int:
+        end: int = self._read("items_end", service, key, name)[0][0]
+        return end
+
+    def waiters(self, subject: str) -> list[int]:
+        return [n for (n,) in self._read("waiters", subject)]
+
+    def rate(self, lane: str) -> int | None:
+        return next((at for (at,) in self._read("rate", lane)), None)
+
+    def schedules(self) -> list[ScheduleRow]:
+        return [ScheduleRow(*row) for row in self._read("schedules")]
 
     def backup(self, path: Path) -> Iterator[None]:
         yield from backup.copy(self._running().writer, self._path, Path(path).absolute(), self._vfs)
@@ -173,10 +232,45 @@ class SqliteStore:
 
     # Last, because below it `list[...]` would mean this method to a type checker.
     def list(
-        self, *, status: int | None = None, target: str | None = None, before: int | None = None, limit: int = 100
+        self,
+        *,
+        status: int | None = None,
+        target: str | None = None,
+        key: str | None = None,
+        parent: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
     ) -> list[InvocationRow]:
-        rows = self._read("list", N_MAX if before is None else before, status, target, limit)
-        return [InvocationRow(*row) for row in rows]
+        query = _list_query(status, target, key, parent)
+        low, high = ("", TEXT_MAX) if target is None else (target, target)
+        if low.endswith("/"):
+            high = low + TEXT_MAX
+        top = N_MAX if before is None else before
+        if query == "list_target" and low < high:
+            rows = self._merged(low, high, lambda one: (top, status, one, one, key, parent, limit))
+        else:
+            rows = iter(self._read(query, top, status, low, high, key, parent, limit))
+        return [InvocationRow(*row) for row in islice(rows, limit)]
+
+    def _merged(self, low: str, high: str, values: Callable[[str], tuple[object, ...]]) -> Iterator[tuple[Any, ...]]:
+        """One page of each target in the range: in order of n they are in no index that all of them share."""
+        with self._running().reader:  # one transaction: between two reads a commit could come
+            targets = [target for (target,) in self._read("targets", low, high)]
+            pages = [self._read("list_target", *values(target)) for target in targets]
+        return merge(*pages, key=itemgetter(0), reverse=True)
+
+
+def _list_query(status: int | None, target: str | None, key: str | None, parent: int | None) -> str:
+    """The query whose index leaves the fewest rows to look at."""
+    if parent is not None:
+        return "list_parent"
+    if key is not None:
+        return "list_key"
+    if status == Status.READY:
+        return "list_ready"
+    if status is not None and status != Status.DONE:
+        return "list_status"
+    return "list" if target is None else "list_target"
 
 
 def _transact(writer: apsw.Connection, writes: list[Write]) -> None:

@@ -11,15 +11,15 @@ padding: rows of NULLs that the statement's WHERE drops. Without other threads t
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from holdfast.stores.base import Batch, MoveRow
+from holdfast.stores.base import Batch, MoveRow, RateRow, ScheduleRow, StateRow
 from holdfast.stores.sqlite.queries import QUERIES
 
 SIZES = (1, 4, 16, 64, 256, 1024)
-PARAMETERS_MAX = 4096  # a prepared statement keeps about 200 bytes for each
+PARAMETERS_MAX = 18 * 256  # a prepared statement keeps about 200 bytes for each
 
 
 class Write(NamedTuple):
@@ -52,27 +52,85 @@ class ManyRows:
             yield Write(self._statements[size], values, len(part) if self._counted else None)
 
 
-_STARTS = ManyRows("add_starts", 10)
+_STARTS = ManyRows("add_starts", 18)
 _ENTRIES = ManyRows("add_entries", 3)
-_MOVES = ManyRows("move", 5, counted=True)
+_MOVES = ManyRows("move", 6, counted=True)
 _BLOBS = ManyRows("add_blobs", 4)
 _PROMISES = ManyRows("add_promises", 7)
 _SETTLES = ManyRows("settle", 4, counted=True)
+_REWRITES = ManyRows("rewrite", 2)
+_STATES = ManyRows("put_states", 4)
+_NO_STATES = ManyRows("drop_states", 3)
+_ITEMS = ManyRows("add_items", 5)
+_TRIMS = ManyRows("trim", 4)
+_WAITERS = ManyRows("add_waiters", 2)
+_NO_WAITERS = ManyRows("drop_waiters", 1)
+_RATES = ManyRows("put_rates", 2)
+_SCHEDULES = ManyRows("put_schedules", 5)
+_NO_SCHEDULES = ManyRows("drop_schedules", 1)
+_PURGES = [ManyRows(f"purge_{table}", 1) for table in ("invocations", "entries", "blobs", "promises", "waiters")]
 
 
 def plan(batch: Batch) -> list[Write]:
     """The statements of one commit, in the order of `Batch`."""
-    return [
-        *_STARTS.writes(batch.starts),
-        *_ENTRIES.writes(batch.entries),
-        *_MOVES.writes(last_moves(batch.moves)),
-        *_BLOBS.writes(batch.blobs),
-        *_PROMISES.writes(batch.promises),
-        *_SETTLES.writes(batch.settles),
-    ]
+    parts: tuple[tuple[Sequence[Any], Callable[[Any], Iterable[Write]]], ...] = (
+        (batch.purges, _purges),
+        (batch.rewrites, _REWRITES.writes),
+        (batch.starts, _STARTS.writes),
+        (batch.entries, _ENTRIES.writes),
+        (batch.moves, _moves),
+        (batch.blobs, _BLOBS.writes),
+        (batch.promises, _PROMISES.writes),
+        (batch.settles, _SETTLES.writes),
+        (batch.states, _states),
+        (batch.items, _ITEMS.writes),
+        (batch.trims, _TRIMS.writes),
+        (batch.waiters, _WAITERS.writes),
+        (batch.unwaits, _unwaits),
+        (batch.rates, _rates),
+        (batch.schedules, _schedules),
+        (batch.unschedules, _unschedules),
+    )
+    return [write for rows, writes in parts if rows for write in writes(rows)]
 
 
 def last_moves(moves: list[MoveRow]) -> list[MoveRow]:
-    """Of several moves of one invocation the last: it overwrites all that the others wrote."""
-    last = {move.n: move for move in moves}
+    """Of several moves of one invocation the last, which overwrites all that the others wrote, but for `began`."""
+    last: dict[int, MoveRow] = {}
+    for move in moves:
+        earlier = last.get(move.n)
+        last[move.n] = move._replace(began=earlier.began) if earlier and move.began is None else move
     return moves if len(last) == len(moves) else list(last.values())
+
+
+def _moves(moves: list[MoveRow]) -> Iterator[Write]:
+    return _MOVES.writes(last_moves(moves))
+
+
+def _purges(numbers: list[int]) -> Iterator[Write]:
+    yield Write(QUERIES["keep_last_number"], [], None)
+    rows = [(n,) for n in numbers]
+    for table in _PURGES:
+        yield from table.writes(rows)
+
+
+def _states(states: list[StateRow]) -> Iterator[Write]:
+    last = {row[:3]: row for row in states}
+    yield from _STATES.writes([row for row in last.values() if row.body is not None])
+    yield from _NO_STATES.writes([key for key, row in last.items() if row.body is None])
+
+
+def _unwaits(subjects: list[str]) -> Iterator[Write]:
+    return _NO_WAITERS.writes([(subject,) for subject in subjects])
+
+
+def _rates(rates: list[RateRow]) -> Iterator[Write]:
+    return _RATES.writes(list({row.lane: row for row in rates}.values()))
+
+
+def _schedules(schedules: list[ScheduleRow]) -> Iterator[Write]:
+    return _SCHEDULES.writes(list({row.id: row for row in schedules}.values()))
+
+
+def _unschedules(ids: list[str]) -> Iterator[Write]:
+    return _NO_SCHEDULES.writes([(id,) for id in ids])

@@ -1,0 +1,85 @@
+"""An object's state between its handlers and the store: what is read, and what the rows look like.
+
+Promises: a value and a list never pass for each other; a body that does not decode stops one invocation (G10).
+"""
+
+from __future__ import annotations
+
+from holdfast.core.commands import AppendItem, BeginList, SetState
+from holdfast.core.payload import compress, expand
+from holdfast.core.state import not_a_list, not_a_value
+from holdfast.errors import Unreadable
+from holdfast.stores.base import Batch, ItemRow, StateRow, Store, TrimRow
+
+LIST = b"\x02"  # first byte of the row that says where a list begins; a value's is that of `compress`
+
+
+class ObjectState:
+    """The stored state of one key."""
+
+    def __init__(self, store: Store, service: str, key: str) -> None:
+        self._store = store
+        self._service = service
+        self._key = key
+
+    def value(self, name: str) -> bytes | None:
+        """A value's text. Raises BadArguments when the name is a list's."""
+        body = self._store.state(self._service, self._key, name)
+        if body is None:
+            return None
+        if body[:1] == LIST:
+            raise not_a_value(name)
+        return expand(body)
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return self._store.state_names(self._service, self._key)
+
+    def bounds(self, name: str) -> tuple[int, int]:
+        """First index and end of a list. Raises BadArguments when the name is a value's."""
+        body = self._store.state(self._service, self._key, name)
+        end = self._store.items_end(self._service, self._key, name)
+        if body is None:
+            return end, end
+        if body[:1] != LIST:
+            raise not_a_list(name)
+        return int(body[1:]), end
+
+    def items(self, name: str, first: int, end: int) -> list[bytes]:
+        """The texts of a list's elements. Raises Unreadable when one is gone."""
+        rows = self._store.items(self._service, self._key, name, first, end)
+        if len(rows) != end - first:
+            raise Unreadable(
+                f"elements {first} to {end - 1} of list {name!r} of {self._service}/{self._key} are not all there",
+                cause="the list was cleared since; this run was copied from an older one",
+                fix="start a new invocation, or restart from a step before the list was read",
+            )
+        return [expand(body) for _, body in rows]
+
+    def all(self) -> dict[str, bytes | list[bytes]]:
+        """Everything, for people to see."""
+        found: dict[str, bytes | list[bytes]] = {}
+        for name in self.names():
+            body = self._store.state(self._service, self._key, name) or b""
+            found[name] = self.items(name, *self.bounds(name)) if body[:1] == LIST else expand(body)
+        return found
+
+    def write(self, batch: Batch, command: SetState | AppendItem | BeginList) -> None:
+        """Adds a change to a batch."""
+        service, key = self._service, self._key
+        match command:
+            case SetState(name, text):
+                batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
+            case AppendItem(name, index, text):
+                batch.items.append(ItemRow(service, key, name, index, compress(text)))
+            case BeginList(name, first):
+                batch.states.append(StateRow(service, key, name, header(first)))
+
+    def trim(self, batch: Batch, name: str, before: int) -> None:
+        """Deletes what a cleared list has left behind."""
+        batch.trims.append(TrimRow(self._service, self._key, name, before))
+
+
+def header(first: int) -> bytes:
+    """The body that says where a list begins."""
+    return LIST + str(first).encode()
