@@ -150,7 +150,7 @@ async def _in_process(where: Where) -> AsyncIterator[Link]:
     try:
         hf = _holdfast(where)
         async with hf.resting() as client:
-            transport = httpx.ASGITransport(app=admin_app(client))
+            transport = httpx.ASGITransport(app=admin_app(client, store_path=hf.store_path))
             # The name passes the admin face's check against rebinding; nothing is sent anywhere.
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 yield Link(http, str(hf.store_path or "memory"), server=False)
