@@ -17,7 +17,7 @@ from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
 from holdfast.cli.screen import Screen
 from holdfast.cli.wire import Handler, Invocation, Page, Step
-from holdfast.errors import Unreachable
+from holdfast.errors import UnknownInvocation, Unreachable
 
 PANEL = "Look"
 CHILD_DEPTH_MAX = 3
@@ -53,17 +53,39 @@ async def list_(
         screen.note(f"there are more: --limit {limit * 10}, or --before {found.value.next}")
 
 
-async def show(link: Link, screen: Screen, id: options.Id, full: options.Full = False) -> None:
+async def show(
+    link: Link,
+    screen: Screen,
+    id: options.Id,
+    step: Annotated[str | None, typer.Option("--step", metavar="STEP", help="Only this one, whole.")] = None,
+    full: options.Full = False,
+) -> None:
     """Shows one invocation and its journal as a timeline."""
     head = await link.get(at("invocations", id), Invocation)
     journal = await link.get(at("invocations", id, "journal"), list[Step])
-    if screen.json:
+    if step is not None:
+        await _show_step(link, screen, id, step, journal.value)
+    elif screen.json:
         screen.raw(b'{"invocation":' + head.raw.strip() + b',"journal":' + journal.raw.strip() + b"}")
-        return
-    run = await _with_children(link, head.value, journal.value, depth=0, left=[CHILDREN_MAX])
-    screen.say(timeline.show(run, full=full))
-    if (hint := timeline.hint(run)) is not None:
-        screen.note(hint)
+    else:
+        run = await _with_children(link, head.value, journal.value, depth=0, left=[CHILDREN_MAX])
+        screen.say(timeline.show(run, full=full))
+        if (hint := timeline.hint(run)) is not None:
+            screen.note(hint)
+
+
+async def _show_step(link: Link, screen: Screen, id: str, wanted: str, journal: list[Step]) -> None:
+    step = next((step for step in journal if step.id == wanted), None)
+    if step is None:
+        known = ", ".join(step.id for step in journal) or "none"
+        fix = f"it has: {known}"
+        raise from_error(UnknownInvocation(f"invocation {id!r} has no step {wanted!r}", fix=fix), Exit.NOT_FOUND)
+    if step.large:
+        step.inputs = (await link.get(at("invocations", id, "inputs"), Any, {"step": wanted})).value
+    if screen.json:
+        screen.raw(msgspec.json.encode(step))
+    else:
+        screen.say(timeline.whole(step))
 
 
 async def _with_children(

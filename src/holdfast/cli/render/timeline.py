@@ -141,12 +141,21 @@ def _asks(step: wire.Step) -> bool:
     return step.kind == "promise" and step.state == "waiting" and isinstance(step.inputs, list) and bool(step.inputs)
 
 
-def _values(run: Run) -> Iterator[Text]:
-    """What each step was asked and gave, uncut."""
+def whole(step: wire.Step) -> RenderableType:
+    """`holdfast show ID --step STEP`, and each step of `--full`: what it was asked and gave, uncut."""
+    text = Text.assemble((clean(step.id), "bold"), "  ", status(step.state))
+    if step.tries > 1:
+        text.append(f", {step.tries} tries")
+    if step.started and step.finished:
+        text.append(f", {span((step.finished - step.started).total_seconds())}", "dim")
+    for name, value in (("asked", step.inputs), ("gave", step.output), ("error", step.error)):
+        if value is not None:
+            text.append(f"\n{name:<9}", "dim")
+            text.append(clean(str(value) if name == "error" else json_text(value)))
+    return text
+
+
+def _values(run: Run) -> Iterator[RenderableType]:
     for step in run.steps:
-        rows = [("asked", step.inputs), ("gave", step.output), ("error", step.error)]
-        found = [(name, value) for name, value in rows if value is not None]
-        if found:
-            yield Text.assemble("\n", (clean(step.id), "bold"))
-        for name, value in found:
-            yield Text.assemble((f"{name:<9}", "dim"), clean(value if name == "error" else json_text(value)))
+        yield Text()
+        yield whole(step)
