@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sys
 
-EXTRA = {"typer", "rich", "httpx", "starlette", "uvicorn", "watchfiles"}
+EXTRA = {"typer", "rich", "httpx", "starlette", "uvicorn", "httptools", "watchfiles"}
 
 
 def main() -> None:
     """The entry point: runs the command line, or says what to install for it."""
     try:
         from holdfast.cli.root import app
+
+        app()
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in EXTRA:
             raise
         sys.exit(f"the command line needs {missing.name}\n  next step: pip install 'holdfast[server]'")
-    app()

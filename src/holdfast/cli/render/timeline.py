@@ -83,7 +83,7 @@ def _facts(head: wire.Invocation, at: datetime, *, full: bool) -> Iterator[Rende
 
 
 def _timeline(run: Run, at: datetime) -> RenderableType:
-    begin = run.head.created
+    begin = run.head.began or run.head.created
     end = run.head.updated if run.head.status in ENDED else at
     rows = list(_rows(run, begin, max((end - begin).total_seconds(), 0.001), at, depth=0))
     return Columns(("AT", "", "TOOK", "STEP", "", "SIZE", "RESULT"), rows, elastic=6, right=(0, 2, 5))

@@ -16,10 +16,10 @@ TIME_CHARS = 12
 
 
 class Picture:
-    """The lines of one invocation; times count from its start."""
+    """The lines of one invocation; times count from its beginning."""
 
     def __init__(self, head: wire.Invocation) -> None:
-        self._begin = head.created
+        self._begin = head.began or head.created
 
     def line(self, event: Event) -> Text:
         """The line for an event that is no chunk."""
