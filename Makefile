@@ -16,7 +16,7 @@ help: ## show this list
 setup: $(STAMP) ## make .venv with Holdfast and its tools
 
 $(STAMP): pyproject.toml .ci/venv .ci/python
-	@python=$$(.ci/python '$(PYTHON)' 3.13 3.12 3.11) && .ci/venv .venv "$$python" dev,examples
+	@python=$$(.ci/python '$(PYTHON)' 3.13 3.12 3.11) && .ci/venv .venv "$$python" dev,examples,server
 	@touch $@
 
 demo: setup ## kill an agent in the middle of a turn, start it again, see what was not paid twice

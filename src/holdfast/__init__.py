@@ -2,8 +2,8 @@
 
 from holdfast.app import Holdfast
 from holdfast.blocking import Client, Handle
-from holdfast.client import AsyncClient, AsyncHandle
-from holdfast.context import Context
+from holdfast.client import AsyncClient
+from holdfast.context import Context, Sent
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
 from holdfast.engine.limits import Limits
@@ -34,21 +34,29 @@ from holdfast.errors import (
     StoreTooNew,
     TerminalError,
     TooLarge,
+    TooMany,
     UnknownDependency,
     UnknownHandler,
     UnknownInvocation,
     UnknownPromise,
+    UnknownSchedule,
     Unreadable,
     Unserialisable,
     UsageError,
     ValueProblem,
+    WouldDeadlock,
     WrongPlace,
     WrongStatus,
 )
-from holdfast.service import Service
+from holdfast.handle import AsyncHandle
+from holdfast.objects import ObjectContext, WorkflowContext
+from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
 from holdfast.stores.memory import MemoryStore
-from holdfast.views import AskView, InvocationView, StepView
+from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
+from holdfast.watching import EventView
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AlreadySettled",
@@ -58,9 +66,11 @@ __all__ = [
     "BadArguments",
     "BadHandler",
     "BadTimer",
+    "CheckView",
     "Client",
     "Context",
     "EngineStopped",
+    "EventView",
     "ForeignWake",
     "Handle",
     "HandlerFault",
@@ -69,14 +79,21 @@ __all__ = [
     "Holdfast",
     "HoldfastError",
     "IdConflict",
+    "InfoView",
     "InvocationCancelled",
     "InvocationFailed",
     "InvocationPaused",
     "InvocationView",
+    "Limit",
     "Limits",
     "MemoryStore",
     "Mismatch",
+    "Object",
+    "ObjectContext",
+    "PromiseView",
     "Retry",
+    "ScheduleView",
+    "Sent",
     "Service",
     "Step",
     "StepFailed",
@@ -92,14 +109,19 @@ __all__ = [
     "StoreTooNew",
     "TerminalError",
     "TooLarge",
+    "TooMany",
     "UnknownDependency",
     "UnknownHandler",
     "UnknownInvocation",
     "UnknownPromise",
+    "UnknownSchedule",
     "Unreadable",
     "Unserialisable",
     "UsageError",
     "ValueProblem",
+    "Workflow",
+    "WorkflowContext",
+    "WouldDeadlock",
     "WrongPlace",
     "WrongStatus",
     "step",

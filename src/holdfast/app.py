@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from holdfast.blocking import Client, LoopThread
+from holdfast.builds import build_of
 from holdfast.client import AsyncClient
+from holdfast.core.ids import check_id
 from holdfast.engine.engine import Engine
 from holdfast.engine.limits import Limits
 from holdfast.engine.ports import Clock, Entropy, SystemClock, SystemEntropy
+from holdfast.engine.schedules import Missed, Plan, make_rule
 from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
@@ -29,6 +34,9 @@ class Holdfast:
     services: the groups of handlers this process runs.
     deps: what handlers and steps get by name (clients, keys); held in memory, never stored.
     limits: bounds on memory and concurrency.
+    build: what this version of the program is called; recorded with every start. A digest of its handlers' source files
+        if left out.
+    retention: how long ended invocations are kept; for ever if left out. Their ids are free again after it.
     clock, entropy: the sources of time and chance; tests give their own.
 
     `with` gives the blocking client, `async with` the async one; `run` serves until a signal.
@@ -41,6 +49,8 @@ class Holdfast:
         services: Iterable[Service] = (),
         deps: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        build: str | None = None,
+        retention: timedelta | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
@@ -53,6 +63,9 @@ class Holdfast:
         self._limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
+        self._build = build
+        self._retention = retention
+        self._plans: list[Plan] = []
         self._engine: Engine | None = None
         self._thread: LoopThread | None = None
 
@@ -61,6 +74,49 @@ class Holdfast:
         Raises BadHandler."""
         self._registry.add(Handler(check_function(fn), fn))
         return fn
+
+    def schedule(
+        self, handler: Callable[..., Any] | str, /, *args: Any, id: str, cron: str | None = None,
+        every: float | timedelta | None = None, zone: str = "UTC", missed: Missed = "once", key: str | None = None,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Runs a handler by the clock, with these arguments, as the schedule `id`.
+
+        cron: five fields, read in the time zone `zone`; or every: seconds between two beginnings, 1 or more.
+        missed: what becomes of times that passed while nothing ran: "once" makes up for the last of them, "skip" for
+            none, "all" for each, 1,000 at most.
+
+        Raises BadArguments, UnknownHandler.
+        """
+        found = self._registry.find(handler)
+        found.check_key(key)
+        if any(plan.id == id for plan in self._plans):
+            raise BadArguments(f"there is a schedule {id!r} already", fix="give another id")
+        if missed not in get_args(Missed):
+            raise BadArguments(f"{missed!r} is no policy for missed times", fix="once, skip or all")
+        rule = make_rule(cron, every, zone)
+        self._plans.append(Plan(check_id(id), found, rule, missed, found.arguments.encode(args, kwargs), key))
+
+    @property
+    def store_path(self) -> Path | None:
+        """The file of a SQLite store."""
+        return self._store.path if isinstance(self._store, SqliteStore) else None
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """Every handler, in order of registration."""
+        return self._registry.all()
+
+    @asynccontextmanager
+    async def resting(self) -> AsyncIterator[AsyncClient]:
+        """Opens the store and runs nothing: what is started, answered, resumed or cancelled here goes on with the next
+        program that runs it. For tools, while no such program runs."""
+        engine = self._make_engine(resting=True)
+        await engine.start()
+        try:
+            yield AsyncClient(engine, self._place())
+        finally:
+            await engine.stop()
 
     def __enter__(self) -> Client:
         thread = LoopThread()
@@ -86,13 +142,10 @@ class Holdfast:
     async def __aenter__(self) -> AsyncClient:
         if self._engine is not None:
             raise BadArguments("this Holdfast is running already", fix="end the first `with` block, or make another")
-        engine = Engine(
-            self._store, self._registry,
-            deps=self._deps, limits=self._limits, clock=self._clock, entropy=self._entropy,
-        )  # fmt: skip
+        engine = self._make_engine(resting=False)
         await engine.start()
         self._engine = engine
-        return AsyncClient(engine)
+        return AsyncClient(engine, self._place())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -100,6 +153,17 @@ class Holdfast:
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.stop()
+
+    def _make_engine(self, *, resting: bool) -> Engine:
+        return Engine(
+            self._store, self._registry,
+            deps=self._deps, limits=self._limits, clock=self._clock, entropy=self._entropy,
+            build=self._build if self._build is not None else build_of(self._registry.all()),
+            plans=self._plans, retention=self._retention, resting=resting,
+        )  # fmt: skip
+
+    def _place(self) -> str:
+        return str(self.store_path or type(self._store).__name__)
 
     def run(self) -> None:
         """Serves until SIGINT or SIGTERM: then bodies that run may finish, the rest is parked. A second signal ends

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import concurrent.futures
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from holdfast.client import AsyncClient, AsyncHandle, AsyncHandler, GeneratorHandler
+from holdfast.client import AsyncClient, AsyncHandler, GeneratorHandler
 from holdfast.engine.committer import STOPPED
 from holdfast.errors import WrongPlace
-from holdfast.views import AskView, InvocationView, StepView
+from holdfast.handle import AsyncHandle
+from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
+from holdfast.watching import EventView
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -73,7 +77,7 @@ async def _end_all() -> None:
 
 
 class Handle(Generic[R]):
-    """One invocation, by id."""
+    """One invocation, by id. Every method is that of AsyncHandle, and waits."""
 
     def __init__(self, thread: LoopThread, handle: AsyncHandle[R]) -> None:
         self.id = handle.id
@@ -92,9 +96,43 @@ class Handle(Generic[R]):
         """As AsyncHandle.cancel."""
         self._thread.call(self._handle.cancel(reason))
 
+    def kill(self, reason: str = "by the client") -> None:
+        """As AsyncHandle.kill."""
+        self._thread.call(self._handle.kill(reason))
+
+    def pause(self, reason: str = "paused by the client") -> None:
+        """As AsyncHandle.pause."""
+        self._thread.call(self._handle.pause(reason))
+
     def resume(self) -> None:
         """As AsyncHandle.resume."""
         self._thread.call(self._handle.resume())
+
+    def retry(self) -> None:
+        """As AsyncHandle.retry."""
+        self._thread.call(self._handle.retry())
+
+    def restart(self, *, from_step: str | None = None, new_id: str | None = None) -> Handle[R]:
+        """As AsyncHandle.restart."""
+        return Handle(self._thread, self._thread.call(self._handle.restart(from_step=from_step, new_id=new_id)))
+
+    def fork(self, step: str, result: Any, *, new_id: str | None = None) -> Handle[R]:
+        """As AsyncHandle.fork."""
+        return Handle(self._thread, self._thread.call(self._handle.fork(step, result, new_id=new_id)))
+
+    def purge(self) -> None:
+        """As AsyncHandle.purge."""
+        self._thread.call(self._handle.purge())
+
+    def signal(self, name: str, value: Any = None) -> None:
+        """As AsyncHandle.signal."""
+        self._thread.call(self._handle.signal(name, value))
+
+    def watch(self, after: str | None = None) -> Iterator[EventView]:
+        """As AsyncHandle.watch."""
+        events = self._handle.watch(after)
+        while (event := self._thread.call(_next(events))) is not None:
+            yield event
 
     def journal(self) -> list[StepView]:
         """As AsyncHandle.journal."""
@@ -106,28 +144,62 @@ class Handle(Generic[R]):
 
 
 class Client:
-    """What `with Holdfast(...)` gives. May be used from several threads."""
+    """What `with Holdfast(...)` gives. May be used from several threads. Every method is that of AsyncClient, and
+    waits."""
 
     def __init__(self, thread: LoopThread, client: AsyncClient) -> None:
         self._thread = thread
         self._client = client
 
     @overload
-    def start(self, handler: AsyncHandler[R], /, *args: Any, id: str | None = None, **kwargs: Any) -> Handle[R]: ...
+    def start(
+        self, handler: AsyncHandler[R], /, *args: Any, id: str | None = None, key: str | None = None,
+        delay: float | timedelta | None = None, idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None, **kwargs: Any,
+    ) -> Handle[R]: ...  # fmt: skip
 
     @overload
-    def start(self, handler: GeneratorHandler[R], /, *args: Any, id: str | None = None, **kwargs: Any) -> Handle[R]: ...
+    def start(
+        self, handler: GeneratorHandler[R], /, *args: Any, id: str | None = None, key: str | None = None,
+        delay: float | timedelta | None = None, idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None, **kwargs: Any,
+    ) -> Handle[R]: ...  # fmt: skip
 
     @overload
-    def start(self, handler: str, /, *args: Any, id: str | None = None, **kwargs: Any) -> Handle[Any]: ...
+    def start(
+        self, handler: str, /, *args: Any, id: str | None = None, key: str | None = None,
+        delay: float | timedelta | None = None, idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None, **kwargs: Any,
+    ) -> Handle[Any]: ...  # fmt: skip
 
-    def start(self, handler: Any, /, *args: Any, id: str | None = None, **kwargs: Any) -> Handle[Any]:
+    def start(
+        self, handler: Any, /, *args: Any, id: str | None = None, key: str | None = None,
+        delay: float | timedelta | None = None, idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None, **kwargs: Any,
+    ) -> Handle[Any]:  # fmt: skip
         """As AsyncClient.start."""
-        return Handle(self._thread, self._thread.call(self._client.start(handler, *args, id=id, **kwargs)))
+        started = self._client.start(
+            handler, *args, id=id, key=key, delay=delay, idempotency_key=idempotency_key, headers=headers, **kwargs
+        )
+        return Handle(self._thread, self._thread.call(started))
+
+    def call(
+        self, handler: Any, /, *args: Any, id: str | None = None, key: str | None = None,
+        idempotency_key: str | None = None, timeout: float | None = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """As AsyncClient.call."""
+        called = self._client.call(
+            handler, *args, id=id, key=key, idempotency_key=idempotency_key, timeout=timeout, **kwargs
+        )
+        return self._thread.call(called)
 
     def attach(self, id: str) -> Handle[Any]:
         """As AsyncClient.attach."""
         return Handle(self._thread, self._thread.call(self._client.attach(id)))
+
+    def signal(self, id: str, name: str, value: Any = None) -> None:
+        """As AsyncClient.signal."""
+        self._thread.call(self._client.signal(id, name, value))
 
     def resolve(self, promise: str, value: Any = None) -> None:
         """As AsyncClient.resolve."""
@@ -137,6 +209,10 @@ class Client:
         """As AsyncClient.reject."""
         self._thread.call(self._client.reject(promise, reason))
 
+    def promise(self, id: str) -> PromiseView:
+        """As AsyncClient.promise."""
+        return self._thread.call(self._client.promise(id))
+
     def asks(self) -> list[AskView]:
         """As AsyncClient.asks."""
         return self._thread.call(self._client.asks())
@@ -145,14 +221,90 @@ class Client:
         """As AsyncClient.answer."""
         self._thread.call(self._client.answer(ask, value))
 
+    def cancel(self, id: str, reason: str = "cancelled by the client") -> None:
+        """As AsyncClient.cancel."""
+        self._thread.call(self._client.cancel(id, reason))
+
+    def kill(self, id: str, reason: str = "by the client") -> None:
+        """As AsyncClient.kill."""
+        self._thread.call(self._client.kill(id, reason))
+
+    def pause(self, id: str, reason: str = "paused by the client") -> None:
+        """As AsyncClient.pause."""
+        self._thread.call(self._client.pause(id, reason))
+
     def resume(self, id: str) -> None:
         """As AsyncClient.resume."""
         self._thread.call(self._client.resume(id))
 
-    def list(self, *, status: str | None = None, target: str | None = None, limit: int = 100) -> list[InvocationView]:
+    def retry(self, id: str) -> None:
+        """As AsyncClient.retry."""
+        self._thread.call(self._client.retry(id))
+
+    def restart(self, id: str, *, from_step: str | None = None, new_id: str | None = None) -> Handle[Any]:
+        """As AsyncClient.restart."""
+        return Handle(self._thread, self._thread.call(self._client.restart(id, from_step=from_step, new_id=new_id)))
+
+    def fork(self, id: str, step: str, result: Any, *, new_id: str | None = None) -> Handle[Any]:
+        """As AsyncClient.fork."""
+        return Handle(self._thread, self._thread.call(self._client.fork(id, step, result, new_id=new_id)))
+
+    def purge(self, id: str) -> None:
+        """As AsyncClient.purge."""
+        self._thread.call(self._client.purge(id))
+
+    def purge_ended(self, older_than: timedelta) -> int:
+        """As AsyncClient.purge_ended."""
+        return self._thread.call(self._client.purge_ended(older_than))
+
+    def list(
+        self, *, status: str | None = None, target: str | None = None, key: str | None = None,
+        parent: str | None = None, before: str | None = None, limit: int = 100,
+    ) -> list[InvocationView]:  # fmt: skip
         """As AsyncClient.list."""
-        return self._thread.call(self._client.list(status=status, target=target, limit=limit))
+        listed = self._client.list(status=status, target=target, key=key, parent=parent, before=before, limit=limit)
+        return self._thread.call(listed)
+
+    def objects(self, service: str, *, after: str = "", limit: int = 100) -> builtins.list[str]:
+        """As AsyncClient.objects."""
+        return self._thread.call(self._client.objects(service, after=after, limit=limit))
+
+    def state(self, service: str, key: str) -> dict[str, Any]:
+        """As AsyncClient.state."""
+        return self._thread.call(self._client.state(service, key))
+
+    def set_state(self, service: str, key: str, name: str, value: Any) -> None:
+        """As AsyncClient.set_state."""
+        self._thread.call(self._client.set_state(service, key, name, value))
+
+    def schedules(self) -> builtins.list[ScheduleView]:
+        """As AsyncClient.schedules."""
+        return self._thread.call(self._client.schedules())
+
+    def pause_schedule(self, id: str) -> None:
+        """As AsyncClient.pause_schedule."""
+        self._thread.call(self._client.pause_schedule(id))
+
+    def resume_schedule(self, id: str) -> None:
+        """As AsyncClient.resume_schedule."""
+        self._thread.call(self._client.resume_schedule(id))
+
+    def trigger_schedule(self, id: str) -> Handle[Any]:
+        """As AsyncClient.trigger_schedule."""
+        return Handle(self._thread, self._thread.call(self._client.trigger_schedule(id)))
+
+    def check(self) -> builtins.list[CheckView]:
+        """As AsyncClient.check."""
+        return self._thread.call(self._client.check())
+
+    def info(self) -> InfoView:
+        """As AsyncClient.info."""
+        return self._thread.call(self._client.info())
 
     def backup(self, path: str | Path) -> None:
         """As AsyncClient.backup."""
         self._thread.call(self._client.backup(path))
+
+
+async def _next(events: AsyncIterator[EventView]) -> EventView | None:
+    return await anext(events, None)

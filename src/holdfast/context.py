@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from holdfast.core.commands import CancelOther, CallSpec, SendCall, SendSignal
+from holdfast.core.commands import CallSpec, CancelOther, SendCall, SendSignal
 from holdfast.core.entries import PromiseInfo
 from holdfast.core.ids import check_id, secret_name
 from holdfast.core.loop import TIME_MAX
@@ -22,7 +22,7 @@ from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments, BadTimer
 from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
-from holdfast.values import MISSING, codec_for, digest, schema_of, show_inputs
+from holdfast.values import MISSING, codec_for, digest, hint_of, schema_of, show_inputs
 
 T = TypeVar("T")
 AsyncHandler = Callable[..., Awaitable[T]]
@@ -165,7 +165,9 @@ class Context:
         self, handler: str, /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any
     ) -> Step[Any]: ...
 
-    def call(self, handler: Any, /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any) -> Step[Any]:
+    def call(
+        self, handler: Any, /, *args: Any, key: str | None = None, id: str | None = None, **kwargs: Any
+    ) -> Step[Any]:
         """Calls another handler, exactly once (G4); await it for what it returns. It is an invocation of its own, begun
         at once or in its turn; cancelling the wait cancels it.
 
@@ -220,7 +222,7 @@ class Context:
 
     def signal(self, invocation: Sent | str, name: str, value: Any = None) -> None:
         """Sends a named message to another invocation, exactly once. One that is not there or has ended gets none."""
-        text = codec_for(_hint_of(value)).encode(value)
+        text = codec_for(hint_of(value)).encode(value)
         self._machine.do(SendSignal(_id_of(invocation), _signal_name(name), text))
 
     def receive(self, name: str, type: Any = Any, *, timeout: float | timedelta | None = None) -> Step[Any]:
@@ -234,7 +236,7 @@ class Context:
 
     def emit(self, event: Any) -> None:
         """Tells the watchers of this invocation something: once, durably, in order with its steps."""
-        self._machine.emit(codec_for(_hint_of(event)).encode(event))
+        self._machine.emit(codec_for(hint_of(event)).encode(event))
 
     def version(self, change: str, latest: int = 1) -> int:
         """Which side of a deliberate change of the code this invocation is on: `latest` if it comes here now for the
@@ -305,13 +307,14 @@ def _id_of(invocation: Sent | str) -> str:
 
 def _signal_name(name: str) -> str:
     given: object = name
-    if isinstance(given, str) and 0 < len(given) <= SIGNAL_CHARS_MAX and given.isprintable() and not set(given) & set("/#"):
+    if (
+        isinstance(given, str)
+        and 0 < len(given) <= SIGNAL_CHARS_MAX
+        and given.isprintable()
+        and not set(given) & set("/#")
+    ):
         return given
     raise BadArguments(
         f"{name!r:.60} cannot be the name of a signal",
         fix=f"give 1 to {SIGNAL_CHARS_MAX} printable characters without '/' and '#'",
     )
-
-
-def _hint_of(value: Any) -> Any:
-    return Any if value is None or isinstance(value, (list, dict, tuple)) else type(value)

@@ -13,11 +13,22 @@ from holdfast.core.state import StateView
 from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry
-from holdfast.values import MISSING, codec_for, schema_of
+from holdfast.values import MISSING, codec_for, hint_of, schema_of
 
 T = TypeVar("T")
 
 PROMISE_CHARS_MAX = 100
+
+
+def context_of(
+    machine: Machine, deps: Mapping[str, Any], registry: Registry, headers: Mapping[str, str], handler: Handler,
+    key: str | None,
+) -> Context:  # fmt: skip
+    """The context a handler is given."""
+    if machine.state is None or key is None:
+        return Context(machine, deps, registry, headers)
+    kind = WorkflowContext if handler.kind == "workflow" else ObjectContext
+    return kind(machine, deps, registry, headers, handler, key, machine.state)
 
 
 class ObjectContext(Context):
@@ -109,6 +120,4 @@ class WorkflowContext(ObjectContext):
 
 
 def _codec(value: Any, type: Any) -> Any:
-    if type is not MISSING:
-        return codec_for(type)
-    return codec_for(Any if value is None or isinstance(value, (list, dict, tuple)) else value.__class__)
+    return codec_for(hint_of(value) if type is MISSING else type)

@@ -44,7 +44,11 @@ class Limit:
     by: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.concurrency or self.rate) is None or min(self.concurrency or 1, self.rate or 1) < 1 or self.period_ms < 1:
+        if (
+            (self.concurrency or self.rate) is None
+            or min(self.concurrency or 1, self.rate or 1) < 1
+            or self.period_ms < 1
+        ):
             raise BadHandler(
                 f"{self} limits nothing, or everything",
                 fix="give concurrency=N, or rate=N and per=SECONDS, each at least 1 and per at least 0.001",
@@ -152,7 +156,9 @@ class Service:
         def register(fn: F) -> F:
             name = check_function(fn)
             if name in self.handlers:
-                raise BadHandler(f"{self.kind} {self.name!r} has a handler {name!r} already", fix="rename one of the two")
+                raise BadHandler(
+                    f"{self.kind} {self.name!r} has a handler {name!r} already", fix="rename one of the two"
+                )
             self.handlers[name] = Handler(name, fn, service=self.name, kind=self.kind, **options)
             return fn
 

@@ -25,15 +25,19 @@ _codecs: WeakKeyDictionary[Callable[..., Any], ValueCodec] = WeakKeyDictionary()
 class StepInfo:
     """The running step, as its body sees it."""
 
-    __slots__ = ("_deps", "_seed", "attempt", "cancelled", "id", "invocation")
+    __slots__ = ("_deps", "_emit", "_seed", "attempt", "cancelled", "id", "invocation")
 
-    def __init__(self, id: str, invocation: str, attempt: int, seed: int, deps: Mapping[str, Any]) -> None:
+    def __init__(
+        self, id: str, invocation: str, attempt: int, seed: int, deps: Mapping[str, Any],
+        emit: Callable[[int, bytes], None],
+    ) -> None:  # fmt: skip
         self.id = id  # unique within the invocation, the same in every attempt
         self.invocation = invocation
         self.attempt = attempt  # from 1, counted anew after a restart of the process
         self.cancelled = False  # True once nobody waits for the result: a body in a thread should look, and stop
         self._seed = seed
         self._deps = deps
+        self._emit = emit
 
     @property
     def idempotency_key(self) -> str:
@@ -43,6 +47,11 @@ class StepInfo:
     def dep(self, name: str) -> Any:
         """A dependency registered as Holdfast(deps={name: ...}). Raises UnknownDependency."""
         return find_dep(self._deps, name)
+
+    def emit(self, event: Any) -> None:
+        """Tells the watchers of the invocation something now, such as the next words of an answer. Plain JSON data. It
+        is not kept after the step: what must not be missed belongs into the result. From any thread."""
+        self._emit(self.attempt, codec_for(Any).encode(event))
 
     def bind(self) -> None:
         """Makes this the running step of the current context. Called by the engine."""

@@ -17,24 +17,34 @@ from holdfast.errors import Unreadable
 from holdfast.stores.base import InvocationRow, PromiseRow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InvocationView:
-    """One invocation. `reason` says why it is paused or failed."""
+    """One invocation. `reason` says why it is paused, failed or cancelled; `wake_at` when it goes on or may begin;
+    `parent` who called or sent it; `origin` what it was restarted or forked from. `input` and `output` are plain JSON
+    data, and only there when one invocation is asked for."""
 
     id: str
     target: str
+    key: str | None
     status: str
     created: datetime
+    began: datetime | None
     updated: datetime
     wake_at: datetime | None
     reason: str | None
+    parent: str | None
+    build: str
+    origin: str | None
+    input: Any = None
+    output: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepView:
     """One line of a journal: a completion, or a step that is being worked on.
 
-    `kind` is "step", "timer", "promise" or "cancel"; `state` "done", "failed", "running", "retrying" or "waiting".
+    `kind` is "step", "timer", "promise", "call", "signal", "cancel", or of what the handler noted "state", "version"
+    and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called invocation.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
     conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts.
@@ -50,6 +60,62 @@ class StepView:
     output: Any
     error: str | None
     large: bool = False
+    child: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseView:
+    """A promise or ask. `status` is "open", "resolved", "rejected" or "withdrawn"; `invocation` who waits for it, None
+    for one of a workflow."""
+
+    id: str
+    invocation: str | None
+    question: str
+    schema: dict[str, Any]
+    about: Any
+    created: datetime
+    deadline: datetime | None
+    status: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A schedule. `rule` is its cron expression or interval, `last_id` the invocation it started last."""
+
+    id: str
+    target: str
+    rule: str
+    zone: str
+    missed: str
+    next_at: datetime | None
+    last_at: datetime | None
+    last_id: str | None
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """Whether an unfinished invocation replays under the code at hand, and if not, why."""
+
+    id: str
+    target: str
+    ok: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InfoView:
+    """An engine: how many of its invocations run and are in memory, and how many there are by status."""
+
+    version: str
+    build: str
+    store: str
+    uptime_seconds: float
+    running: int
+    resident: int
+    counts: dict[str, int]
+    services: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,64 +131,7 @@ class AskView:
     deadline: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class PromiseView:
-    """A promise or question, open or settled."""
-
-    id: str
-    invocation: str
-    question: str
-    schema: dict[str, Any]
-    about: Any
-    created: datetime
-    deadline: datetime | None
-    status: str
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class EventView:
-    """Something that happened to an invocation."""
-
-    id: str
-    kind: str
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleView:
-    """A schedule."""
-
-    id: str
-    target: str
-    rule: str
-    next_at: datetime | None
-    last_at: datetime | None
-    paused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CheckView:
-    """Whether an unfinished invocation's journal fits the code."""
-
-    id: str
-    target: str
-    ok: bool
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class InfoView:
-    """The process and its store."""
-
-    version: str
-    build: str
-    store: str
-    uptime: float
-    counts: dict[str, int]
-    running: int
-    resident: int
-    services: list[str]
+PROMISE_STATES = ("open", "resolved", "rejected", "withdrawn")  # by PromiseRow.status
 
 
 def moment(ms: int | None) -> datetime | None:
@@ -130,7 +139,7 @@ def moment(ms: int | None) -> datetime | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
 
 
-def view_invocation(row: InvocationRow) -> InvocationView:
+def view_invocation(row: InvocationRow, parent: str | None) -> InvocationView:
     """The picture of a stored invocation. Damage is shown and not raised: one row must not hide the others (G10)."""
     reason = None
     if row.outcome is not None:
@@ -140,9 +149,30 @@ def view_invocation(row: InvocationRow) -> InvocationView:
             reason = str(damage)
     at = moment
     return InvocationView(
-        row.id, row.target, Status(row.status).name.lower(),
-        _must(at(row.created)), _must(at(row.updated)), at(row.wake_at), reason,
+        row.id, row.target, row.key, Status(row.status).name.lower(), _must(at(row.created)), at(row.began),
+        _must(at(row.updated)), at(row.wake_at), reason, parent, row.build, row.origin,
     )  # fmt: skip
+
+
+def plain_view(view: Any) -> dict[str, Any]:
+    """A view as plain JSON data, dates as ISO 8601."""
+    found: dict[str, Any] = msgspec.to_builtins(view)
+    return found
+
+
+def view_promise(row: PromiseRow, invocation: str | None) -> PromiseView:
+    """The picture of a promise, settled or not. Raises Unreadable."""
+    info = records.decode_info(row.about)
+    value = None if not row.value else plain(expand_inline(row.value))
+    return PromiseView(
+        row.id, invocation, info.question, plain(info.schema.encode()), plain(info.about.encode()),
+        _must(moment(row.created)), moment(info.deadline), PROMISE_STATES[row.status], value,
+    )  # fmt: skip
+
+
+def expand_inline(payload: bytes) -> bytes:
+    """The text of a payload that holds no large values, as a promise's does."""
+    return payload[1:] if payload[:1] == INLINE else b"null"
 
 
 def view_ask(row: PromiseRow, invocation: str) -> AskView:
@@ -172,7 +202,7 @@ def _reason(outcome: records.Outcome) -> str | None:
             return f"{failure.type}: {failure.message}"
         case records.Paused(_, why) | records.Cancelled(why):
             return why
-        case records.Returned():
+        case records.Returned() | records.Woken():
             return None
 
 
@@ -202,6 +232,36 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
             return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value)
         case records.CancelRequested():
             return StepView("cancel", "cancel", "done", None, at, 1, None, None, entry.reason)
+        case records.CallCompleted():
+            output = plain(read(entry.result))
+            return StepView("call", entry.call, "done", None, at, 1, None, output, None, child=entry.child)
+        case records.CallErrored():
+            error = f"{entry.failure.type}: {entry.failure.message}"
+            return StepView("call", entry.call, "failed", None, at, 1, None, None, error, child=entry.child)
+        case records.SignalArrived():
+            return StepView("signal", entry.name, "done", None, at, 1, None, plain(read(entry.value)), None)
+        case _:
+            return _view_note(entry, read, at)
+
+
+def _view_note(note: records.Note, read: Callable[[bytes], bytes], at: datetime | None) -> StepView:
+    match note:
+        case records.StateRead():
+            value = None if note.value is None else plain(read(note.value))
+            return StepView("state", note.note, "done", None, at, 1, None, value, None)
+        case records.ItemsRead():
+            return StepView("state", note.note, "done", None, at, 1, None, {"first": note.first, "end": note.end}, None)
+        case records.VersionMarked():
+            return StepView("version", note.note, "done", None, at, 1, None, note.version, None)
+        case records.Emitted():
+            return StepView("emit", note.note, "done", None, at, 1, None, plain(read(note.value)), None)
+
+
+def view_waiting_call(child: InvocationRow) -> StepView:
+    """The picture of a called invocation that has not ended."""
+    began = moment(child.began)
+    state = "running" if child.began is not None else "waiting"
+    return StepView("call", child.call or "", state, began, None, 1, None, None, None, child=child.id)
 
 
 def view_body(body: Body) -> StepView:

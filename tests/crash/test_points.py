@@ -17,6 +17,7 @@ from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore, opening, wal
 from tests.crash.vfs import crashes, lay_out, recording
+from tests.stores import first_schema
 from tests.stores.rows import Writer, snapshot, start
 
 COMMITS = 14
@@ -141,11 +142,27 @@ def test_a_power_failure_during_a_migration_leaves_the_old_schema_or_the_new(fol
     script = "ALTER TABLE invocation ADD COLUMN extra INTEGER; CREATE TABLE more (x INTEGER) STRICT"
     monkeypatch.setattr(opening, "load_migrations", lambda: [*known, (len(known) + 1, script)])
     events = record([second], folder)
-    assert (folder / f"{FILE}.v1.backup").exists()
+    assert (folder / f"{FILE}.v{len(known)}.backup").exists()
     (folder / "image").mkdir()
     for _, acknowledged, variant, left in crashes(events, Random(5), medium=files):
         done = len(first) + acknowledged
         assert fault(left, folder / "image", states[done : done + 2]) is None, variant
+
+
+def test_a_power_failure_during_the_migration_of_the_first_schema_loses_no_row(folder, monkeypatch):
+    first_schema.make(folder / FILE, monkeypatch)
+    files = {FILE: (folder / FILE).read_bytes()}
+    events = record([[]], folder)
+    store = SqliteStore(folder / FILE)
+    store.open()
+    migrated = snapshot(store)
+    store.close()
+    assert [row.n for row in migrated["rows"]] == [row.n for row in reversed(first_schema.ROWS)]
+    (folder / "image").mkdir()
+    images = list(crashes(events, Random(6), medium=files))
+    assert len(images) > 50
+    for _, _, variant, left in images:
+        assert fault(left, folder / "image", [migrated]) is None, variant
 
 
 def test_the_workload_starts_the_log_over(folder):

@@ -15,10 +15,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError
-from holdfast.stores.base import Batch
+from holdfast.stores.base import Batch, ItemRow, RateRow, RewriteRow, StateRow, TrimRow, WaiterRow
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore, wal
-from tests.stores.rows import TARGETS, Writer, blob, entry, move, promise, settle, snapshot, start
+from tests.stores.rows import (
+    KEYS,
+    LANES,
+    LOCKS,
+    NAMES,
+    SERVICES,
+    SUBJECTS,
+    TARGETS,
+    Writer,
+    blob,
+    entry,
+    move,
+    promise,
+    schedule,
+    settle,
+    snapshot,
+    start,
+)
 
 # Few values, so that rows meet: a rule broken by accident is part of the test.
 numbers = st.integers(1, 5)
@@ -28,17 +45,68 @@ bodies = st.binary(max_size=300)
 times = st.integers(0, 20)
 statuses = st.sampled_from(list(Status))
 
+services = st.sampled_from(SERVICES)
+keys = st.sampled_from(KEYS)
+value_names = st.sampled_from(NAMES)
+subjects = st.sampled_from(SUBJECTS)
+lanes = st.sampled_from(LANES)
+locks = st.sampled_from(LOCKS)
+targets = st.sampled_from(TARGETS)
+ids = st.sampled_from(["daily", "weekly"])
+
+starts = st.builds(
+    start,
+    numbers,
+    status=statuses,
+    wake_at=st.none() | times,
+    target=targets,
+    began=st.none() | times,
+    key=st.none() | keys,
+    lock=st.none() | locks,
+    lane=st.none() | lanes,
+    parent=st.none() | numbers,
+    call=st.none() | names,
+    build=names,
+    origin=st.none() | names,
+)
+moves = st.builds(
+    move,
+    numbers,
+    statuses,
+    updated=times,
+    wake_at=st.none() | times,
+    began=st.none() | times,
+    outcome=st.none() | bodies,
+)
+
+
+def few(rows, most=2):
+    return st.lists(rows, max_size=most)
+
+
 batches = st.builds(
     Batch,
-    starts=st.lists(
-        st.builds(start, numbers, status=statuses, wake_at=st.none() | times, target=st.sampled_from(TARGETS)),
-        max_size=2,
-    ),
-    entries=st.lists(st.builds(entry, numbers, seqs, bodies), max_size=3),
-    moves=st.lists(st.builds(move, numbers, statuses, updated=times, wake_at=st.none() | times), max_size=2),
-    blobs=st.lists(st.builds(blob, numbers, st.integers(-2, 2), bodies), max_size=2),
-    promises=st.lists(st.builds(promise, names, numbers, created=times), max_size=2),
-    settles=st.lists(st.builds(settle, names, st.sampled_from((1, 2)), value=bodies), max_size=1),
+    purges=few(numbers, 1),
+    rewrites=few(st.builds(RewriteRow, numbers, seqs)),
+    starts=few(starts),
+    entries=few(st.builds(entry, numbers, seqs, bodies), 3),
+    moves=few(moves),
+    blobs=few(st.builds(blob, numbers, st.integers(-2, 2), bodies)),
+    promises=few(st.builds(promise, names, numbers, created=times)),
+    settles=few(st.builds(settle, names, st.sampled_from((1, 2)), value=bodies), 1),
+)
+# Apart, because few of the batches above keep all the rules, and these hardly can break one.
+side_batches = st.builds(
+    Batch,
+    purges=few(numbers, 1),
+    states=few(st.builds(StateRow, services, keys, value_names, st.none() | bodies), 4),
+    items=few(st.builds(ItemRow, services, keys, value_names, seqs, bodies), 2),
+    trims=few(st.builds(TrimRow, services, keys, value_names, seqs)),
+    waiters=few(st.builds(WaiterRow, subjects, numbers), 4),
+    unwaits=few(subjects),
+    rates=few(st.builds(RateRow, lanes, times)),
+    schedules=few(st.builds(schedule, ids, target=targets, body=bodies, next_at=st.none() | times)),
+    unschedules=few(ids, 1),
 )
 
 
@@ -71,6 +139,19 @@ class Agreement(RuleBasedStateMachine):
     def commit(self, batch):
         self.same(lambda store: store.commit(batch))
 
+    @rule(batch=side_batches)
+    def commit_beside(self, batch):
+        self.same(lambda store: store.commit(batch))
+
+    @rule(rows=st.lists(starts, max_size=5, unique_by=lambda row: row.n), moves=few(moves, 5))
+    def move_all(self, rows, moves):
+        """A batch that keeps the rules, so that more than a few invocations come to be."""
+        known = {row.n for row in self.stores[0].list()}
+        fresh = [row for row in rows if row.n not in known]
+        known.update(row.n for row in fresh)
+        moves = [row for row in moves if row.n in known]
+        self.same(lambda store: store.commit(Batch(starts=fresh, moves=moves)))
+
     @rule(n=numbers, length=st.integers(1, 3), body=bodies)
     def append(self, n, length, body):
         """A batch that keeps the rules, so that journals also grow."""
@@ -89,21 +170,60 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(until=times, limit=st.integers(0, 3))
     def ask_for_work(self, until, limit):
-        self.same(lambda store: (store.ready(limit), store.due(until, limit), store.open_promises(limit)))
+        self.same(
+            lambda store: (
+                store.ready(limit),
+                store.due(until, limit),
+                store.open_promises(limit),
+                store.ended_before(until, limit),
+            )
+        )
+
+    @rule(after=st.just("") | locks | lanes, limit=st.integers(0, 3), lock=locks, lane=lanes)
+    def ask_for_queues(self, after, limit, lock, lane):
+        self.same(
+            lambda store: (
+                store.queued_locks(after, limit),
+                store.queued_lanes(after, limit),
+                store.queued_for_lock(lock, limit),
+                store.queued_for_lane(lane, limit),
+            )
+        )
 
     @rule(
         status=st.none() | statuses,
-        aim=st.none() | st.sampled_from(TARGETS),
+        aim=st.none() | targets | st.sampled_from(("Trips/", "Mail/", "Trip/", "Trips")),
+        key=st.none() | keys,
+        parent=st.none() | numbers,
         before=st.none() | st.integers(0, 6),
         limit=st.integers(0, 3),
     )
-    def ask_for_a_page(self, status, aim, before, limit):
-        self.same(lambda store: store.list(status=status, target=aim, before=before, limit=limit))
+    def ask_for_a_page(self, status, aim, key, parent, before, limit):
+        self.same(
+            lambda store: store.list(status=status, target=aim, key=key, parent=parent, before=before, limit=limit)
+        )
 
     @rule(n=numbers, name=names, first=st.integers(-3, 3), last=st.integers(-3, 3))
     def ask_for_one(self, n, name, first, last):
         self.same(
-            lambda store: (store.get(n), store.find(f"inv-{n}"), store.promise(name), store.blobs(n, first, last))
+            lambda store: (
+                store.get(n),
+                store.find(f"inv-{n}"),
+                store.promise(name),
+                store.blobs(n, first, last),
+                store.length(n),
+                store.children(n, 2),
+            )
+        )
+
+    @rule(service=services, key=keys, name=value_names, first=seqs, end=seqs, after=st.just("") | keys)
+    def ask_for_an_object(self, service, key, name, first, end, after):
+        self.same(
+            lambda store: (
+                store.state(service, key, name),
+                store.object_keys(service, after, 1),
+                store.items(service, key, name, first, end),
+            )
         )
 
     @invariant()

@@ -13,10 +13,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from holdfast.core.invocation import Status
 from holdfast.errors import StoreCorrupt, StoreError, StoreForeign, StoreLocked, StoreReadOnly, StoreTooNew
 from holdfast.stores.base import Batch
 from holdfast.stores.sqlite import SqliteStore, opening
-from tests.stores.rows import entry, snapshot, start
+from tests.stores import first_schema
+from tests.stores.rows import entry, settle, snapshot, start
 
 
 @pytest.fixture
@@ -218,11 +220,15 @@ def test_the_pragmas_hold(path):
 SECOND = "CREATE TABLE extra (x INTEGER) STRICT; ALTER TABLE invocation ADD COLUMN extra INTEGER;"
 
 
+NOW = len(opening.load_migrations())  # the schema of a new file
+
+
 @pytest.fixture
 def migrate_with(monkeypatch):
+    known = opening.load_migrations()
+
     def use(*scripts):
-        known = opening.load_migrations()[:1]
-        later = [(number, script) for number, script in enumerate(scripts, 2)]
+        later = [(number, script) for number, script in enumerate(scripts, NOW + 1)]
         monkeypatch.setattr(opening, "load_migrations", lambda: known + later)
 
     return use
@@ -240,10 +246,10 @@ def contents(path):
 def test_a_migration_keeps_the_rows_and_saves_the_file_first(filled, migrate_with):
     _, before = contents(filled)
     migrate_with(SECOND)
-    assert contents(filled) == (2, before)
-    saved = filled.with_name("agent.db.v1.backup")
+    assert contents(filled) == (NOW + 1, before)
+    saved = filled.with_name(f"agent.db.v{NOW}.backup")
     migrate_with()
-    assert contents(saved) == (1, before)
+    assert contents(saved) == (NOW, before)
     with pytest.raises(StoreTooNew, match="put back the copy"):
         SqliteStore(filled).open()
 
@@ -255,11 +261,11 @@ def test_a_migration_that_fails_changes_nothing_and_can_be_tried_again(filled, m
         with pytest.raises(StoreError, match="nowhere"):
             SqliteStore(filled).open()
     migrate_with(SECOND)  # the first of the two was whole, and stays
-    assert contents(filled) == (2, before)
+    assert contents(filled) == (NOW + 1, before)
     migrate_with(SECOND, "CREATE TABLE more (x INTEGER) STRICT")
-    assert contents(filled) == (3, before)
+    assert contents(filled) == (NOW + 2, before)
     names = sorted(file.name for file in filled.parent.iterdir())
-    assert names == ["agent.db", "agent.db.lock", "agent.db.v1.backup", "agent.db.v2.backup"]
+    assert names == ["agent.db", "agent.db.lock", f"agent.db.v{NOW}.backup", f"agent.db.v{NOW + 1}.backup"]
 
 
 def test_a_new_file_is_not_backed_up(path):
@@ -308,6 +314,17 @@ def test_a_damaged_page_met_by_a_commit_stops_the_store(filled):
     store.close()
 
 
+def test_a_text_that_is_no_text_is_damage(filled):
+    content = filled.read_bytes()
+    filled.write_bytes(content.replace(b"inv-17Trips", b"inv-17Tr\xc3ps"))
+    store = SqliteStore(filled)
+    store.open()
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        store.get(17)
+    assert store.get(18) == start(18)
+    store.close()
+
+
 @pytest.mark.parametrize("cut", [4096, 40_000, 41_000])
 def test_a_file_that_was_cut_off_is_found_out(filled, cut):
     content = filled.read_bytes()
@@ -317,3 +334,39 @@ def test_a_file_that_was_cut_off_is_found_out(filled, cut):
         store.open()
         snapshot(store)
     store.close()
+
+
+def test_a_file_of_the_first_schema_is_used_on(path, monkeypatch):
+    first_schema.make(path, monkeypatch)
+    store = SqliteStore(path)
+    store.open()
+    rows = [row._replace(began=row.created) for row in first_schema.ROWS]
+    assert store.list() == rows[::-1]
+    assert [body for row in rows for body in store.entries(row.n)] == [entry.body for entry in first_schema.ENTRIES]
+    assert store.length(3) == 3
+    assert store.blobs(1, -9, 9) == [(row.number, row.body) for row in first_schema.BLOBS]
+    assert store.promises_of(2) == first_schema.PROMISES
+    assert store.ready(9) == [1]
+    assert store.due(99, 9) == [(90, 2)]
+    assert store.ended_before(99, 9) == [5, 6, 7]
+    assert store.list(target="Mail/") == [rows[5], rows[1]]
+    assert store.list(status=Status.PAUSED) == [rows[3]]
+    store.commit(Batch(starts=[start(8, status=Status.QUEUED, lock="Cart/ann")], settles=[settle("open")], purges=[5]))
+    assert store.queued_for_lock("Cart/ann", 9) == [8]
+    assert store._live.writer.pragma("integrity_check") == "ok"
+    store.close()
+    saved = apsw.Connection(str(path.with_name("agent.db.v1.backup")))
+    assert saved.pragma("user_version") == 1
+    assert list(saved.execute("SELECT * FROM invocation ORDER BY n")) == [row[:10] for row in first_schema.ROWS]
+    saved.close()
+
+
+def test_a_migrated_file_has_the_schema_of_a_new_one(tmp_path, monkeypatch):
+    first_schema.make(tmp_path / "old.db", monkeypatch)
+    schemas = []
+    for path in (tmp_path / "old.db", tmp_path / "new.db"):
+        store = SqliteStore(path)
+        store.open()
+        schemas.append(sorted(store._live.reader.execute("SELECT type, name, sql FROM sqlite_schema"), key=str))
+        store.close()
+    assert schemas[0] == schemas[1]

@@ -1,15 +1,30 @@
 """What every store must do, one test per line of the contract in stores/base.py. Each runs on every store."""
 
+import itertools
 import threading
+from random import Random
 
 import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked
-from holdfast.stores.base import Batch
+from holdfast.stores.base import Batch, RateRow, RewriteRow, WaiterRow
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
-from tests.stores.rows import TARGETS, blob, entry, move, promise, settle, snapshot, start
+from tests.stores.rows import (
+    TARGETS,
+    blob,
+    entry,
+    item,
+    move,
+    promise,
+    schedule,
+    settle,
+    snapshot,
+    start,
+    state,
+    trim,
+)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -27,15 +42,23 @@ def reopen(store):
 
 def test_a_new_store_is_empty(store):
     assert snapshot(store) == {
-        "rows": [], "last": 0, "ready": [], "due": [], "next_wake": None, "open_promises": [],
+        "rows": [], "last": 0, "ready": [], "due": [], "next_wake": None, "open_promises": [], "ended": [],
+        "schedules": [], "queues": ([], [], {}, {}), "objects": ({}, {}), "waiters": {},
     }  # fmt: skip
     assert store.find("x") is None
     assert store.get(1) is None
     assert store.promise("x") is None
     assert store.entries(1) == []
+    assert store.length(1) == 0
     assert store.blobs(1, 0, 9) == []
     assert store.blob_digests(1) == []
     assert store.promises_of(1) == []
+    assert store.children(1, 9) == []
+    assert store.holder("Cart/ann") is None
+    assert store.lane_running("gpt") == 0
+    assert store.state("Cart", "ann", "items") is None
+    assert store.items_end("Cart", "ann", "items") == 0
+    assert store.rate("gpt") is None
 
 
 def test_an_empty_batch_changes_nothing(store):
@@ -45,6 +68,16 @@ def test_an_empty_batch_changes_nothing(store):
 
 def test_an_invocation_is_read_back_as_it_was_written(store):
     row = start(64, wake_at=7, input=b"\0\xff", outcome=b"")._replace(seed=-(2**63), created=2**53, status=1)
+    row = row._replace(
+        began=3,
+        key="ann",
+        lock="Cart/ann",
+        lane="gpt",
+        parent=2**62,
+        call="0/call#1",
+        build="b1",
+        origin="inv-1 from 2",
+    )
     store.commit(Batch(starts=[row]))
     reopen(store)
     assert store.get(64) == row
@@ -75,6 +108,16 @@ def test_a_move_changes_the_status_and_leaves_the_rest(store):
     assert store.get(1) == row._replace(status=0, updated=51, wake_at=None, outcome=None)
 
 
+def test_when_it_began_is_kept_until_a_move_says_otherwise(store):
+    store.commit(Batch(starts=[start(1, status=Status.QUEUED)]))
+    store.commit(Batch(moves=[move(1, Status.READY, began=5)]))
+    store.commit(Batch(moves=[move(1, Status.SUSPENDED)]))
+    assert store.get(1).began == 5
+    moves = [move(1, Status.READY, began=6), move(1, Status.SUSPENDED, began=7), move(1, Status.DONE), move(1, 5)]
+    store.commit(Batch(moves=moves))
+    assert store.get(1) == start(1, status=5, began=7)._replace(updated=9)
+
+
 def test_the_last_of_several_moves_in_one_batch_counts(store):
     moves = [move(1, Status.SUSPENDED, wake_at=4), move(2, Status.PAUSED), move(1, Status.DONE, outcome=b"end")]
     store.commit(Batch(starts=[start(1), start(2)], moves=moves))
@@ -90,10 +133,23 @@ def test_one_batch_may_start_move_promise_and_settle(store):
         blobs=[blob(1, -1)],
         promises=[promise("p"), promise("q")],
         settles=[settle("p", 2, settled=8, value=b"no")],
+        states=[state()],
+        items=[item(0), item(1)],
+        trims=[trim(1)],
+        waiters=[WaiterRow("call/1", 1), WaiterRow("call/2", 1)],
+        unwaits=["call/1"],
+        rates=[RateRow("gpt", 3)],
+        schedules=[schedule("daily"), schedule("weekly")],
+        unschedules=["daily"],
     )
-    assert batch.rows() == 7
+    assert batch.rows() == 18
     store.commit(batch)
     reopen(store)
+    assert store.state("Cart", "ann", "items") == b"state"
+    assert store.items("Cart", "ann", "items", 0, 9) == [(1, b"item 1")]
+    assert (store.waiters("call/1"), store.waiters("call/2")) == ([], [1])
+    assert store.rate("gpt") == 3
+    assert store.schedules() == [schedule("weekly")]
     assert store.get(1).wake_at == 5
     assert store.entries(1) == [b"1/0"]
     assert store.blobs(1, -1, -1) == [(-1, b"body")]
@@ -111,7 +167,20 @@ def test_ready_lists_the_ready_ones_smallest_first(store):
     assert store.ready(10) == [5, 7, 9]
 
 
-def test_due_lists_the_suspended_ones_whose_time_has_come_earliest_first(store):
+def test_what_is_queued_for_nothing_is_ready(store):
+    queued = [
+        start(1, status=Status.QUEUED),
+        start(2, status=Status.QUEUED, wake_at=3),
+        start(3, status=Status.QUEUED, lock="Cart/ann"),
+        start(4, status=Status.QUEUED, lane="gpt"),
+        start(5, status=Status.READY, lock="Cart/ann", lane="gpt", wake_at=3),
+        start(6, status=Status.QUEUED, key="ann", parent=1),
+    ]
+    store.commit(Batch(starts=queued))
+    assert store.ready(10) == [1, 5, 6]
+
+
+def test_due_lists_the_sleeping_ones_whose_time_has_come_earliest_first(store):
     rows = [
         start(1, status=Status.SUSPENDED, wake_at=30),
         start(2, status=Status.SUSPENDED, wake_at=10),
@@ -120,10 +189,13 @@ def test_due_lists_the_suspended_ones_whose_time_has_come_earliest_first(store):
         start(5, status=Status.SUSPENDED),  # waits for a promise only
         start(6, status=Status.READY, wake_at=1),
         start(7, status=Status.DONE, wake_at=1),
+        start(8, status=Status.PAUSED, wake_at=1),
+        start(9, status=Status.QUEUED, wake_at=25, lock="Cart/ann", lane="gpt"),
+        start(10, status=Status.QUEUED),
     ]
     store.commit(Batch(starts=rows))
     assert store.next_wake() == 10
-    assert store.due(30, 10) == [(10, 2), (20, 3), (20, 4), (30, 1)]
+    assert store.due(30, 10) == [(10, 2), (20, 3), (20, 4), (25, 9), (30, 1)]
     assert store.due(20, 10) == [(10, 2), (20, 3), (20, 4)]
     assert store.due(30, 2) == [(10, 2), (20, 3)]
     assert store.due(9, 10) == []
@@ -139,13 +211,36 @@ def test_list_pages_through_the_newest_first(store):
     assert store.list(before=1) == []
 
 
-def test_list_keeps_to_a_status_and_a_target(store):
-    rows = [start(n, status=n % 2, target=TARGETS[n % 3 % 2]) for n in range(1, 13)]
+def test_list_keeps_to_what_it_is_asked_for(store):
+    """Each choice takes another way through a store, and all must give the same rows."""
+    random = Random(1)
+    statuses, keys, parents = list(Status), (None, "ann", "bob"), (None, 1, 2)
+    rows = [
+        start(
+            n,
+            status=random.choice(statuses),
+            target=random.choice(TARGETS),
+            key=random.choice(keys),
+            parent=random.choice(parents),
+        )
+        for n in range(1, 200)
+    ]
     store.commit(Batch(starts=rows))
-    for status in (None, 0, 1, 4):
-        for target in (None, *TARGETS, "Nobody/home"):
-            want = [row for row in reversed(rows) if status in (None, row.status) and target in (None, row.target)]
-            assert store.list(status=status, target=target) == want
+    choices = itertools.product(
+        (None, *Status, 99), (None, *TARGETS, "Trips/", "Mail/", "Nobody/", "Trips"), (None, "ann", "x"), (None, 2, 9)
+    )
+    for status, target, key, parent in choices:
+        want = [
+            row
+            for row in reversed(rows)
+            if status in (None, row.status)
+            and target in (None, row.target, row.target.partition("/")[0] + "/")
+            and key in (None, row.key)
+            and parent in (None, row.parent)
+        ]
+        asked = {"status": status, "target": target, "key": key, "parent": parent}
+        assert store.list(**asked, limit=1000) == want, asked
+        assert store.list(**asked, before=120, limit=5) == [row for row in want if row.n < 120][:5], asked
 
 
 def test_list_returns_a_hundred_unless_told(store):
@@ -187,6 +282,192 @@ def test_a_promise_may_be_born_settled(store):
     assert store.open_promises(9) == []
 
 
+def test_a_lock_is_held_by_the_one_that_has_begun_and_not_ended(store):
+    begun = [start(n, status=n % 8, lock=f"Cart/{n}", began=1) for n in (0, 1, 2, 3, 4, 5, 6, 7)]
+    waiting = [start(10 + n, status=n, lock=f"Cart/{n}") for n in (0, 1, 2, 3)]
+    store.commit(Batch(starts=[row._replace(n=row.n + 100, id=f"begun-{row.n}") for row in begun] + waiting))
+    assert [store.holder(f"Cart/{n}") for n in range(8)] == [100, 101, None, 103, None, None, None, None]
+    store.commit(Batch(moves=[move(100, Status.DONE), move(10, Status.READY, began=3)]))
+    assert store.holder("Cart/0") == 10
+
+
+@pytest.mark.parametrize("kind", ["lock", "lane"])
+def test_a_queue_is_in_order_of_arrival_and_tells_who_has_one(store, kind):
+    rows = [
+        start(1, status=Status.QUEUED, **{kind: "b"}),
+        start(2, status=Status.QUEUED, **{kind: "b"}),
+        start(3, status=Status.QUEUED, **{kind: "b"}, wake_at=5),
+        start(4, status=Status.READY, **{kind: "b"}),
+        start(5, status=Status.QUEUED, **{kind: "a"}),
+        start(6, status=Status.QUEUED, **{kind: "d"}),
+        start(7, status=Status.QUEUED, **{kind: "c"}, wake_at=5),
+        start(8, status=Status.QUEUED),
+    ]
+    store.commit(Batch(starts=rows, moves=[move(1, Status.QUEUED, updated=50)]))
+    queue, names = (
+        (store.queued_for_lock, store.queued_locks) if kind == "lock" else (store.queued_for_lane, store.queued_lanes)
+    )
+    assert queue("b", 9) == [2, 1]
+    assert queue("b", 1) == [2]
+    assert queue("c", 9) == []
+    assert names("", 9) == ["a", "b", "d"]
+    assert names("a", 9) == ["b", "d"]
+    assert names("", 2) == ["a", "b"]
+    assert names("", 0) == []
+    assert names("d", 9) == []
+
+
+def test_a_lane_counts_what_runs_and_what_is_suspended(store):
+    rows = [start(n + 10 * k, status=n, lane="gpt") for n in (0, 1, 2, 3, 4, 5, 6, 7) for k in range(1, 3)]
+    store.commit(Batch(starts=[*rows, start(1), start(2, lane="mail")]))
+    assert store.lane_running("gpt") == 4
+    store.commit(Batch(moves=[move(10, Status.DONE), move(12, Status.READY), move(22, Status.SUSPENDED, wake_at=1)]))
+    assert store.lane_running("gpt") == 5
+    assert store.lane_running("mail") == 1
+
+
+def test_children_come_smallest_first(store):
+    rows = [start(9, parent=1), start(1), start(4, parent=1, call="c"), start(5, parent=4), start(6, parent=1)]
+    store.commit(Batch(starts=rows))
+    assert store.children(1, 10) == [rows[2], rows[4], rows[0]]
+    assert store.children(1, 2) == [rows[2], rows[4]]
+    assert store.children(9, 2) == []
+
+
+def test_a_rewrite_ends_a_journal_early_and_lets_it_grow_again(store):
+    store.commit(Batch(entries=[entry(n, seq) for n in (1, 2) for seq in range(5)]))
+    assert (store.length(1), store.length(3)) == (5, 0)
+    rewrites = [RewriteRow(1, 3), RewriteRow(3, 0), RewriteRow(2, 9), RewriteRow(1, 4)]
+    store.commit(Batch(rewrites=rewrites, entries=[entry(1, 3, b"new")]))
+    assert store.entries(1) == [b"1/0", b"1/1", b"1/2", b"new"]
+    assert store.length(1) == 4
+    assert store.length(2) == 5
+    store.commit(Batch(rewrites=[RewriteRow(1, 0)]))
+    assert (store.entries(1), store.length(1)) == ([], 0)
+
+
+def test_a_purge_takes_all_that_is_an_invocations_own_and_nothing_else(store):
+    def rows(n):
+        return {
+            "starts": [start(n, parent=1)],
+            "entries": [entry(n, 0), entry(n, 1)],
+            "blobs": [blob(n, 1)],
+            "promises": [promise(f"p{n}", n), promise(f"q{n}", n, status=1, settled=3, value=b"v")],
+            "waiters": [WaiterRow("call/1", n), WaiterRow("call/2", n)],
+        }
+
+    store.commit(Batch(**rows(2)))
+    store.commit(Batch(states=[state()], items=[item(0)]))
+    before = snapshot(store)
+    store.commit(Batch(**rows(3)))
+    store.commit(Batch(purges=[3, 3, 77]))
+    assert store.get(3) is None
+    assert store.promise("p3") is None
+    assert store.entries(3) == store.blobs(3, 0, 9) == store.promises_of(3) == []
+    assert snapshot(store) == before | {"last": 3}
+    store.commit(Batch(purges=[2], **rows(2)))  # first, so the same keys are free again
+    assert snapshot(store) == before | {"last": 3}
+
+
+def test_a_number_is_not_given_twice_after_a_purge(store):
+    store.commit(Batch(starts=[start(5), start(9)]))
+    store.commit(Batch(purges=[9]))
+    assert store.last_number() == 9
+    reopen(store)
+    store.commit(Batch(purges=[5]))
+    assert store.last_number() == 9
+    store.commit(Batch(starts=[start(12)]))
+    assert store.last_number() == 12
+
+
+def test_what_ended_long_ago_is_listed_but_not_below_a_parent_that_goes_on(store):
+    rows = [
+        start(1, status=Status.SUSPENDED),
+        start(2, status=Status.DONE),
+        start(3, status=Status.DONE, parent=1),
+        start(4, status=Status.FAILED, parent=2),
+        start(5, status=Status.CANCELLED, parent=77),
+        start(6, status=Status.KILLED),
+        start(7, status=Status.PAUSED),
+        start(8, status=Status.QUEUED, parent=2),
+        start(9, status=Status.DONE),
+    ]
+    store.commit(Batch(starts=rows, moves=[move(2, Status.DONE, updated=8), move(9, Status.DONE, updated=10)]))
+    assert store.ended_before(10, 10) == [4, 5, 6, 2]
+    assert store.ended_before(11, 10) == [4, 5, 6, 2, 9]
+    assert store.ended_before(6, 10) == [4, 5]
+    assert store.ended_before(10, 2) == [4, 5]
+    store.commit(Batch(moves=[move(1, Status.CANCELLED, updated=50)]))
+    assert store.ended_before(10, 10) == [3, 4, 5, 6, 2]
+
+
+def test_state_is_kept_per_service_key_and_name_and_the_last_write_counts(store):
+    states = [
+        state(b"1"),
+        state(b"2", name="total"),
+        state(b"3", key="bob"),
+        state(b"4", service="Mail"),
+        state(b"5", key="bob"),
+        state(None, name="total"),
+        state(None, key="nobody"),
+    ]
+    store.commit(Batch(states=states))
+    assert store.state("Cart", "ann", "items") == b"1"
+    assert store.state("Cart", "bob", "items") == b"5"
+    assert store.state("Mail", "ann", "items") == b"4"
+    assert store.state("Cart", "ann", "total") is None
+    assert store.state_names("Cart", "ann") == ["items"]
+    store.commit(Batch(states=[state(None), state(b"", name="z"), state(b"6", name="a")]))
+    assert store.state_names("Cart", "ann") == ["a", "z"]
+    assert store.state("Cart", "ann", "z") == b""
+    store.commit(Batch(states=[state(None, name="z"), state(b"again", name="z"), state(None, name="a")]))
+    assert store.state("Cart", "ann", "z") == b"again"
+    assert store.object_keys("Cart", "", 10) == ["ann", "bob"]
+
+
+def test_keys_of_objects_come_sorted_and_once(store):
+    keys = ["b", "a", "ä", "a/b", "A", "z", "\U0001f600", "\uffee"]
+    store.commit(Batch(states=[state(key=key, name=name) for key in keys for name in ("x", "y")]))
+    store.commit(Batch(states=[state(key="other", service="Mail")]))
+    assert store.object_keys("Cart", "", 99) == sorted(keys)
+    assert store.object_keys("Cart", "a", 3) == sorted(keys)[2:5]
+    assert store.object_keys("Cart", "\U0001f600", 3) == []
+    assert store.object_keys("Cart", "", 0) == []
+
+
+def test_items_are_read_by_range_and_trimmed_from_below(store):
+    store.commit(Batch(items=[item(1), item(0), item(5), item(0, b"other", key="bob")]))
+    store.commit(Batch(items=[item(6)]))
+    assert store.items("Cart", "ann", "items", 0, 6) == [(0, b"item 0"), (1, b"item 1"), (5, b"item 5")]
+    assert store.items("Cart", "ann", "items", 6, 6) == []
+    assert store.items_end("Cart", "ann", "items") == 7
+    store.commit(Batch(trims=[trim(5), trim(2), trim(9, name="total")]))
+    assert store.items("Cart", "ann", "items", -9, 99) == [(5, b"item 5"), (6, b"item 6")]
+    assert store.items("Cart", "bob", "items", 0, 9) == [(0, b"other")]
+    store.commit(Batch(items=[item(7)], trims=[trim(8)]))
+    assert store.items_end("Cart", "ann", "items") == 0
+
+
+def test_waiters_are_there_once_and_go_with_their_subject(store):
+    pairs = [("call/1", 3), ("call/1", 1), ("call/2", 1), ("call/1", 3)]
+    store.commit(Batch(waiters=[WaiterRow(*pair) for pair in pairs]))
+    store.commit(Batch(waiters=[WaiterRow("call/1", 1), WaiterRow("call/3", 1)]))
+    assert store.waiters("call/1") == [1, 3]
+    store.commit(Batch(waiters=[WaiterRow("call/1", 4)], unwaits=["call/1", "call/3", "nobody"]))
+    assert [store.waiters(f"call/{k}") for k in (1, 2, 3)] == [[], [1], []]
+
+
+def test_rates_and_schedules_take_the_place_of_older_ones(store):
+    store.commit(Batch(rates=[RateRow("gpt", 1), RateRow("mail", 2), RateRow("gpt", 3)]))
+    store.commit(Batch(rates=[RateRow("mail", 1)]))
+    assert (store.rate("gpt"), store.rate("mail")) == (3, 1)
+    store.commit(Batch(schedules=[schedule("b"), schedule("a"), schedule("b", next_at=None, paused=1)]))
+    assert store.schedules() == [schedule("a"), schedule("b", next_at=None, paused=1)]
+    changed = schedule("a", target="Trips/plan", body=b"", next_at=1)
+    store.commit(Batch(schedules=[changed, schedule("c")], unschedules=["b", "c", "x"]))
+    assert store.schedules() == [changed]
+
+
 @pytest.mark.parametrize(
     "count", [1, 2, 4, 5, 16, 17, 63, 64, 65, 255, 256, 257, 600, 1023, 1024, 1025, 2500]
 )  # fmt: skip
@@ -198,14 +479,35 @@ def test_a_batch_of_any_size_is_written_whole(store, count):
         blobs=[blob(n, 1) for n in range(1, count + 1)],
         promises=[promise(f"p{n}", n) for n in range(1, count + 1)],
         settles=[settle(f"p{n}") for n in range(1, count + 1)],
+        states=[state(key=f"k{n}") for n in range(1, count + 1)],
+        items=[item(n) for n in range(1, count + 1)],
+        waiters=[WaiterRow("call/1", n) for n in range(1, count + 1)],
+        rates=[RateRow(f"lane {n}", n) for n in range(1, count + 1)],
+        schedules=[schedule(f"s{n}") for n in range(1, count + 1)],
     )
     store.commit(batch)
+    assert len(store.object_keys("Cart", "", 10_000)) == len(store.schedules()) == count
+    assert store.items("Cart", "ann", "items", 0, 10_000) == [(n, b"item %d" % n) for n in range(1, count + 1)]
+    assert store.waiters("call/1") == list(range(1, count + 1))
+    assert store.rate(f"lane {count}") == count
     assert store.last_number() == count
     assert store.due(count, 10_000) == [(n, n) for n in range(1, count + 1)]
     assert [store.entries(n) for n in range(1, count + 2)] == [[b"%d/0" % n] for n in range(1, count + 1)] + [[]]
     assert store.blobs(count, 1, 1) == [(1, b"body")]
     assert store.promises_of(count)[0].status == 1
     assert store.open_promises(1) == []
+    gone = Batch(
+        purges=list(range(1, count + 1)),
+        rewrites=[RewriteRow(n, 0) for n in range(1, count + 1)],
+        states=[state(None, key=f"k{n}") for n in range(1, count + 1)],
+        trims=[trim(count + 1)] * count,
+        unwaits=["call/1"] * count,
+        unschedules=[f"s{n}" for n in range(1, count + 1)],
+    )
+    store.commit(gone)
+    assert store.list() == store.schedules() == store.waiters("call/1") == store.object_keys("Cart", "", 10) == []
+    assert store.entries(count) == store.promises_of(count) == store.items("Cart", "ann", "items", 0, 10_000) == []
+    assert store.last_number() == count
 
 
 def test_entries_of_any_count_are_written_alone(store):
@@ -219,7 +521,11 @@ def test_entries_of_any_count_are_written_alone(store):
 
 def seeded():
     return Batch(
-        starts=[start(1)], entries=[entry(1, 0)], blobs=[blob(1, 1)], promises=[promise("open"), promise("shut")]
+        starts=[start(1)],
+        entries=[entry(1, 0)],
+        blobs=[blob(1, 1)],
+        promises=[promise("open"), promise("shut")],
+        items=[item(0)],
     )
 
 
@@ -240,6 +546,12 @@ BREACHES = {
     "a promise twice in the batch": Batch(starts=[start(2)], promises=[promise("new"), promise("new")]),
     "a settled promise settled": Batch(starts=[start(2)], settles=[settle("open"), settle("shut", 2)]),
     "an unknown promise settled": Batch(starts=[start(2)], settles=[settle("nobody")]),
+    "an element twice": Batch(starts=[start(2)], items=[item(1), item(0, b"twin")]),
+    "an element twice in the batch": Batch(starts=[start(2)], items=[item(1), item(1)]),
+    "an element twice, trimmed after": Batch(starts=[start(2)], items=[item(0)], trims=[trim(9)]),
+    "a move of one just purged": Batch(starts=[start(2)], purges=[1], moves=[move(1, Status.DONE)]),
+    "a settle of a promise just purged": Batch(starts=[start(2)], purges=[1], settles=[settle("open")]),
+    "an entry before the part rewritten": Batch(starts=[start(2)], rewrites=[RewriteRow(1, 1)], entries=[entry(1, 0)]),
     "a promise settled twice in the batch": Batch(starts=[start(2)], settles=[settle("open"), settle("open", 2)]),
 }
 
@@ -261,7 +573,25 @@ def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, 
         lambda: store.entries(1),
         lambda: store.ready(1),
         lambda: store.due(1, 1),
+        lambda: store.length(1),
+        lambda: store.holder("Cart/ann"),
+        lambda: store.queued_for_lock("Cart/ann", 1),
+        lambda: store.queued_for_lane("gpt", 1),
+        lambda: store.queued_locks("", 1),
+        lambda: store.queued_lanes("", 1),
+        lambda: store.lane_running("gpt"),
+        lambda: store.children(1, 1),
+        lambda: store.ended_before(1, 1),
+        lambda: store.state("Cart", "ann", "items"),
+        lambda: store.state_names("Cart", "ann"),
+        lambda: store.object_keys("Cart", "", 1),
+        lambda: store.items("Cart", "ann", "items", 0, 1),
+        lambda: store.items_end("Cart", "ann", "items"),
+        lambda: store.waiters("call/1"),
+        lambda: store.rate("gpt"),
+        store.schedules,
         store.list,
+        lambda: store.list(target="Trips/"),
     ]
     for call in calls:
         with pytest.raises(StoreFailed):

@@ -211,8 +211,8 @@ class EndCancelled:
 Ask = RunStep | OpenPromise | CallHandler | Attach | SharePromise
 # What is done and not waited for: once, with the commit of what led to it.
 Deed = (
-    CancelStep | WithdrawPromise | CancelCall | SendCall | SendSignal | CancelOther | SettleShared | SetState | AppendItem
-    | BeginList
+    CancelStep | WithdrawPromise | CancelCall | SendCall | SendSignal | CancelOther | SettleShared | SetState
+    | AppendItem | BeginList
 )  # fmt: skip
 End = Return | Raise | EndCancelled
 Command = Ask | Deed | End

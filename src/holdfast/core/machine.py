@@ -20,22 +20,20 @@ from random import Random
 from typing import Any
 
 from holdfast.core import mismatch
+from holdfast.core.asks import Asks, Plan
 from holdfast.core.commands import (
     DEEDS,
     Attach,
     CallHandler,
-    CallSpec,
     CancelCall,
     CancelStep,
     Command,
-    Deed,
     EndCancelled,
     OpenPromise,
     Raise,
     Return,
     RunStep,
     SharePromise,
-    StepSpec,
     WithdrawPromise,
 )
 from holdfast.core.drive import drive
@@ -45,63 +43,47 @@ from holdfast.core.entries import (
     CallErrored,
     CancelRequested,
     Completion,
-    Emitted,
     Entry,
     Failure,
     Note,
-    PromiseInfo,
     PromiseSettled,
     SignalArrived,
     StepCompleted,
     StepErrored,
     TimerFired,
-    VersionMarked,
 )
 from holdfast.core.handles import TimerHandle
 from holdfast.core.ids import spread
 from holdfast.core.loop import CancelledError, HandlerLoop, untie
-from holdfast.core.mailbox import Mailbox
-from holdfast.core.patches import running
-from holdfast.core.payload import INLINE
-from holdfast.core.refusals import refused
+from holdfast.core.state import StateView
 from holdfast.core.tasks import Step, Task
 from holdfast.errors import (
-    BadArguments,
     HandlerFault,
     HandlerStuck,
     StepFailed,
     TerminalError,
     Unreadable,
-    ValueProblem,
-    WrongPlace,
     call_error,
 )
 
-Plan = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], StepSpec]
 LIVE = object()  # "no value given": decode the entry's own payload
 
 
-class Machine:
+class Machine(Asks):
     """The state of one invocation in memory."""
 
     def __init__(self, id: str, *, created: int, seed: int, read: Callable[[bytes], bytes], plan_thread: Plan) -> None:
         """`created` is in milliseconds, `seed` of the handler's random numbers, `read` turns a payload into JSON text,
         `plan_thread` makes the step of a function that asyncio.to_thread was given."""
+        super().__init__(plan_thread)
         self.id = id
         self.seed = seed
         self.at = created  # of the last entry; the handler's time
         self.loop = HandlerLoop(self, now=created / 1000, base=spread(id))  # type: ignore[abstract]  # refusals are set on
-        self.waiting: dict[str, Step[Any]] = {}  # asked for and not completed, oldest first
         self.ended = False
         self.read = read
-        self._plan_thread = plan_thread
-        self._commands: list[Command] = []
         self.replaying = True  # what happens now has happened before, and what it asked for was done
-        self.promised = False  # a promise was asked for, now or long ago
-        self.mailbox = Mailbox()
-        self._noted: dict[str, Note] = {}  # by id, from the journal
-        self._notes: list[Note] = []  # not in the journal yet
-        self._versions: dict[str, int] = {}
+        self.state: StateView | None = None  # of an object's key
         self._root: Task[Any] | None = None
         self._closing = False
         self._cancel_reason: str | None = None
@@ -203,117 +185,6 @@ class Machine:
         self._commands.clear()
         self._root = None
 
-    def ask_step(self, spec: StepSpec) -> Step[Any]:
-        """The handler wants a step run. Raises WrongPlace."""
-        self.check_place()
-        step = self._ask(spec.name, spec.codec)
-        step.spec = spec
-        self._commands.append(RunStep(step.local, spec))
-        return step
-
-    def ask_promise(self, name: str, codec: Any, info: Callable[[str], PromiseInfo]) -> Step[Any]:
-        """The handler wants a promise; `info` says what it is about, given its id here. Raises WrongPlace, and
-        BadArguments for a name that could be the id of another task's step."""
-        self.check_place()
-        if "/" in name or "#" in name:
-            raise BadArguments(
-                f"{name[:60]!r} cannot be the name of a promise",
-                cause="'/' and '#' divide the parts of an id",
-                fix="give another name",
-            )
-        self.promised = True
-        promise = self._ask(name, codec, "promise")
-        self._commands.append(OpenPromise(promise.local, info(promise.local)))
-        return promise
-
-    def share_promise(self, name: str, id: str, codec: Any, info: PromiseInfo) -> Step[Any]:
-        """The handler waits for a promise of its workflow. Raises WrongPlace."""
-        self.check_place()
-        promise = self._ask(name, codec, "shared")
-        promise.id = id
-        self._commands.append(SharePromise(promise.local, id, info))
-        return promise
-
-    def ask_call(self, plan: Callable[[str], CallSpec], name: str, codec: Any) -> Step[Any]:
-        """The handler calls another one; `plan` is given the step's id. Raises WrongPlace."""
-        self.check_place()
-        step = self._ask(name, codec, "call")
-        try:
-            step.spec = spec = plan(step.local)
-        except BaseException:
-            del self.waiting[step.local]
-            raise
-        step.id = spec.id
-        self._commands.append(CallHandler(step.local, spec))
-        return step
-
-    def ask_attach(self, id: str, codec: Any) -> Step[Any]:
-        """The handler waits for an invocation that is there already. Raises WrongPlace."""
-        self.check_place()
-        step = self._ask("attach", codec, "attach")
-        step.id = id
-        self._commands.append(Attach(step.local, id))
-        return step
-
-    def ask_signal(self, name: str, codec: Any) -> Step[Any]:
-        """The handler wants the next signal of that name. Raises WrongPlace."""
-        self.check_place()
-        step = self._ask(f"signal {name}", codec, "signal")
-        payload = self.mailbox.take(name, step)
-        if payload is not None:
-            self._hand_over(step, payload)
-        return step
-
-    def local_name(self, name: str) -> str:
-        """An id for something the handler makes here and does not wait for. Raises WrongPlace."""
-        self.check_place()
-        return self.loop.branch().name(name)
-
-    def do(self, deed: Deed) -> None:
-        """The handler wants something done and does not wait for it. Raises WrongPlace."""
-        self.check_place()
-        self._commands.append(deed)
-
-    def note(self, name: str, make: Callable[[str], Note]) -> Note:
-        """What the journal has noted at this place, or what `make` says now. Raises WrongPlace."""
-        local = self.local_name(name)
-        noted = self._noted.get(local)
-        if noted is None:
-            noted = make(local)
-            self._notes.append(noted)
-        return noted
-
-    def emit(self, text: bytes) -> None:
-        """The handler tells its watchers something. Raises WrongPlace."""
-        self.note("emit", lambda local: Emitted(self.at, local, INLINE + text))
-
-    def version(self, name: str, latest: int) -> int:
-        """Which version of a change this invocation follows: the latest, or 0 if it passed here before there was any.
-        Raises WrongPlace."""
-        self.check_place()
-        if name not in self._versions:
-            local = f"version {name}"
-            noted = self._noted.get(local)
-            if isinstance(noted, VersionMarked):
-                self._versions[name] = noted.version
-            elif self.replaying:
-                self._versions[name] = 0
-            else:
-                self._versions[name] = latest
-                self._notes.append(VersionMarked(self.at, local, latest))
-        return self._versions[name]
-
-    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
-        """asyncio.to_thread in the handler. One whose result cannot be kept is a library's own (openai asks for the
-        platform that way): I/O in the handler, as what follows would be."""
-        try:
-            spec = self._plan_thread(fn, args, kwargs)
-        except ValueProblem:
-            name = getattr(fn, "__qualname__", type(fn).__name__)
-            self.loop.fault = self.loop.fault or refused(f"asyncio.to_thread({name})", self.loop.where())
-            raise self.loop.fault from None
-        return self.ask_step(spec)
-
     def random_bytes(self, size: int) -> bytes:
         """For uuid4 in the handler."""
         return self.random.randbytes(size)
@@ -332,29 +203,6 @@ class Machine:
             case "signal":
                 self.mailbox.leave(step)
 
-    def check_place(self) -> None:
-        """Raises WrongPlace unless this invocation's handler is what is running."""
-        here = running()
-        if here is self.loop:
-            if not self.ended:
-                return
-            self.loop.check_alive()
-        if self.ended:
-            what, fix = "its handler has ended", "keep the context inside the handler"
-        elif here is not None:
-            what, fix = "another invocation is running", "use the context that was given to that handler"
-        else:
-            what = "no handler is running: this is a step's body or other code"
-            fix = "let the body return its value, and call ctx.run in the handler"
-        raise WrongPlace(f"the context of invocation {self.id!r} was used while {what}", fix=fix)
-
-    def _ask(self, name: str, codec: Any, kind: str = "step") -> Step[Any]:
-        step: Step[Any] = Step(self.loop.branch().name(name), loop=self.loop)
-        step.codec = codec
-        step.kind = kind
-        self.waiting[step.local] = step
-        return step
-
     def _check_recorded(self, entries: Sequence[Entry], index: int, entry: Completion) -> None:
         if isinstance(entry, (CancelRequested, SignalArrived)):
             return
@@ -369,6 +217,17 @@ class Machine:
             raise self._dead(mismatch.other_kind(entries, index, self._waiting(), kind))
         if not isinstance(entry, PromiseSettled) and step.spec is not None and step.spec.digest != entry.digest:
             raise self._dead(mismatch.other_arguments(entries, index, self._waiting()))
+
+    def wants(self, entry: Completion) -> bool:
+        """Whether the handler, as it stands now, waits for just this."""
+        if isinstance(entry, TimerFired):
+            return entry.timer in self.loop.timers
+        if isinstance(entry, (CancelRequested, SignalArrived)):
+            return isinstance(entry, SignalArrived)
+        step = self.waiting.get(mismatch.label(entry))
+        if step is None or _KINDS.get(step.kind, step.kind) != mismatch.kind_of(entry):
+            return False
+        return isinstance(entry, PromiseSettled) or step.spec is None or step.spec.digest == entry.digest
 
     def _waiting(self) -> list[str]:
         return [*self.loop.timers, *self.waiting]
@@ -410,13 +269,6 @@ class Machine:
             self.loop.deliver(promise, value)
         else:
             self.loop.deliver(promise, error=TerminalError(value, status=409))
-
-    def _hand_over(self, step: Step[Any], payload: bytes) -> None:
-        del self.waiting[step.local]
-        try:
-            self.loop.deliver(step, step.codec.decode(self.read(payload)))
-        except Unreadable as error:  # of the sender's making: it ends this wait, and not the invocation
-            self.loop.deliver(step, error=error)
 
     def _run(self) -> None:
         try:

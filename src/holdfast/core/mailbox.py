@@ -1,4 +1,4 @@
-"""Signals: named messages that arrived, and who waits for the next of a name. First come, first served on both sides."""
+"""Signals: named messages that arrived, and who waits for the next of a name. First come, first served, both ways."""
 
 from __future__ import annotations
 

@@ -37,13 +37,16 @@ class Committer:
     """The one way to the store's write side."""
 
     def __init__(
-        self, store: Store, lane: Lane, *, full_seconds: float, failed: Callable[[HoldfastError], None]
-    ) -> None:
+        self, store: Store, lane: Lane, *, full_seconds: float, failed: Callable[[HoldfastError], None],
+        before: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """`before` is called when a batch is about to be closed, to add what belongs to it."""
         self._store = store
         self._lane = lane
         self._loop = asyncio.get_running_loop()
         self._full_seconds = full_seconds
         self._failed = failed
+        self._before = before
         self._batch = Batch()
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._scheduled = False
@@ -90,6 +93,8 @@ class Committer:
         await self._lane.close()
 
     def _flush(self) -> None:
+        if self._failure is None or isinstance(self._failure, StoreFull):
+            self._before()
         self._scheduled = False
         if self._busy or (self._failure is not None and not isinstance(self._failure, StoreFull)):
             return

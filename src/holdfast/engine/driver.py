@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from holdfast.context import Context
+import msgspec
+
 from holdfast.core import entries as records
 from holdfast.core.commands import (
+    AppendItem,
+    BeginList,
     CancelStep,
     Command,
     EndCancelled,
@@ -21,21 +24,26 @@ from holdfast.core.commands import (
     Raise,
     Return,
     RunStep,
+    SetState,
     WithdrawPromise,
 )
-from holdfast.core.entries import Entry, Failure, Outcome, Paused
+from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused
 from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
+from holdfast.core.state import StateView
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
+from holdfast.engine.objects import ObjectState
 from holdfast.engine.ports import Clock
 from holdfast.engine.resident import Resident
+from holdfast.engine.starts import gate_of, join_headers, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, Unreadable, WrongStatus, explain
-from holdfast.service import Handler
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, Unreadable, explain
+from holdfast.objects import context_of
+from holdfast.service import Handler, Registry
 from holdfast.steps import plan_thread
 from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, PromiseRow, SettleRow, Store
 
@@ -55,57 +63,79 @@ class Watcher(Protocol):
     def settled(self, resident: Resident) -> None:
         """All the invocation has done is durable."""
 
+    def obey(self, resident: Resident, command: Command) -> None:
+        """The handler wants something of another invocation."""
+
+    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
+        """The invocation has ended, in the open batch; `text` is the result's JSON."""
+
+    def recorded(self, n: int) -> None:
+        """There is more in the journal."""
+
 
 class Driver:
     """The flow of one invocation through machine, store and bodies."""
 
     def __init__(
-        self, store: Store, committer: Committer, clock: Clock, deps: dict[str, Any], watcher: Watcher
+        self,
+        store: Store,
+        committer: Committer,
+        clock: Clock,
+        registry: Registry,
+        deps: dict[str, Any],
+        watcher: Watcher,
     ) -> None:
-        self._store = store
+        self.store = store
         self._committer = committer
         self._clock = clock
+        self._registry = registry
         self._deps = deps
         self._watcher = watcher
         self.effects: Effects
         self.timers: Timers
 
-    def create(self, n: int, id: str, handler: Handler, *, seed: int, created: int, text: bytes, run: bool) -> Resident:
-        """A new invocation; its row is in the open batch, and with `run` also what its first run asked for."""
-        resident = self._resident(n, id, handler, seed, created, fresh=True)
-        resident.texts = BlobIndex()
-        resident.text = text
-        resident.input = self._pack(resident, text)
-        if run:
-            self._run(resident, lambda: self._begin(resident))
-        else:
-            self._move(resident, Status.READY, None, None)
+    def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
+        """A new invocation that begins now; its row and what its first run asked for are in the open batch."""
+        resident = self._fresh(row, handler, text, headers)
+        resident.begins = row.began
+        self._run(resident, lambda: self._begin(resident, headers))
         return resident
 
+    def enqueue(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> InvocationRow:
+        """A new invocation that waits for its turn; its row is in the open batch."""
+        queued = self._fresh(row, handler, text, headers).row._replace(began=None)
+        self._committer.batch.starts.append(queued)
+        return queued
+
     def load(self, row: InvocationRow, handler: Handler) -> Resident:
-        """An invocation brought back by replay. Raises nothing: what cannot be replayed is paused."""
-        resident = self._resident(row.n, row.id, handler, row.seed, row.created, fresh=False)
-        resident.status = Status(row.status)
-        resident.wake_at = row.wake_at
-        if resident.status is Status.PAUSED:
-            self._move(resident, move(resident.status, Move.RESUME), None, None)
+        """An invocation brought back by replay, or begun from the queue. Raises nothing: what cannot be replayed is
+        paused."""
+        begins = None
+        if row.began is None:
+            begins = self._clock.now()
+            row = row._replace(began=begins)
+        resident = self.resident(row, handler, fresh=False)
         try:
-            bodies = self._store.entries(row.n)
+            bodies = self.store.entries(row.n)
             resident.length = len(bodies)
+            if begins is None:
+                resident.obeyed = obeyed_of(row, len(bodies))
+            if resident.status is Status.PAUSED:
+                self._move(resident, move(resident.status, Move.RESUME), None, None)
+            elif resident.status is Status.QUEUED:
+                resident.status = move(resident.status, Move.BEGIN)
+                resident.wake_at = None
+                resident.begins = row.began
             journal = [records.decode_entry(body) for body in bodies]
-            resident.text = self.read(row.n, row.input)
+            resident.text, headers = split_headers(self.read(row.n, row.input))
+            resident.gate = gate_of(handler, row.key, resident.text)
         except HoldfastError as error:
             self.pause(resident, error)
             return resident
-        self._run(resident, lambda: self._replay(resident, journal))
+        self._run(resident, lambda: self._replay(resident, journal, headers))
         return resident
 
-    def pause_row(self, row: InvocationRow, error: HoldfastError) -> None:
-        """Pauses an invocation that cannot even be brought to memory."""
-        outcome = records.encode(_reason(error, self._clock.now()))
-        self._committer.batch.moves.append(MoveRow(row.n, Status.PAUSED, self._clock.now(), None, outcome))
-
-    def deliver(self, resident: Resident, entry: Entry, value: Any = LIVE) -> None:
+    def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
         self._append(resident, entry)
         if resident.pausing:
@@ -125,36 +155,42 @@ class Driver:
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
         decoded = resident.machine.waiting[local].read(value, ok=ok)
-        entry = records.PromiseSettled(self._now(resident), local, self._pack(resident, value), ok)
+        entry = records.PromiseSettled(self.now(resident), local, self.pack(resident, value), ok)
         resident.promises.pop(local, None)
         self.deliver(resident, entry, decoded)
 
-    def paused_waits_for(self, row: InvocationRow, handler: Handler, local: str, value: bytes, *, ok: bool) -> bool:
-        """Whether a paused invocation waits for the promise, asked of a copy: a value that does not fit would be found
-        at the resume only, when it can no longer be changed. Raises Unreadable as `settle`, WrongStatus when journal
-        and code do not fit."""
-        resident = self._resident(row.n, row.id, handler, row.seed, row.created, fresh=False)
-        machine = resident.machine
+    def returned(self, resident: Resident, local: str, child: str, text: bytes) -> None:
+        """Delivers the result of an invocation that was called or attached to."""
+        step = resident.machine.waiting[local]
+        digest = b"" if step.spec is None else step.spec.digest
         try:
-            resident.text = self.read(row.n, row.input)
-            self._call_handler(resident)
-            machine.replay([records.decode_entry(body) for body in self._store.entries(row.n)])
-            promise = machine.waiting.get(local)
-        except (HandlerFault, HoldfastError) as fault:
-            raise WrongStatus(
-                f"invocation {row.id!r} is paused and cannot be rebuilt to take a value: {fault.what}",
-                fix="mend the cause and resume it, then settle the promise",
-            ) from None
-        else:
-            if promise is not None:
-                promise.read(value, ok=ok)
-            return promise is not None
-        finally:
-            machine.evict()
+            value = step.codec.decode(text)
+        except Unreadable as error:  # attached to as something it is not
+            self.refused(resident, local, child, describe(error), error.code)
+            return
+        entry = records.CallCompleted(self.now(resident), local, digest, self.pack(resident, text), child)
+        self.deliver(resident, entry, value)
+
+    def refused(self, resident: Resident, local: str, child: str, failure: Failure, code: str) -> None:
+        """Delivers that an invocation which was called or attached to has not returned."""
+        step = resident.machine.waiting[local]
+        digest = b"" if step.spec is None else step.spec.digest
+        self.deliver(resident, records.CallErrored(self.now(resident), local, digest, failure, child, code))
+
+    def signal(self, resident: Resident, name: str, text: bytes) -> None:
+        """Delivers a signal."""
+        self.deliver(resident, records.SignalArrived(self.now(resident), name, self.pack(resident, text)))
+
+    def settle_or_pause(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
+        """As `settle`, for a value that is settled already: one that does not fit pauses who waits for it."""
+        try:
+            self.settle(resident, local, value, ok=ok)
+        except Unreadable as error:
+            self.pause(resident, error)
 
     def cancel(self, resident: Resident, reason: str) -> None:
         """Delivers a cancel; the handler's clean-up still runs durably (G7)."""
-        self.deliver(resident, records.CancelRequested(self._now(resident), reason))
+        self.deliver(resident, records.CancelRequested(self.now(resident), reason))
 
     def pause(self, resident: Resident, error: BaseException | Paused) -> None:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
@@ -164,7 +200,8 @@ class Driver:
             if body.retrying or not body.started or body.step not in resident.machine.waiting:
                 del resident.bodies[body.step]
                 body.cancel()
-        outcome = error if isinstance(error, Paused) else _reason(error, self._clock.now())
+        outcome = error if isinstance(error, Paused) else reason_of(error, self._clock.now())
+        outcome = msgspec.structs.replace(outcome, obeyed=resident.obeyed)
         # First line only, and never a step's own text: it may quote what was sent and received.
         log.error("%s is paused: %s", resident.id, outcome.reason.partition("\n")[0].partition(": ")[0])
         self._move(resident, move(self._awake(resident), Move.PAUSE), None, outcome)
@@ -175,8 +212,8 @@ class Driver:
             return
         try:
             entry = records.StepCompleted(
-                self._now(resident), body.step, body.spec.digest, self._pack(resident, text),
-                self._pack(resident, body.inputs), body.attempt, body.started,
+                self.now(resident), body.step, body.spec.digest, self.pack(resident, text),
+                self.pack(resident, body.inputs), body.attempt, body.started,
             )  # fmt: skip
         except HoldfastError as error:  # what was stored before cannot be read
             self._unpackable(resident, error)
@@ -188,11 +225,11 @@ class Driver:
         if resident.bodies.pop(body.step, None) is not body:
             return
         try:
-            inputs = self._pack(resident, body.inputs)
+            inputs = self.pack(resident, body.inputs)
         except HoldfastError as error:
             self._unpackable(resident, error)
             return
-        entry = records.StepErrored(self._now(resident), body.step, body.spec.digest, failure, inputs, body.started)
+        entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.started)
         self._body_ended(resident, entry, LIVE)
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
@@ -209,7 +246,7 @@ class Driver:
         elif not resident.busy:
             self._tell(resident)
 
-    def _body_ended(self, resident: Resident, entry: Entry, value: Any) -> None:
+    def _body_ended(self, resident: Resident, entry: Completion, value: Any) -> None:
         self.deliver(resident, entry, value)
         if resident.pausing and not resident.busy:
             self._tell(resident)
@@ -218,36 +255,56 @@ class Driver:
         """The JSON text of a stored payload. Raises Unreadable."""
         if payload[:1] == INLINE:
             return payload[1:]
-        return unpack(payload, lambda first, last: self._store.blobs(n, first, last))
+        return unpack(payload, lambda first, last: self.store.blobs(n, first, last))
 
-    def _resident(self, n: int, id: str, handler: Handler, seed: int, created: int, *, fresh: bool) -> Resident:
+    def resident(self, row: InvocationRow, handler: Handler, *, fresh: bool) -> Resident:
+        """An invocation in memory that has not run yet."""
         install()
-        read = functools.partial(self.read, n)
-        machine = Machine(id, created=created, seed=seed, read=read, plan_thread=plan_thread)
-        return Resident(n, id, handler, machine, seed=seed, created=created, fresh=fresh)
+        assert row.began is not None  # for the type checker: whoever loads a queued one says when it begins
+        read = functools.partial(self.read, row.n)
+        machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
+        resident = Resident(row, handler, machine, gate_of(handler, row.key, b"{}"), fresh=fresh)
+        if row.key is not None and handler.service is not None:
+            resident.state = ObjectState(self.store, handler.service, row.key)
+        return resident
 
-    def _begin(self, resident: Resident) -> None:
-        resident.machine.go_live()
-        self._call_handler(resident)
-
-    def _call_handler(self, resident: Resident) -> None:
-        args, kwargs = resident.handler.arguments.decode(resident.text)
-        context = Context(resident.machine, self._deps)
-        resident.machine.begin(resident.handler.fn, context, *args, **kwargs)
-
-    def _replay(self, resident: Resident, journal: list[Entry]) -> None:
+    def call_handler(self, resident: Resident, headers: Mapping[str, str]) -> None:
+        """Lets a handler run to its first wait."""
+        handler = resident.handler
+        args, kwargs = handler.arguments.decode(resident.text)
         machine = resident.machine
-        self._call_handler(resident)
-        machine.replay(journal)
+        if resident.state is not None:
+            machine.state = StateView(machine, resident.state, writes=not handler.shared)
+        context = context_of(machine, self._deps, self._registry, headers, handler, resident.key)
+        machine.begin(handler.fn, context, *args, **kwargs)
+
+    def _fresh(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
+        resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
+        resident.texts = BlobIndex()
+        resident.text = text
+        resident.gate = gate_of(handler, row.key, text)
+        resident.row = row._replace(input=self.pack(resident, join_headers(text, headers)))
+        return resident
+
+    def _begin(self, resident: Resident, headers: Mapping[str, str]) -> None:
+        resident.machine.go_live()
+        self.call_handler(resident, headers)
+
+    def _replay(self, resident: Resident, journal: list[Entry], headers: Mapping[str, str]) -> None:
+        machine = resident.machine
+        machine.recall(journal)
+        machine.replaying = resident.obeyed >= 0
+        self.call_handler(resident, headers)
+        machine.replay(journal, resident.obeyed)
         if not machine.promised:
             return
-        rows = self._store.promises_of(resident.n)
+        rows = self.store.promises_of(resident.n)
         locals = {row.id: self._local_of(resident, row) for row in rows}
         resident.promises = {locals[row.id]: row.id for row in rows if row.status == 0}
         for row in rows:  # settled while the invocation was paused
             local = locals[row.id]
             if row.status in (1, 2) and local in machine.waiting and row.value is not None:
-                entry = records.PromiseSettled(self._now(resident), local, row.value, row.status == 1)
+                entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
                 value = machine.waiting[local].read(self.read(resident.n, row.value), ok=entry.ok)
                 self._append(resident, entry)
                 machine.receive(entry, value)
@@ -264,6 +321,8 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
+        self._keep_notes(resident, resident.machine.take_notes())
+        resident.obeyed = resident.length  # what follows is in the same batch
         for command in resident.machine.take_commands():
             self._obey(resident, command)
             if resident.pausing:
@@ -271,13 +330,25 @@ class Driver:
         if not resident.machine.ended:
             self._write_status(resident)
 
-    def _follow(self, resident: Resident, entry: Entry, value: Any) -> None:
+    def _keep_notes(self, resident: Resident, notes: list[Note]) -> None:
+        for note in notes:
+            if isinstance(note, records.StateRead):
+                if resident.machine.ended:
+                    continue  # nothing has seen it but the result, and there will be no replay
+                if note.value is not None:
+                    note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
+            elif isinstance(note, records.Emitted):
+                note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
+            self._append(resident, note)
+
+    def _follow(self, resident: Resident, entry: Completion, value: Any) -> None:
         # A paused handler sees what is recorded, for a body it gives up by it must not be recorded any more: a replay
         # would find a completion that nobody waits for. All else it asks for, it asks for again at the resume.
         try:
             resident.machine.receive(entry, value)
         except (HandlerFault, HoldfastError):
             return  # the resume meets the same fault, and says so
+        resident.machine.take_notes()
         for command in resident.machine.take_commands():
             if isinstance(command, CancelStep):
                 self._obey(resident, command)
@@ -296,13 +367,18 @@ class Driver:
                 self._open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
+            case SetState() | AppendItem() | BeginList():
+                assert resident.state is not None  # for the type checker: the command comes from its view
+                resident.state.write(self._committer.batch, command)
             case Return():
                 self._return(resident, command.value)
             case Raise():
                 log.error("%s failed with %s", resident.id, type(command.error).__name__)
-                self._end(resident, Move.FAIL, records.Raised(describe(command.error)))
+                self.end(resident, Move.FAIL, records.Raised(describe(command.error)))
             case EndCancelled():
-                self._end(resident, Move.CANCEL, records.Cancelled(command.reason))
+                self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
+            case _:
+                self._watcher.obey(resident, command)
 
     def _start_body(self, resident: Resident, body: Body) -> None:
         if not self._watcher.stopping and not resident.pausing:
@@ -314,7 +390,7 @@ class Driver:
         id = secret_name("prm_", resident.seed, resident.id, command.promise)
         resident.promises[command.promise] = id
         about = records.encode(command.info)
-        row = PromiseRow(id, resident.n, self._now(resident), about, 0, None, None)
+        row = PromiseRow(id, resident.n, self.now(resident), about, 0, None, None)
         self._committer.batch.promises.append(row)
 
     def _local_of(self, resident: Resident, row: PromiseRow) -> str:
@@ -331,24 +407,30 @@ class Driver:
     def _withdraw(self, resident: Resident, local: str) -> None:
         id = resident.promises.pop(local, None)
         if id is not None:
-            self._committer.batch.settles.append(SettleRow(id, 3, self._now(resident), b""))
+            self._committer.batch.settles.append(SettleRow(id, 3, self.now(resident), b""))
 
     def _return(self, resident: Resident, value: Any) -> None:
         try:
             text, _ = resident.handler.returns.encode_checked(value)
-            payload = self._pack(resident, text)
+            payload = self.pack(resident, text)
         except HoldfastError as problem:
             self.pause(resident, problem)
             return
-        self._end(resident, Move.COMPLETE, records.Returned(payload))
+        self.end(resident, Move.COMPLETE, records.Returned(payload), text)
 
-    def _end(self, resident: Resident, by: Move, outcome: Outcome) -> None:
+    def end(self, resident: Resident, by: Move, outcome: Outcome, text: bytes = b"") -> None:
+        """Ends an invocation; `text` is the result's JSON."""
         for local in list(resident.promises):
             self._withdraw(resident, local)
         for body in resident.bodies.values():
             body.cancel()
         resident.bodies.clear()
+        view = resident.machine.state
+        if view is not None and resident.state is not None:
+            for name, before in view.cleared.items():
+                resident.state.trim(self._committer.batch, name, before)
         self._move(resident, move(self._awake(resident), by), None, outcome)
+        self._watcher.ended(resident, outcome, text)
 
     def _write_status(self, resident: Resident) -> None:
         deadline = resident.machine.next_deadline()
@@ -357,7 +439,8 @@ class Driver:
         if status is Status.SUSPENDED and deadline is None and not resident.machine.waiting:
             self.pause(resident, _deadlock(resident))
             return
-        if resident.fresh or status is not resident.status or wake_at != resident.wake_at:
+        unwritten = resident.fresh or resident.begins is not None
+        if unwritten or status is not resident.status or wake_at != resident.wake_at:
             awake = self._awake(resident)
             self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, None)
         elif status is Status.SUSPENDED:
@@ -368,26 +451,16 @@ class Driver:
 
     def _move(self, resident: Resident, status: Status, wake_at: int | None, outcome: Outcome | None) -> None:
         body = None if outcome is None else records.encode(outcome)
-        now = self._now(resident)
+        now = self.now(resident)
         batch = self._committer.batch
         if resident.fresh:
             resident.fresh = False
             batch.starts.append(
-                InvocationRow(
-                    resident.n,
-                    resident.id,
-                    resident.handler.target,
-                    status,
-                    resident.created,
-                    now,
-                    resident.seed,
-                    wake_at,
-                    resident.input,
-                    body,
-                )
+                resident.row._replace(status=status, updated=now, wake_at=wake_at, outcome=body, began=resident.begins)
             )
         else:
-            batch.moves.append(MoveRow(resident.n, status, now, wake_at, body))
+            batch.moves.append(MoveRow(resident.n, status, now, wake_at, body, resident.begins))
+        resident.begins = None
         resident.status = status
         resident.wake_at = wake_at
         self._tell(resident)
@@ -408,21 +481,25 @@ class Driver:
     def _append(self, resident: Resident, entry: Entry) -> None:
         self._committer.batch.entries.append(EntryRow(resident.n, resident.length, records.encode(entry)))
         resident.length += 1
+        self._watcher.recorded(resident.n)
 
-    def _pack(self, resident: Resident, text: bytes) -> bytes:
+    def pack(self, resident: Resident, text: bytes) -> bytes:
+        """The payload of a JSON text; large parts go into the open batch."""
         if len(text) < INLINE_BYTES:
             return INLINE + text
         if resident.texts is None:
-            resident.texts = BlobIndex(self._store.blob_digests(resident.n))
+            resident.texts = BlobIndex(self.store.blob_digests(resident.n))
         packed = pack(text, resident.texts)
         self._committer.batch.blobs.extend(BlobRow(resident.n, *blob) for blob in packed.blobs)
         return packed.payload
 
-    def _now(self, resident: Resident) -> int:
+    def now(self, resident: Resident) -> int:
+        """The time, in milliseconds; an invocation's never goes back."""
         return max(self._clock.now(), resident.machine.at)
 
 
-def _reason(error: BaseException, at: int) -> Paused:
+def reason_of(error: BaseException, at: int) -> Paused:
+    """Why an invocation is paused, as stored data."""
     if isinstance(error, (HandlerFault, HoldfastError)):
         return Paused(error.code, str(error), at)
     what = f"{type(error).__name__} inside Holdfast: {error}"
@@ -437,3 +514,12 @@ def _deadlock(resident: Resident) -> HandlerFault:
         "lock that another invocation holds",
         fix="wait for a step, a timer or a promise; keep locks and queues inside one handler",
     )
+
+
+def obeyed_of(row: InvocationRow, length: int) -> int:
+    """Of how many entries the deeds that followed were done, for one that has begun."""
+    if row.outcome is None or Status(row.status).ended:
+        return length
+    outcome = records.decode_outcome(row.outcome)
+    known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None
+    return length if known is None else known

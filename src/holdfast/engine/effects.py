@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from holdfast.core.commands import StepSpec
 from holdfast.core.entries import Failure
 from holdfast.core.retry import MENDLESS, PATIENT, judge
+from holdfast.engine.bus import Bus
 from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
 from holdfast.engine.threads import Threads
@@ -114,7 +115,9 @@ class Body:
         self.late = False
         self._timer = None
         spec = self.spec
-        info = StepInfo(self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps)
+        info = StepInfo(
+            self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps, self._emit
+        )  # fmt: skip
         self.info = info
         context = spec.context.copy()
         context.run(info.bind)
@@ -126,6 +129,13 @@ class Body:
         self.future.add_done_callback(self._done)
         if spec.timeout is not None:
             self._timer = self._effects.loop.call_later(spec.timeout, self._expire)
+
+    def _emit(self, attempt: int, text: bytes) -> None:
+        self._effects.loop.call_soon_threadsafe(self._emitted, attempt, text)
+
+    def _emitted(self, attempt: int, text: bytes) -> None:
+        if not self.gone and attempt == self.attempt:
+            self._effects.bus.chunk(self.resident.n, self.step, attempt, text)
 
     def _expire(self) -> None:
         self.late = True
@@ -221,13 +231,15 @@ class Effects:
     """All bodies of an engine; at most `bodies_max` at once, the others in order of asking."""
 
     def __init__(
-        self, sink: Sink, clock: Clock, entropy: Entropy, deps: Mapping[str, Any], *, bodies_max: int, threads_max: int
-    ) -> None:
+        self, sink: Sink, clock: Clock, entropy: Entropy, deps: Mapping[str, Any], *, bodies_max: int, threads_max: int,
+        bus: Bus,
+    ) -> None:  # fmt: skip
         self.sink = sink
         self.clock = clock
         self.entropy = entropy
         self.deps = deps
         self.secrets = secrets_of(deps)
+        self.bus = bus
         self.loop = asyncio.get_running_loop()
         self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
@@ -254,6 +266,7 @@ class Effects:
     def finished(self, body: Body) -> None:
         """A body has ended: the next one may begin."""
         self._bodies.pop(body, None)
+        self.bus.body_ended(body.resident.n, body.step)
         if self._beginning:
             return  # one that failed as it began: the loop below goes on, and no stack grows with the queue
         self._beginning = True

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
 from holdfast.core.payload import BlobIndex
+from holdfast.engine.gates import Gate
+from holdfast.engine.objects import ObjectState
 from holdfast.service import Handler
+from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
     from holdfast.engine.effects import Body
@@ -17,26 +20,31 @@ class Resident:
     """What the engine holds of an invocation while it is not parked."""
 
     __slots__ = (
-        "armed", "bodies", "created", "fresh", "handler", "id", "input", "length", "machine", "n", "pausing",
-        "promises", "seed", "status", "text", "texts", "unsettled", "wake_at",
+        "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
+        "obeyed", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts", "unsettled",
+        "wake_at",
     )  # fmt: skip
 
-    def __init__(
-        self, n: int, id: str, handler: Handler, machine: Machine, *, seed: int, created: int, fresh: bool
-    ) -> None:
-        self.n = n
-        self.id = id
+    def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:
+        self.row = row  # as it was started or loaded; status and what moves with it are in the fields below
+        self.n = row.n
+        self.id = row.id
+        self.key = row.key
+        self.seed = row.seed
+        self.parent = row.parent
+        self.call = row.call
         self.handler = handler
         self.machine = machine
-        self.seed = seed
-        self.created = created
-        self.input = b""  # payload, of a fresh one
-        self.text = b""  # of the input, JSON
+        self.gate = gate
+        self.state: ObjectState | None = None  # of an object's key
+        self.text = b""  # its arguments, JSON
         self.texts: BlobIndex | None = None  # None: not read from the store yet
         self.fresh = fresh  # its row is not in a batch yet
+        self.begins: int | None = None  # a beginning that is not in a batch yet, in milliseconds
         self.length = 0  # of the journal; the next entry's seq
-        self.status = Status.READY
-        self.wake_at: int | None = None  # as the row has it
+        self.obeyed = -1  # of so many entries the deeds that followed were done; -1: it has not begun
+        self.status = Status(row.status)
+        self.wake_at = row.wake_at  # as the row has it
         self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline
         self.bodies: dict[str, Body] = {}  # by step id; asked for and not completed
         self.promises: dict[str, str] = {}  # open ones: id within the invocation -> id everywhere

@@ -225,11 +225,14 @@ class Store(Protocol):
     def get(self, n: int) -> InvocationRow | None:
         """The invocation with that number."""
 
-    def entries(self, n: int) -> list[bytes]:
-        """The journal's bodies in order of seq."""
+    def entries(self, n: int, first: int = 0) -> list[bytes]:
+        """The journal's bodies in order of seq, from `first` on."""
 
     def length(self, n: int) -> int:
         """The seq of the next entry: how many the journal has."""
+
+    def counts(self) -> dict[int, int]:
+        """How many invocations there are by status. Reads them all: for people, not for the engine."""
 
     def ready(self, limit: int) -> list[int]:
         """Numbers of invocations with status READY, and of those QUEUED for nothing (no wake_at, lock or lane),

@@ -6,6 +6,7 @@ Refuses: to survive the process. Nothing reaches a disk, so it is for tests and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Hashable, Iterator, Sequence
 from pathlib import Path
 
@@ -138,13 +139,17 @@ class MemoryStore:
         self._check_open()
         return self._invocations.get(n)
 
-    def entries(self, n: int) -> list[bytes]:
+    def entries(self, n: int, first: int = 0) -> list[bytes]:
         self._check_open()
-        return [body for _, body in sorted(self._entries.get(n, {}).items())]
+        return [body for seq, body in sorted(self._entries.get(n, {}).items()) if seq >= first]
 
     def length(self, n: int) -> int:
         self._check_open()
         return max(self._entries.get(n, {}), default=-1) + 1
+
+    def counts(self) -> dict[int, int]:
+        self._check_open()
+        return dict(sorted(Counter(row.status for row in self._invocations.values()).items()))
 
     def ready(self, limit: int) -> list[int]:
         self._check_open()

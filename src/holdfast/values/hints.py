@@ -39,6 +39,11 @@ _ITERABLES = (collections.abc.Iterable, collections.abc.Iterator, collections.ab
 _returns: dict[int, tuple[weakref.ref[Any], Any]] = {}
 
 
+def hint_of(value: Any) -> Any:
+    """The type a value without a declared one is written by: its own, or Any for what JSON has itself."""
+    return Any if value is None or isinstance(value, (list, dict, tuple)) else type(value)
+
+
 def returns_of(fn: Callable[..., Any]) -> Any:
     """The return annotation of any callable, MISSING when there is none. Raises BadHandler if it cannot be resolved.
 

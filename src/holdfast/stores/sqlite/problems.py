@@ -29,7 +29,8 @@ def while_used(error: BaseException, path: Path) -> StoreError:
     """What went wrong between open and close."""
     if isinstance(error, apsw.FullError):
         return full(path)
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError) or _code(error) in UNREADABLE:
+    # A text that is no UTF-8 was never written: SQLite itself does not look inside a text.
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError) or _code(error) in UNREADABLE:
         return corrupt(path, error)
     if isinstance(error, apsw.ConstraintError | RuleBroken):
         return StoreFailed(

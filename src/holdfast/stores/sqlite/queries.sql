@@ -145,11 +145,15 @@ SELECT {row} FROM invocation WHERE n = ?;
 
 -- name: entries
 -- One journal.
-SELECT body FROM entry WHERE n = ? ORDER BY seq;
+SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq;
 
 -- name: length
 -- One journal's end.
 SELECT coalesce(max(seq), -1) + 1 FROM entry WHERE n = ?;
+
+-- name: counts
+-- For people: walks the whole table.
+SELECT status, count(*) FROM invocation GROUP BY status ORDER BY status;
 
 -- name: ready
 -- What can run.

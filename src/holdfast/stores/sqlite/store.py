@@ -49,6 +49,11 @@ class SqliteStore:
         self._live: _Live | None = None
         self._failure: StoreError | None = None  # why nothing may be written any more (G11)
 
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
     def open(self) -> None:
         try:
             self._lock.acquire()  # also refuses a second `open` of this object
@@ -107,12 +112,15 @@ class SqliteStore:
     def get(self, n: int) -> InvocationRow | None:
         return next((InvocationRow(*row) for row in self._read("get", n)), None)
 
-    def entries(self, n: int) -> list[bytes]:
-        return [body for (body,) in self._read("entries", n)]
+    def entries(self, n: int, first: int = 0) -> list[bytes]:
+        return [body for (body,) in self._read("entries", n, first)]
 
     def length(self, n: int) -> int:
         length: int = self._read("length", n)[0][0]
         return length
+
+    def counts(self) -> dict[int, int]:
+        return dict(self._read("counts"))
 
     def ready(self, limit: int) -> list[int]:
         return [n for (n,) in self._read("ready", limit)]
@@ -211,7 +219,7 @@ class SqliteStore:
         reader = self._running().reader
         try:
             return reader.execute(QUERIES[query], values).fetchall()
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             # Not kept: damage that one journal shows stops one invocation, not the store (G10).
             raise problems.while_used(error, self._path) from error
 

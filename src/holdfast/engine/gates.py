@@ -1,0 +1,201 @@
+"""Who may begin: one writer of an object's key at a time, so many of a limited handler, so often.
+
+Promises: of one key never two have begun and not ended (G4); what waits, waits in order of arrival, in the store and
+not in memory, and is found again after a restart. Refuses: to start anything; it names who may, the engine begins it.
+
+Memory holds the locks and lanes of invocations that are resident; of parked holders the store knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from holdfast.engine.committer import Committer
+from holdfast.engine.ports import Clock
+from holdfast.service import Limit
+from holdfast.stores.base import RateRow, Store
+
+CANDIDATES_MAX = 32  # of a lane that are looked at together: those at its head may wait for their keys
+SCAN_SLICE = 64  # locks or lanes looked at in one turn of the loop after a start
+
+
+class Gate(NamedTuple):
+    """What an invocation must pass before it begins."""
+
+    lock: str | None
+    lane: str | None
+    limit: Limit | None
+
+
+OPEN = Gate(None, None, None)
+
+
+class Gates:
+    """All locks and lanes of an engine."""
+
+    def __init__(self, store: Store, committer: Committer, clock: Clock, admit: Callable[[int], None]) -> None:
+        """`admit` is told the number of one that may try to begin now."""
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._admit = admit
+        self._loop = asyncio.get_running_loop()
+        self._held: dict[str, int] = {}  # locks of residents, and of those whose end is not durable yet
+        self._arriving: Counter[str] = Counter()  # locks and lanes of queued rows that are not durable yet
+        self._running: dict[str, int] = {}  # begun and not ended, by lane; parked ones too
+        self._rates: dict[str, int] = {}  # by lane: when its allowance is whole again, in milliseconds
+        self._wakes: dict[str, asyncio.TimerHandle] = {}  # lanes that wait for their rate
+        self._stopped = False
+
+    def start(self) -> None:
+        """Finds those whose turn it is, slice by slice: their holder may have ended just before the crash."""
+        self._loop.call_soon(self._scan, self._store.queued_locks, self.advance_lock, "")
+        self._loop.call_soon(self._scan, self._store.queued_lanes, self.advance_lane, "")
+
+    def stop(self) -> None:
+        """Names nobody any more."""
+        self._stopped = True
+        for handle in self._wakes.values():
+            handle.cancel()
+
+    def enter(self, n: int, gate: Gate, *, queued: bool) -> bool:
+        """Takes lock and lane if both are free and it is this one's turn. `queued`: its row waits in the store."""
+        lock, lane, limit = gate
+        if lock is not None and not self._is_free(lock, n if queued else None):
+            return False
+        if lane is not None and limit is not None and not self._has_room(lane, limit, queued=queued):
+            return False
+        if lock is not None:
+            self._held[lock] = n
+        if lane is not None and limit is not None:
+            self._running[lane] = self._count(lane) + 1
+            self._spend(lane, limit)
+        return True
+
+    def arriving(self, gate: Gate) -> None:
+        """A row that waits for this gate was added to the open batch."""
+        for name in gate[:2]:
+            if name is not None:
+                self._arriving[name] += 1
+
+    def arrived(self, gate: Gate) -> None:
+        """It is durable."""
+        for name in gate[:2]:
+            if name is not None:
+                self._arriving[name] -= 1
+                if not self._arriving[name]:
+                    del self._arriving[name]
+        self._advance(gate)
+
+    def hold(self, n: int, gate: Gate, *, resumed: bool) -> None:
+        """One that had begun is back in memory. `resumed`: while paused it was not counted."""
+        if gate.lock is not None:
+            self._held[gate.lock] = n
+        if resumed and gate.lane in self._running:
+            self._running[gate.lane] += 1
+
+    def forget(self, n: int, gate: Gate) -> None:
+        """It is parked or paused, and durable so: the store knows its lock."""
+        if gate.lock is not None and self._held.get(gate.lock) == n:
+            del self._held[gate.lock]
+
+    def pause(self, gate: Gate) -> None:
+        """One in the lane is paused: it keeps its lock, and another may run in its place."""
+        self._leave_lane(gate.lane)
+
+    def leave(self, n: int, gate: Gate, *, paused: bool) -> None:
+        """It has ended, and durably so. `paused`: it was not counted any more."""
+        self.forget(n, gate)
+        if paused:
+            self._advance(gate._replace(lane=None))
+            return
+        self._leave_lane(gate.lane)
+        self._advance(gate._replace(lane=None))
+
+    def holder(self, lock: str) -> int | None:
+        """Who has begun with the lock and not ended."""
+        held = self._held.get(lock)
+        return self._store.holder(lock) if held is None else held
+
+    def advance_lock(self, lock: str) -> None:
+        """Names the next of a lock, if it is free."""
+        if not self._stopped and self.holder(lock) is None:
+            for n in self._store.queued_for_lock(lock, 1):
+                self._admit(n)
+
+    def advance_lane(self, lane: str) -> None:
+        """Names some of those who wait in a lane; they try in order."""
+        self._wakes.pop(lane, None)
+        if not self._stopped:
+            for n in self._store.queued_for_lane(lane, CANDIDATES_MAX):
+                self._admit(n)
+
+    def _advance(self, gate: Gate) -> None:
+        if gate.lock is not None:
+            self.advance_lock(gate.lock)
+        if gate.lane is not None:
+            self.advance_lane(gate.lane)
+
+    def _is_free(self, lock: str, n: int | None) -> bool:
+        if lock in self._held or (n is None and lock in self._arriving):
+            return False
+        if self._store.holder(lock) is not None:
+            return False
+        first = self._store.queued_for_lock(lock, 1)
+        return not first or first[0] == n
+
+    def _has_room(self, lane: str, limit: Limit, *, queued: bool) -> bool:
+        if not queued and (lane in self._arriving or self._store.queued_for_lane(lane, 1)):
+            return False
+        if limit.concurrency is not None and self._count(lane) >= limit.concurrency:
+            return False
+        if limit.rate is None:
+            return True
+        wait = self._whole_again(lane, limit) - limit.period_ms - self._clock.now()
+        if wait <= 0:
+            return True
+        if lane not in self._wakes:
+            self._wakes[lane] = self._loop.call_later(wait / 1000, self.advance_lane, lane)
+        return False
+
+    def _whole_again(self, lane: str, limit: Limit) -> int:
+        # The generic cell rate algorithm: one number says how much of the allowance is used, and grows by a share of
+        # the period with each beginning. A window with a count would let twice the rate through at its edge.
+        assert limit.rate is not None  # for the type checker: the callers have looked
+        known = self._rates.get(lane)
+        if known is None:
+            known = self._rates[lane] = self._store.rate(lane) or 0
+        return max(known, self._clock.now()) + -(-limit.period_ms // limit.rate)
+
+    def _spend(self, lane: str, limit: Limit) -> None:
+        if limit.rate is not None:
+            self._rates[lane] = at = self._whole_again(lane, limit)
+            self._committer.batch.rates.append(RateRow(lane, at))
+
+    def _count(self, lane: str) -> int:
+        if lane not in self._running:
+            self._running[lane] = self._store.lane_running(lane)
+        return self._running[lane]
+
+    def _leave_lane(self, lane: str | None) -> None:
+        if lane is None:
+            return
+        if lane in self._running:
+            self._running[lane] -= 1
+            if self._running[lane] <= 0:
+                del self._running[lane]
+                if lane not in self._wakes:
+                    self._rates.pop(lane, None)
+        self.advance_lane(lane)
+
+    def _scan(self, names: Callable[[str, int], list[str]], advance: Callable[[str], None], after: str) -> None:
+        if self._stopped:
+            return
+        found = names(after, SCAN_SLICE)
+        for name in found:
+            advance(name)
+        if len(found) == SCAN_SLICE:
+            self._loop.call_soon(self._scan, names, advance, found[-1])

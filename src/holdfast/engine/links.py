@@ -1,0 +1,385 @@
+"""What invocations do to each other: call, send, attach, signal, cancel, settle promises they share.
+
+Promises: an invocation and its caller's command are one commit, its end and what the caller gets are one commit, so
+every call happens exactly once (G4); a caller that is parked is woken by its row. A call that would wait for its own
+caller is refused with the chain. Refuses: to run anything itself.
+
+Nothing is delivered in the midst of another handler's turn: it is put off to just before the batch is closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdfast.core import entries as records
+from holdfast.core.commands import (
+    Attach,
+    CallHandler,
+    CallSpec,
+    CancelCall,
+    CancelOther,
+    Command,
+    SendCall,
+    SendSignal,
+    SettleShared,
+    SharePromise,
+)
+from holdfast.core.entries import Failure, Outcome
+from holdfast.core.invocation import Status
+from holdfast.engine.effects import describe
+from holdfast.engine.starts import Order
+from holdfast.errors import HoldfastError, IdConflict, InvocationCancelled, UnknownInvocation, Unreadable, WouldDeadlock
+from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
+
+if TYPE_CHECKING:
+    from holdfast.engine.engine import Engine
+    from holdfast.engine.resident import Resident
+
+CHAIN_MAX = 10_000  # invocations looked at for a cycle of waits
+CHILDREN_MAX = 1_000
+
+
+class End(NamedTuple):
+    """How an invocation ended, for those who wait for it."""
+
+    id: str
+    outcome: Outcome
+    text: bytes  # of a result, JSON
+
+
+class Links:
+    """Between the invocations of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._ends: dict[str, End] = {}  # that are not durable yet
+        self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
+        self._shared: dict[str, PromiseRow] = {}  # promises made or settled that are not durable yet
+
+    def later(self, call: Callable[..., None], *args: Any) -> None:
+        """Calls before the open batch is closed, but not in the midst of what runs now."""
+        self._later.append((call, args))
+        _ = self._engine.committer.batch
+
+    def flush(self) -> None:
+        """Does all that was put off."""
+        while self._later:
+            call, args = self._later.popleft()
+            call(*args)
+
+    def obey(self, resident: Resident, command: Command) -> None:
+        """A handler wants something of another invocation."""
+        match command:
+            case CallHandler(local, spec):
+                self.later(self._call, resident, local, spec)
+            case Attach(local, id):
+                self.later(self._attach, resident, local, id)
+            case SharePromise():
+                self.later(self._share, resident, command)
+            case SendCall(spec):
+                self.later(self._send, resident, spec)
+            case SendSignal(id, name, text):
+                self.later(self._signal, id, name, text)
+            case CancelOther(id, reason):
+                self.later(self._cancel, id, reason)
+            case CancelCall(_, id):
+                self.later(self._cancel, id, f"its caller {resident.id} does not wait for it any more")
+            case SettleShared(id, text, ok):
+                self.later(self.settle_shared, id, text, ok)
+            case _:
+                raise AssertionError(command)
+
+    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
+        """An invocation has ended, in the open batch: all who wait for it are told."""
+        self.tell(resident.row, End(resident.id, outcome, text))
+
+    def tell(self, row: InvocationRow, end: End) -> None:
+        """Tells the caller of an invocation that has ended, and all who are attached to it."""
+        if row.parent is not None and row.call is not None:
+            self.later(self._deliver, row.parent, row.call, end)
+        self._ends[end.id] = end
+        self._engine.committer.after(self._is_told, end.id)
+        for n in self._dismiss(end.id):
+            self.later(self._deliver_all, n, end)
+
+    def _is_told(self, id: str) -> None:
+        del self._ends[id]
+
+    def settle_shared(self, id: str, text: bytes, ok: bool) -> bool:
+        """Settles a promise of a workflow; False if it is settled already."""
+        engine = self._engine
+        row = self.shared(id)
+        if row is not None and row.status:
+            return False
+        now, value = engine.clock.now(), b"\0" + text
+        batch = engine.committer.batch
+        if row is None:
+            settled = PromiseRow(id, 0, now, records.encode(records.PromiseInfo("")), 1 if ok else 2, now, value)
+            batch.promises.append(settled)
+        else:
+            settled = row._replace(status=1 if ok else 2, settled=now, value=value)
+            batch.settles.append(SettleRow(id, settled.status, now, value))
+        self._keep_shared(settled)
+        for n in self._dismiss(id):
+            self.later(self._deliver_promise, n, id)
+        return True
+
+    def shared(self, id: str) -> PromiseRow | None:
+        """A promise of a workflow, as it will be once the open batches are durable."""
+        return self._shared.get(id) or self._engine.store.promise(id)
+
+    def shared_waiters(self, id: str) -> list[Resident]:
+        """The residents that wait for a promise of a workflow."""
+        residents = (self._engine.resident(n) for n in self._waiters(id))
+        return [resident for resident in residents if resident is not None]
+
+    def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
+        engine = self._engine
+        if not _waits(resident, local):
+            return
+        row = engine.rows.find(spec.id)
+        if row is None:
+            chain = self._would_wait(resident, spec)
+            if chain:
+                self._refuse(resident, local, spec.id, _deadlock(resident, spec, chain))
+                return
+            engine.create(
+                Order(
+                    spec.id, spec.handler, spec.text, spec.key, dict(spec.headers or {}), parent=resident.n, call=local
+                )
+            )
+            return
+        if row.parent != resident.n and (row.target != spec.handler.target or row.key != spec.key):
+            self._refuse(resident, local, spec.id, _conflict(spec, row))
+            return
+        if row.parent != resident.n or row.call != local:
+            self._wait(resident, spec.id)
+        if Status(row.status).ended:
+            self._deliver(resident.n, local, self._end_of(row))
+
+    def _send(self, resident: Resident, spec: CallSpec) -> None:
+        engine = self._engine
+        if engine.rows.find(spec.id) is None:
+            not_before = engine.driver.now(resident) + int(spec.delay * 1000) if spec.delay else None
+            headers = dict(spec.headers or {})
+            engine.create(
+                Order(spec.id, spec.handler, spec.text, spec.key, headers, not_before=not_before, parent=resident.n)
+            )
+
+    def _attach(self, resident: Resident, local: str, id: str) -> None:
+        if not _waits(resident, local):
+            return
+        row = self._engine.rows.find(id)
+        if row is None:
+            error = UnknownInvocation(f"no invocation has the id {id!r}", fix="check the id, or list what there is")
+            self._refuse(resident, local, id, error)
+        elif Status(row.status).ended:
+            self._deliver(resident.n, local, self._end_of(row))
+        else:
+            self._wait(resident, id)
+
+    def _share(self, resident: Resident, command: SharePromise) -> None:
+        if not _waits(resident, command.promise):
+            return
+        row = self.shared(command.id)
+        if row is None:
+            about = records.encode(command.info)
+            made = PromiseRow(command.id, 0, self._engine.clock.now(), about, 0, None, None)
+            self._engine.committer.batch.promises.append(made)
+            self._keep_shared(made)
+        elif row.status:
+            self._deliver_promise(resident.n, command.id)
+            return
+        self._wait(resident, command.id)
+
+    def _wait(self, resident: Resident, subject: str) -> None:
+        if resident.n in self._waiters(subject):
+            return
+        self._engine.committer.batch.waiters.append(WaiterRow(subject, resident.n))
+        self._waiting.setdefault(subject, []).append(resident.n)
+        self._engine.committer.after(self._is_durable, subject, resident.n)
+
+    def _is_durable(self, subject: str, n: int) -> None:
+        waiting = self._waiting.get(subject, [])
+        if n in waiting:
+            waiting.remove(n)
+            if not waiting:
+                del self._waiting[subject]
+
+    def _waiters(self, subject: str) -> list[int]:
+        fresh = self._waiting.get(subject, ())
+        return sorted({*self._engine.store.waiters(subject), *fresh})
+
+    def _dismiss(self, subject: str) -> list[int]:
+        """All who wait, and nobody does any more."""
+        waiters = self._waiters(subject)
+        if waiters:
+            self._waiting.pop(subject, None)
+            self._engine.committer.batch.unwaits.append(subject)
+        return waiters
+
+    def _keep_shared(self, row: PromiseRow) -> None:
+        self._shared[row.id] = row
+        self._engine.committer.after(self._drop_shared, row)
+
+    def _drop_shared(self, row: PromiseRow) -> None:
+        if self._shared.get(row.id) is row:
+            del self._shared[row.id]
+
+    def _refuse(self, resident: Resident, local: str, child: str, error: HoldfastError) -> None:
+        failure = Failure(type(error).__name__, f"{error.what}; {error.cause}" if error.cause else error.what)
+        self._deliver_refusal(resident.n, local, child, failure, error.code)
+
+    def _deliver_refusal(self, n: int, local: str, child: str, failure: Failure, code: str) -> None:
+        resident = self._ready(n)
+        if resident is not None and local in resident.machine.waiting:
+            self._engine.driver.refused(resident, local, child, failure, code)
+
+    def _end_of(self, row: InvocationRow) -> End:
+        fresh = self._ends.get(row.id)
+        if fresh is not None:
+            return fresh
+        assert row.outcome is not None  # for the type checker: it has ended, and durably so
+        outcome = records.decode_outcome(row.outcome)
+        try:
+            text = self._engine.driver.read(row.n, outcome.value) if isinstance(outcome, records.Returned) else b""
+        except Unreadable as damage:
+            return End(row.id, records.Raised(describe(damage)), b"")
+        return End(row.id, outcome, text)
+
+    def _deliver_all(self, n: int, end: End) -> None:
+        resident = self._ready(n)
+        if resident is None:
+            self._wake(n, end)
+            return
+        for local, step in list(resident.machine.waiting.items()):
+            if step.kind in {"attach", "call"} and step.id == end.id:
+                self._deliver(n, local, end)
+
+    def _deliver(self, n: int, local: str, end: End) -> None:
+        resident = self._ready(n)
+        if resident is None:
+            self._wake(n, end)
+            return
+        if local not in resident.machine.waiting:
+            return
+        driver = self._engine.driver
+        match end.outcome:
+            case records.Returned():
+                driver.returned(resident, local, end.id, end.text)
+            case records.Raised(failure):
+                driver.refused(resident, local, end.id, failure, "HF503")
+            case records.Cancelled(reason):
+                failure = Failure("InvocationCancelled", f"invocation {end.id!r} was cancelled: {reason}")
+                driver.refused(resident, local, end.id, failure, InvocationCancelled.code)
+
+    def _deliver_promise(self, n: int, id: str) -> None:
+        resident = self._ready(n)
+        row = self.shared(id)
+        if resident is None:
+            self._wake(n, None)
+            return
+        if row is None or row.value is None:
+            return
+        text = self._engine.driver.read(0, row.value)
+        for local, step in list(resident.machine.waiting.items()):
+            if step.kind == "shared" and step.id == id and not resident.pausing:
+                self._engine.driver.settle_or_pause(resident, local, text, ok=row.status == 1)
+
+    def _ready(self, n: int) -> Resident | None:
+        """The invocation, if it is in memory and takes completions."""
+        resident = self._engine.resident(n)
+        return None if resident is None or resident.pausing or resident.machine.ended else resident
+
+    def _wake(self, n: int, end: End | None) -> None:
+        # Its row says that there is something for it; what, it finds when it asks again. It may be loaded before this
+        # end is durable, and would not see it: so it is told once more after.
+        if self._engine.resident(n) is None:  # else it is paused, and asks at its resume
+            self._engine.rows.wake(n)
+        if end is not None:
+            self._engine.committer.after(self._again, n, end)
+
+    def _again(self, n: int, end: End) -> None:
+        resident = self._ready(n)
+        if resident is None:
+            return
+        for local, step in list(resident.machine.waiting.items()):
+            if step.kind in {"attach", "call"} and step.id == end.id:
+                self.later(self._deliver, n, local, end)
+
+    def _signal(self, id: str, name: str, text: bytes) -> None:
+        row = self._engine.rows.find(id)
+        if row is not None and not Status(row.status).ended:
+            self._engine.post(row, name, text)
+
+    def _cancel(self, id: str, reason: str) -> None:
+        row = self._engine.rows.find(id)
+        if row is not None and not Status(row.status).ended:
+            self._engine.ask_to_end(row, reason)
+
+    def _would_wait(self, caller: Resident, spec: CallSpec) -> list[str]:
+        """The chain of ids from the holder of the lock that the call wants to the caller, if there is one."""
+        lock = spec.handler.lock(spec.key)
+        holder = None if lock is None else self._engine.gates.holder(lock)
+        if holder is None:
+            return []
+        above = self._above(caller)
+        seen: dict[int, int | None] = {holder: None}
+        queue = deque([holder])
+        while queue and len(seen) < CHAIN_MAX:
+            n = queue.popleft()
+            if n in above:
+                return self._path(seen, n)
+            for child in self._engine.store.children(n, CHILDREN_MAX):
+                row = self._engine.rows.get(child.n) or child
+                if row.call is None or Status(row.status).ended:
+                    continue
+                wanted = row.n
+                if row.status == Status.QUEUED and row.lock is not None:
+                    wanted = self._engine.gates.holder(row.lock) or row.n
+                if wanted not in seen:
+                    seen[wanted] = n
+                    queue.append(wanted)
+        return []
+
+    def _above(self, caller: Resident) -> set[int]:
+        above = {caller.n}
+        row: InvocationRow | None = caller.row
+        while row is not None and row.parent is not None and row.call is not None and row.parent not in above:
+            above.add(row.parent)
+            row = self._engine.rows.get(row.parent)
+        return above
+
+    def _path(self, seen: dict[int, int | None], n: int) -> list[str]:
+        path = []
+        step: int | None = n
+        while step is not None:
+            row = self._engine.rows.get(step)
+            path.append("?" if row is None else row.id)
+            step = seen[step]
+        return path[::-1]
+
+
+def _waits(resident: Resident, local: str) -> bool:
+    """Whether a handler still waits for what it asked for earlier in this turn."""
+    return not resident.pausing and local in resident.machine.waiting
+
+
+def _deadlock(caller: Resident, spec: CallSpec, chain: list[str]) -> WouldDeadlock:
+    waits = " waits for ".join([caller.id, f"{spec.handler.service}/{spec.key}, held by {chain[0]}", *chain[1:]])
+    return WouldDeadlock(
+        f"{caller.id!r} cannot call {spec.handler.target!r} of key {spec.key!r}: it would wait for itself: {waits}",
+        cause="one exclusive handler of a key runs at a time, and this one runs until the call returns",
+        fix="send instead of call, call a shared handler, or do the work in the handler itself",
+    )
+
+
+def _conflict(spec: CallSpec, row: InvocationRow) -> IdConflict:
+    return IdConflict(
+        f"the id {spec.id!r} belongs to an invocation of another handler or key, {row.target!r}",
+        cause="an id names one piece of work for ever",
+        fix="use another id",
+    )

@@ -1,0 +1,77 @@
+"""What is known of an invocation before it is one: the order to start it, and how ids and headers are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from holdfast.engine.gates import Gate
+from holdfast.errors import BadArguments
+from holdfast.service import Handler
+
+HEADERS_BYTES_MAX = 8_192  # of all headers of one invocation, as JSON
+IDEMPOTENCY_CHARS_MAX = 500
+
+_HEAD = b'{"#headers":'
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@dataclass(slots=True)
+class Order:
+    """An invocation to be started."""
+
+    id: str
+    handler: Handler
+    text: bytes  # its arguments, JSON
+    key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    not_before: int | None = None  # ms; it is queued until then
+    parent: int | None = None
+    call: str | None = None  # the caller's step that waits for it
+
+    @property
+    def gate(self) -> Gate:
+        """What it must pass before it begins."""
+        return gate_of(self.handler, self.key, self.text)
+
+
+def gate_of(handler: Handler, key: str | None, text: bytes) -> Gate:
+    """What an invocation of a handler must pass before it begins."""
+    return Gate(handler.lock(key), handler.lane(key, text), handler.limit)
+
+
+def idempotent_id(handler: Handler, key: str | None, given: str) -> str:
+    """The invocation id that stands for an idempotency key: of one handler and object key, one start (G6). Raises
+    BadArguments for a key that is empty or too long."""
+    if not 0 < len(given) <= IDEMPOTENCY_CHARS_MAX:
+        raise BadArguments(
+            f"the idempotency key has {len(given)} characters", fix=f"give 1 to {IDEMPOTENCY_CHARS_MAX} of them"
+        )
+    text = "\0".join((handler.target, key or "", given))
+    return "idm_" + hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+
+
+def join_headers(text: bytes, headers: Mapping[str, str]) -> bytes:
+    """A stored input: the arguments, and the headers under a name that no parameter can have. Raises BadArguments when
+    they are too large."""
+    if not headers:
+        return text
+    head = msgspec.json.encode(dict(headers))
+    if len(head) > HEADERS_BYTES_MAX:
+        raise BadArguments(
+            f"the headers are {len(head):,} bytes, the limit is {HEADERS_BYTES_MAX:,}", fix="pass data as arguments"
+        )
+    return _HEAD + head + (b"}" if text == b"{}" else b"," + text[1:])
+
+
+def split_headers(stored: bytes) -> tuple[bytes, dict[str, str]]:
+    """The arguments and the headers of a stored input."""
+    if not stored.startswith(_HEAD):
+        return stored, {}
+    members = _members(stored)
+    headers = msgspec.json.decode(members.pop("#headers"), type=dict[str, str])
+    parts = [msgspec.json.encode(name) + b":" + bytes(value) for name, value in members.items()]
+    return b"{" + b",".join(parts) + b"}", headers

@@ -1,0 +1,184 @@
+"""One invocation, as an async program holds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, TypeVar
+
+from holdfast.core import entries as records
+from holdfast.core.payload import unpack
+from holdfast.engine.engine import Engine
+from holdfast.engine.starts import split_headers
+from holdfast.errors import (
+    InvocationCancelled,
+    InvocationFailed,
+    InvocationPaused,
+    TerminalError,
+    UnknownInvocation,
+    Unreadable,
+)
+from holdfast.service import Handler
+from holdfast.stores.base import InvocationRow, Store
+from holdfast.values import codec_for, hint_of
+from holdfast.views import (
+    InvocationView,
+    StepView,
+    plain,
+    view_body,
+    view_entry,
+    view_invocation,
+    view_open_promise,
+    view_waiting_call,
+)
+from holdfast.watching import EventView, watch
+
+R = TypeVar("R")
+
+CHILDREN_MAX = 1_000  # called invocations shown in one journal
+
+
+class AsyncHandle(Generic[R]):
+    """One invocation, by id."""
+
+    def __init__(self, engine: Engine, id: str, handler: Handler | None) -> None:
+        self.id = id
+        self._engine = engine
+        self._handler = handler
+
+    async def result(self, timeout: float | None = None) -> R:
+        """What the handler returned; waits for it, `timeout` seconds at most.
+
+        Raises TerminalError or InvocationFailed if it failed, InvocationCancelled, InvocationPaused (resume it, and
+        ask again), TimeoutError, EngineStopped.
+        """
+        text = await self.result_json(timeout)
+        codec = codec_for(Any) if self._handler is None else self._handler.returns
+        value: R = codec.decode(text)
+        return value
+
+    async def result_json(self, timeout: float | None = None) -> bytes:
+        """The same as JSON text. Raises as `result`."""
+        async with asyncio.timeout(timeout):
+            outcome = await self._engine.result(self.id)
+        match outcome:
+            case records.Returned(value):
+                row = self._engine.row(self.id)
+                assert row is not None  # for the type checker: it has an outcome
+                return reader(self._engine.reading(), row.n)(value)
+            case records.Raised(failure) if failure.status is not None:
+                raise TerminalError(failure.message, status=failure.status)
+            case records.Raised(failure):
+                raise InvocationFailed(self.id, failure.type, failure.message, failure.details)
+            case records.Cancelled(reason):
+                raise InvocationCancelled(f"invocation {self.id!r} was cancelled: {reason}")
+            case records.Paused(_, reason, _):
+                raise InvocationPaused(self.id, reason)
+            case records.Woken():
+                raise AssertionError(outcome)  # no end: Engine.result waits for one
+
+    async def status(self) -> InvocationView:
+        """What the store knows of it now, input and output included."""
+        row = await self._stored()
+        store = self._engine.reading()
+        read = reader(store, row.n)
+        view = view_invocation(row, self._parent(row))
+        try:
+            view.input = plain(split_headers(read(row.input))[0])
+            if row.outcome is not None and row.status == 4:
+                outcome = records.decode_outcome(row.outcome)
+                view.output = plain(read(outcome.value)) if isinstance(outcome, records.Returned) else None
+        except Unreadable as damage:
+            view.reason = view.reason or str(damage)
+        return view
+
+    async def cancel(self, reason: str = "cancelled by the client") -> None:
+        """Asks it to end. Its clean-up still runs; `result` tells when it is over. A second cancel does not disturb the
+        clean-up. Raises WrongStatus if it has ended, or is paused and cannot be brought back to clean up."""
+        await self._engine.control.cancel(self.id, reason)
+
+    async def kill(self, reason: str = "by the client") -> None:
+        """Ends it at once, and those it called; no clean-up runs. Raises WrongStatus if it has ended."""
+        await self._engine.control.kill(self.id, reason)
+
+    async def pause(self, reason: str = "paused by the client") -> None:
+        """Stops it until `resume`. Bodies that run may finish. Raises WrongStatus if it has ended or is paused."""
+        await self._engine.control.pause(self.id, reason)
+
+    async def resume(self) -> None:
+        """Lets it go on after a pause. Raises WrongStatus if it is not paused."""
+        await self._engine.control.resume(self.id)
+
+    async def retry(self) -> None:
+        """Opens it again after it has failed, at the failing point. Raises WrongStatus if it has not failed."""
+        await self._engine.control.retry(self.id)
+
+    async def restart(self, *, from_step: str | None = None, new_id: str | None = None) -> AsyncHandle[R]:
+        """A new run of the same input, with the journal as it was before `from_step`. Raises UnknownInvocation for a
+        step it does not have, IdConflict."""
+        return self._sibling(await self._engine.control.restart(self.id, from_step, new_id))
+
+    async def fork(self, step: str, result: Any, *, new_id: str | None = None) -> AsyncHandle[R]:
+        """A new run of the same input, with the journal up to `step` and this as its result. Raises UnknownInvocation,
+        BadArguments when the result does not fit, IdConflict."""
+        return await self.fork_json(step, codec_for(hint_of(result)).encode(result), new_id=new_id)
+
+    async def fork_json(self, step: str, text: bytes, *, new_id: str | None = None) -> AsyncHandle[R]:
+        """The same with the result as JSON text."""
+        return self._sibling(await self._engine.control.fork(self.id, step, text, new_id))
+
+    async def purge(self) -> None:
+        """Deletes it with its journal; its id is free again. Raises WrongStatus if it has not ended."""
+        await self._engine.control.purge(self.id)
+
+    async def signal(self, name: str, value: Any = None) -> None:
+        """Sends it a named message, for ctx.receive; returns once that is durable. Raises WrongStatus if it has ended,
+        BadArguments when the value does not fit who waits for it, TooMany."""
+        await self._engine.control.signal(self.id, name, codec_for(hint_of(value)).encode(value))
+
+    def watch(self, after: str | None = None) -> AsyncIterator[EventView]:
+        """What happens to it, from the beginning or after the event with the id `after`, until it has ended. Raises
+        UnknownInvocation, BadArguments."""
+        return watch(self._engine, self.id, after)
+
+    async def journal(self) -> list[StepView]:
+        """Everything that came, in order, and after it what is being worked on or waited for."""
+        row = await self._stored()
+        store = self._engine.reading()
+        asked = {records.decode_info(promise.about).step: promise for promise in store.promises_of(row.n)}
+        read = reader(store, row.n)
+        views = [view_entry(records.decode_entry(body), read, asked) for body in store.entries(row.n)]
+        resident = self._engine.resident(row.n)
+        bodies = resident.bodies.values() if resident is not None else ()
+        views += [view_body(body) for body in bodies]
+        views += [view_open_promise(promise) for promise in asked.values() if promise.status == 0]
+        done = {view.child for view in views if view.kind == "call"}
+        children = store.children(row.n, CHILDREN_MAX)
+        return [*views, *(view_waiting_call(child) for child in children if child.call and child.id not in done)]
+
+    async def inputs(self, step: str) -> Any:
+        """What a recorded step was asked: its arguments, as plain JSON data. Raises UnknownInvocation if the journal
+        has no such step."""
+        row = await self._stored()
+        store = self._engine.reading()
+        for body in store.entries(row.n):
+            entry = records.decode_entry(body)
+            if isinstance(entry, (records.StepCompleted, records.StepErrored)) and entry.step == step:
+                return plain(reader(store, row.n)(entry.inputs))
+        raise UnknownInvocation(f"invocation {self.id!r} has no recorded step {step!r}", fix="see its journal()")
+
+    def _sibling(self, id: str) -> AsyncHandle[R]:
+        return AsyncHandle(self._engine, id, self._handler)
+
+    def _parent(self, row: InvocationRow) -> str | None:
+        parent = None if row.parent is None else self._engine.reading().get(row.parent)
+        return None if parent is None else parent.id
+
+    async def _stored(self) -> InvocationRow:
+        row = self._engine.row(self.id)
+        return row if row is not None else await self._engine.known(self.id)  # started in this very moment
+
+
+def reader(store: Store, n: int) -> Callable[[bytes], bytes]:
+    """What turns payloads of an invocation into JSON text."""
+    return lambda payload: unpack(payload, lambda first, last: store.blobs(n, first, last))
