@@ -19,7 +19,7 @@ from holdfast.errors import HoldfastError
 from holdfast.http.exchange import Exchange
 from holdfast.http.limits import Traffic
 from holdfast.http.problems import named, problem
-from holdfast.views import EventView
+from holdfast.watching import EventView
 
 MEDIA = "text/event-stream"
 FIRST_SECONDS = 0.05  # what is wrong with a request shows within this, and is then no stream but a problem

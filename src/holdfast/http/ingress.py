@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from holdfast.client import AsyncClient, AsyncHandle
+from holdfast.client import AsyncClient
 from holdfast.errors import BadHandler, BadRequest, UnknownHandler
+from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query
