@@ -165,6 +165,14 @@ class Holdfast:
     def _place(self) -> str:
         return str(self.store_path or type(self._store).__name__)
 
+    async def over(self) -> None:
+        """Returns when the engine has been told to end. Raises StoreError when its store failed: start again."""
+        engine = self._engine
+        assert engine is not None  # inside the `async with` block only
+        await engine.over.wait()
+        if engine.failure is not None:
+            raise engine.failure
+
     def run(self) -> None:
         """Serves until SIGINT or SIGTERM: then bodies that run may finish, the rest is parked. A second signal ends
         at once; what was acknowledged goes on at the next start. Raises StoreError when the store fails: start again.
@@ -185,6 +193,4 @@ class Holdfast:
 
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
-            await engine.over.wait()
-            if engine.failure is not None:
-                raise engine.failure
+            await self.over()

@@ -70,7 +70,7 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
             if shown != state.name:
                 shown = state.name
                 view = plain_view(view_invocation(status, None))
-                yield EventView(str(place.entries), "status", {"status": view["status"], "reason": view["reason"]})
+                yield EventView(str(place.entries), "status", {name: view[name] for name in ("status", "reason", "updated")})
             if state.ended or watcher.closed:
                 return
             await watcher.bell.wait()

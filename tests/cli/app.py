@@ -130,4 +130,4 @@ async def run(ctx: Context) -> str:
 
 
 hf = Holdfast("agent.db", services=[desk, chat, flow])
-hf.schedule(greet, every=3600, id="hourly", name="clock")
+hf.schedule(greet, "clock", id="hourly", every=3600)

@@ -1,5 +1,6 @@
 """A folder with an app, its real server processes, and the real command line over them."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,7 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+from typer.testing import CliRunner
+
+from holdfast.cli.root import app
 
 APP = Path(__file__).with_name("app.py")
 HOLDFAST = [sys.executable, "-m", "holdfast.cli"]
@@ -45,7 +50,7 @@ class Project:
         (folder / "app.py").write_text(APP.read_text() if source is None else source)
         (folder / "pyproject.toml").write_text('[tool.holdfast]\napp = "app:hf"\n')
 
-    def __enter__(self) -> "Project":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,9 +74,14 @@ class Project:
         )  # fmt: skip
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def ask(self, *words: str, **environ: str) -> Done:
-        """A command to the server of this project."""
-        return self.run(*words, HOLDFAST_URL=self.url, **environ)
+    def ask(self, *words: str, stdin: str = "", **environ: str) -> Done:
+        """A command to the server of this project, in this process: a new one takes half a second to start."""
+        known = self.environ(HOLDFAST_URL=self.url, **environ)
+        absent = dict.fromkeys(os.environ.keys() - known.keys())
+        with contextlib.chdir(self.folder):
+            done = CliRunner().invoke(app, words, input=stdin, env={**absent, **known})
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
 
     def json(self, *words: str) -> Any:
         """What a command answers in JSON; it must succeed."""
@@ -83,8 +93,8 @@ class Project:
         """A command that goes on. Its stderr goes to the file err.log."""
         with (self.folder / "err.log").open("a") as log:
             process = subprocess.Popen(
-                [*HOLDFAST, *words], cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-                env=self.environ(**options),
+                [*HOLDFAST, *words], cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=log,
+                stdin=subprocess.DEVNULL, env=self.environ(**options),
             )  # fmt: skip
         self.started.append(process)
         return process

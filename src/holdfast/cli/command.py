@@ -22,7 +22,7 @@ from holdfast.cli.link import Link, connect
 from holdfast.cli.problems import CommandFailed, from_error
 from holdfast.cli.screen import Screen
 from holdfast.cli.where import Where, settle
-from holdfast.errors import HoldfastError
+from holdfast.errors import BadCommand, HoldfastError
 
 Work = Callable[..., Coroutine[Any, Any, Exit | None]]
 
@@ -88,6 +88,9 @@ def perform(work: Work, wanted: dict[Any, str], shared: dict[str, Any], values: 
         failure = error if isinstance(error, CommandFailed) else from_error(error)
         screen.fail(failure.problem)
         return int(failure.exit)
+    except EOFError:
+        screen.fail(from_error(BadCommand("the terminal was closed", fix="nothing was changed; start again")).problem)
+        return int(Exit.USAGE)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:

@@ -20,6 +20,20 @@ def fill(screen: Screen, schema: Schema) -> Any:
     return _value(screen, schema, schema, label="", depth=0)
 
 
+def choose(screen: Screen, lines: list[str]) -> int:
+    """The place of the line a person chooses. Raises EOFError as `fill`."""
+    for number, line in enumerate(lines, 1):
+        screen.ask_line(f"{number:>3}  {line}")
+
+    def read(text: str) -> int:
+        if text.isdigit() and 0 < int(text) <= len(lines):
+            return int(text) - 1
+        raise ValueError(f"a number from 1 to {len(lines)}")
+
+    place: int = _ask(screen, f"1 to {len(lines)}", read, "which", 0)
+    return place
+
+
 def _value(screen: Screen, schema: Schema, root: Schema, *, label: str, depth: int) -> Any:
     plain, nullable = optional(schema, root)
     inner = fields(plain)

@@ -21,7 +21,7 @@ from holdfast.cli.codes import Exit
 from holdfast.cli.loading import load_app
 from holdfast.cli.problems import CommandFailed, from_answer, from_error
 from holdfast.cli.where import Where
-from holdfast.errors import HoldfastError, StoreForeign, TimedOut, Unreachable
+from holdfast.errors import HoldfastError, StoreForeign, StoreLocked, TimedOut, Unreachable
 
 T = TypeVar("T")
 
@@ -158,6 +158,9 @@ async def _in_process(where: Where) -> AsyncIterator[Link]:
             # The name passes the admin face's check against rebinding; nothing is sent anywhere.
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 yield Link(http, str(hf.store_path or "memory"), server=False)
+    except StoreLocked as error:
+        error.fix = "ask the server that it runs: leave --app and --store out, or name it with --url"
+        raise from_error(error) from error
     except HoldfastError as error:
         raise from_error(error) from error
 

@@ -5,6 +5,7 @@ Promises: with several ids each is tried, whatever became of the others, and the
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.link import Answer, Link, at
 from holdfast.cli.problems import CommandFailed, from_error
+from holdfast.cli.render.words import span
+from holdfast.cli.schemas import YES
 from holdfast.cli.screen import Screen
 from holdfast.cli.wire import Purged, Started
 from holdfast.errors import BadCommand
@@ -111,18 +114,18 @@ async def purge(
     if older_than is None:
         return await _each(link, screen, ids or [], "purge", "purged")
     length = options.iso(older_than)
-    if not yes and not _confirmed(screen, f"Delete all that ended more than {length} ago from {link.place}?"):
-        raise from_error(BadCommand("nothing was deleted", fix="say yes, or give --yes"))
+    if not yes:
+        _confirm(screen, f"Delete all that ended more than {span(older_than)} ago from {link.place}? (y/N) ")
     gone = await link.post("/invocations/purge", Purged, params={"older_than": length})
     screen.done(gone, f"{gone.value.purged} purged")
     return Exit.OK
 
 
-def _confirmed(screen: Screen, question: str) -> bool:
-    try:
-        return screen.ask(f"{question} (y/N) ").strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False
+def _confirm(screen: Screen, question: str) -> None:
+    if not sys.stdin.isatty():
+        raise from_error(BadCommand("nobody is there to say yes", fix="give --yes"))
+    if screen.ask(question).strip().lower() not in YES:
+        raise from_error(BadCommand("nothing was deleted", fix="say yes, or give --yes"))
 
 
 async def _each(link: Link, screen: Screen, ids: list[str], verb: str, done: str, **params: str) -> Exit:

@@ -50,7 +50,7 @@ async def answer(
     value: Annotated[str | None, typer.Option("--value", metavar="VALUE", help="The answer, without a form.")] = None,
 ) -> None:
     """Answers a question, in a form made from its type."""
-    ask = await _ask(link, id)
+    ask = await _ask(link, screen, id)
     if value is not None:
         await _settle(link, screen, ask.id, _given(value, ask.schema))
         return
@@ -60,10 +60,7 @@ async def answer(
         )
     _present(screen, ask)
     while True:
-        try:
-            filled = forms.fill(screen, ask.schema)
-        except EOFError:
-            raise from_error(BadCommand("the form was left", fix="nothing was answered; start again")) from None
+        filled = forms.fill(screen, ask.schema)
         try:
             await _settle(link, screen, ask.id, msgspec.json.encode(filled))
         except CommandFailed as failure:
@@ -74,24 +71,19 @@ async def answer(
             return
 
 
-async def _ask(link: Link, id: str | None) -> Ask:
+async def _ask(link: Link, screen: Screen, id: str | None) -> Ask:
     if id is not None:
-        promise = (await link.get(at("promises", id), Promise)).value
-        return Ask(
-            promise.id,
-            promise.invocation or "",
-            promise.question,
-            now(),
-            promise.schema,
-            promise.about,
-            promise.deadline,
-        )
-    found = (await link.get("/asks", list[Ask])).value
-    if len(found) == 1:
-        return found[0]
-    if not found:
+        found = (await link.get(at("promises", id), Promise)).value
+        return Ask(found.id, found.invocation or "", found.question, now(), found.schema, found.about, found.deadline)
+    open_asks = (await link.get("/asks", list[Ask])).value
+    if len(open_asks) == 1:
+        return open_asks[0]
+    if not open_asks:
         raise from_error(UnknownPromise("nothing is asked", fix="holdfast list --status suspended"), Exit.NOT_FOUND)
-    raise from_error(BadCommand(f"{len(found)} questions are open", fix="name one: holdfast asks shows them"))
+    if not sys.stdin.isatty():
+        raise from_error(BadCommand(f"{len(open_asks)} questions are open", fix="name one: holdfast asks shows them"))
+    lines = [f"{ask.question}  ({ask.invocation})" for ask in open_asks]
+    return open_asks[forms.choose(screen, lines)]
 
 
 def _given(text: str, schema: dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from holdfast.cli import wire
 from holdfast.cli.render.layout import Columns
-from holdfast.cli.render.words import ENDED, ago, clean, first_line, json_text, now, span, status
+from holdfast.cli.render.words import ENDED, ago, clean, first_line, json_text, now, span, status, waits
 from holdfast.cli.schemas import fields, follow, name_of
 
 NOTHING = Text("nothing", "dim")
@@ -26,13 +26,11 @@ def invocations(rows: list[wire.Invocation]) -> RenderableType:
 
 
 def _took(row: wire.Invocation) -> str:
-    return span((row.updated - row.created).total_seconds()) if row.status in ENDED else ""
+    return span((row.updated - (row.began or row.created)).total_seconds()) if row.status in ENDED else ""
 
 
 def _why(row: wire.Invocation, at: datetime) -> str:
-    if row.reason:
-        return first_line(row.reason)
-    return f"wakes {ago(row.wake_at, at)}" if row.wake_at and row.status == "suspended" else ""
+    return first_line(row.reason) if row.reason else waits(row.status, row.wake_at, at)
 
 
 def asks(rows: list[wire.Ask]) -> RenderableType:

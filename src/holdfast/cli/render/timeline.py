@@ -16,7 +16,19 @@ from rich.text import Text
 
 from holdfast.cli import wire
 from holdfast.cli.render.layout import Columns, Line
-from holdfast.cli.render.words import ENDED, STATUS_STYLES, ago, clean, first_line, json_text, now, size, span, status
+from holdfast.cli.render.words import (
+    ENDED,
+    STATUS_STYLES,
+    ago,
+    clean,
+    first_line,
+    json_text,
+    now,
+    size,
+    span,
+    status,
+    waits,
+)
 
 BAR_CELLS = 12
 INDENT = "  "
@@ -55,9 +67,9 @@ def hint(run: Run) -> str | None:
 def _title(head: wire.Invocation, at: datetime) -> Text:
     text = Text.assemble((clean(head.id), "bold"), "  ", clean(head.target), "  ", status(head.status))
     if head.status in ENDED:
-        text.append(f" after {span((head.updated - head.created).total_seconds())}")
-    elif head.status == "suspended" and head.wake_at:
-        text.append(f", wakes {ago(head.wake_at, at)}")
+        text.append(f" after {span((head.updated - (head.began or head.created)).total_seconds())}")
+    elif when := waits(head.status, head.wake_at, at):
+        text.append(f", {when}")
     return text
 
 

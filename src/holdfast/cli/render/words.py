@@ -90,3 +90,9 @@ def first_line(text: str | None) -> str:
 def status(word: str) -> Text:
     """A status in its colour."""
     return Text(clean(word), STATUS_STYLES.get(word, ""))
+
+
+def waits(word: str, wake_at: datetime | None, at: datetime) -> str:
+    """What is known of when it goes on; empty if that is not by the clock."""
+    verb = {"suspended": "wakes", "queued": "begins"}.get(word)
+    return f"{verb} {ago(wake_at, at)}" if verb and wake_at else ""
