@@ -75,8 +75,12 @@ class Project:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def ask(self, *words: str, stdin: str = "", **environ: str) -> Done:
-        """A command to the server of this project, in this process: a new one takes half a second to start."""
-        known = self.environ(HOLDFAST_URL=self.url, **environ)
+        """A command to the server of this project."""
+        return self.here(*words, stdin=stdin, HOLDFAST_URL=self.url, **environ)
+
+    def here(self, *words: str, stdin: str = "", **environ: str) -> Done:
+        """A command in this process: a new one takes half a second to start."""
+        known = self.environ(**environ)
         absent = dict.fromkeys(os.environ.keys() - known.keys())
         with contextlib.chdir(self.folder):
             done = CliRunner().invoke(app, words, input=stdin, env={**absent, **known})

@@ -1,5 +1,6 @@
 """Commands on a file while no server runs: what changes rows works, what needs somebody to run it says so."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,17 +89,43 @@ def test_without_anything_to_talk_to_the_next_step_is_named(tmp_path: Path) -> N
         assert (missing.code, "no app is named" in missing.err) == (2, True)
 
 
+def changed(project: Project) -> None:
+    source = (project.folder / "app.py").read_text()
+    (project.folder / "app.py").write_text(source.replace('ctx.run(note, "looked at")', 'ctx.run(slow, "looked at")'))
+
+
 def test_check_finds_what_new_code_would_break(project: Project) -> None:
     server = project.serve()
     project.ask("send", "Desk/approve", "amount=5", "--id", "approve-1")
     project.ask("send", "Desk/rest", "seconds=3600", "--id", "rest-1")
     project.until_status("approve-1", "suspended")
+    assert project.ask("backup", "yesterday.db").code == 0
     stop(server)
-    source = (project.folder / "app.py").read_text()
-    (project.folder / "app.py").write_text(source.replace('ctx.run(note, "looked at")', 'ctx.run(slow, "looked at")'))
+    assert project.run("check", "--app", "app:hf").code == 0
+    changed(project)
     done = project.run("check", "--app", "app:hf")
     assert done.code == 1
     assert done.out.startswith("approve-1  Desk/approve\n  [HF303]")
     assert done.out.endswith("1 of 2 unfinished invocations go on under this code\n")
     found = {row["id"]: row["ok"] for row in project.run("check", "--app", "app:hf", "--json").json}
     assert found == {"approve-1": False, "rest-1": True}
+    assert project.run("check", "--app", "app:hf", "--store", "yesterday.db").out == done.out
+
+
+def test_check_judges_the_code_at_hand_while_a_server_runs_the_old_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.serve()
+    project.ask("send", "Desk/approve", "amount=5", "--id", "approve-1")
+    project.until_status("approve-1", "suspended")
+    changed(project)
+    before = sorted(path.name for path in project.folder.iterdir())
+    monkeypatch.setattr("holdfast.cli.where.DEFAULT_URL", project.url)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    done = project.here("check")
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    assert (done.code, done.out.startswith("approve-1  Desk/approve\n  [HF303]")) == (1, True)
+    assert sorted(path.name for path in project.folder.iterdir() if path.name != "__pycache__") == before
+    assert project.ask("check").code == 0  # of a server that is named, its own code
+    assert project.json("show", "approve-1")["invocation"]["status"] == "suspended"

@@ -39,6 +39,8 @@ def test_a_named_app_or_store_asks_no_server(tmp_path: Path) -> None:
     environ = {"HOLDFAST_URL": "http://a"}
     assert settle(None, "app:hf", None, environ, tmp_path).url is None
     assert settle(None, None, Path("a.db"), environ, tmp_path).url is None
+    both = settle(None, "app:hf", Path("a.db"), environ, tmp_path)
+    assert (both.app, both.store) == ("app:hf", Path("a.db"))
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

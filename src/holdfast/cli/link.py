@@ -153,11 +153,12 @@ async def _in_process(where: Where) -> AsyncIterator[Link]:
 
     try:
         hf = _holdfast(where)
-        async with hf.resting() as client:
-            transport = httpx.ASGITransport(app=admin_app(client, store_path=hf.store_path))
+        path = hf.store_path if where.store is None else where.store.absolute()
+        async with hf.resting(where.store) as client:
+            transport = httpx.ASGITransport(app=admin_app(client, store_path=path))
             # The name passes the admin face's check against rebinding; nothing is sent anywhere.
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
-                yield Link(http, str(hf.store_path or "memory"), server=False)
+                yield Link(http, str(path), server=False)
     except StoreLocked as error:
         error.fix = "ask the server that it runs: leave --app and --store out, or name it with --url"
         raise from_error(error) from error
@@ -166,13 +167,13 @@ async def _in_process(where: Where) -> AsyncIterator[Link]:
 
 
 def _holdfast(where: Where) -> Holdfast:
-    if where.app is not None:
-        return load_app(where.app)
-    assert where.store is not None  # for the type checker: without an app there is a store
-    if not where.store.exists():
+    if where.store is not None and not where.store.exists():
         raise StoreForeign(
             f"there is no file {where.store}",
             cause="a store is made by the program that runs handlers, not by looking at it",
             fix="check the path",
         )
+    if where.app is not None:
+        return load_app(where.app)
+    assert where.store is not None  # for the type checker: without an app there is a store
     return Holdfast(where.store)

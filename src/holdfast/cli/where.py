@@ -33,11 +33,10 @@ class Where:
 def settle(url: str | None, app: str | None, store: Path | None, environ: Mapping[str, str], folder: Path) -> Where:
     """From the flags, the environment and the pyproject.toml of the folder. Raises CommandFailed when the flags
     contradict each other."""
-    given = [flag for flag, value in (("--url", url), ("--app", app), ("--store", store)) if value is not None]
-    if len(given) > 1:
+    if url is not None and (app is not None or store is not None):
         raise from_error(
             BadCommand(
-                f"{' and '.join(given)} name different places",
+                f"--url and {'--app' if store is None else '--store'} name different places",
                 fix="give one: --url for a running server, --app or --store when none runs",
             )
         )

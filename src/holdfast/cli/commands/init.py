@@ -6,6 +6,7 @@ Promises: what it writes runs without a key, a network or an edit. Refuses: a fo
 from __future__ import annotations
 
 import re
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -44,4 +45,4 @@ async def init(screen: Screen, folder: Annotated[Path, typer.Argument(metavar="F
         text = (files("holdfast.cli") / "starter" / source).read_text(encoding="utf-8")
         (folder / target).write_text(text.replace("{{name}}", name), encoding="utf-8")
         screen.say(f"  {folder / target}")
-    screen.say(f"\nnext step: cd {folder} && holdfast dev")
+    screen.say(f"\nnext step: cd {shlex.quote(str(folder))} && holdfast dev")
