@@ -2,6 +2,7 @@
 
 from holdfast.app import Holdfast
 from holdfast.blocking import Client, Handle
+from holdfast.builds import VERSION
 from holdfast.client import AsyncClient
 from holdfast.context import Context, Sent
 from holdfast.core.retry import Retry
@@ -56,7 +57,7 @@ from holdfast.stores.memory import MemoryStore
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
 from holdfast.watching import EventView
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "AlreadySettled",

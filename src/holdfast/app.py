@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from holdfast.blocking import Client, LoopThread
 from holdfast.builds import build_of
@@ -23,6 +23,9 @@ from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
 from holdfast.stores.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from holdfast.http.server import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -164,10 +167,20 @@ class Holdfast:
             plans=self._plans, retention=self._retention, resting=resting,
         )  # fmt: skip
 
+    def serve(self, options: Options | None = None) -> None:
+        """Runs and answers HTTP until SIGINT or SIGTERM: calls on port 8080, control on 9070, both of this machine
+        only unless `options` (holdfast.http.server.Options) says otherwise. Needs `pip install holdfast[server]`.
+
+        Raises BadArguments for a port in use, or an address beyond this machine without a token; StoreError.
+        """
+        from holdfast.http.server import Options, serve
+
+        asyncio.run(serve(self, options or Options()))
+
     async def over(self) -> None:
-        """Returns when the engine has been told to end. Raises StoreError when its store failed: start again."""
+        """Returns when the engine is told to end. Raises what made it fail."""
         engine = self._engine
-        assert engine is not None  # inside the `async with` block only
+        assert engine is not None  # for the type checker: it is asked inside `async with`
         await engine.over.wait()
         if engine.failure is not None:
             raise engine.failure

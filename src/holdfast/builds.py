@@ -9,6 +9,8 @@ from pathlib import Path
 
 from holdfast.service import Handler
 
+VERSION = "0.1.0"
+
 
 def build_of(handlers: Iterable[Handler]) -> str:
     """Twelve characters that change when a handler's file does; empty when no file can be read."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from holdfast.builds import VERSION
 from holdfast.core.ids import check_id, make_id
 from holdfast.core.invocation import Status
 from holdfast.engine import rehearsal
@@ -267,16 +268,12 @@ class AsyncClient:
 
     async def info(self) -> InfoView:
         """How the engine is."""
-        from holdfast import __version__
-
         engine = self._engine
         counts = {Status(status).name.lower(): count for status, count in engine.reading().counts().items()}
         services = sorted({handler.service or handler.name for handler in self.handlers()})
         uptime = (engine.clock.now() - self._since) / 1000
         running = len(engine.admission.running)
-        return InfoView(
-            __version__, engine.build, self._store, uptime, running, engine.residents_count, counts, services
-        )
+        return InfoView(VERSION, engine.build, self._store, uptime, running, engine.residents_count, counts, services)
 
     async def backup(self, path: str | Path) -> None:
         """Writes a consistent copy of the store to a new file while everything goes on. Raises StoreError."""

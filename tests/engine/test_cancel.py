@@ -86,7 +86,7 @@ def test_cancel_before_the_first_step_runs_nothing(world):
     with world.holdfast(hold, h, limits=Limits(running=1)) as client:
         client.start(hold)
         handle = client.start(h)
-        assert handle.status().status == "ready"
+        assert handle.status().status == "queued"
         handle.cancel()
         cancelled(handle)
         release.set()

@@ -324,7 +324,7 @@ def test_a_timer_index_that_cannot_be_read_stops_the_engine_and_not_the_timers_i
         stores[0].blind = True
         timers = engine_of(client)._timers
         timers._horizon = 0
-        client._client._engine._loop.call_soon_threadsafe(timers._tick)
+        client._client._engine.loop.call_soon_threadsafe(timers._tick)
         with pytest.raises(StoreCorrupt):
             handle.result(3)
 

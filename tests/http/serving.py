@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from holdfast import Context, Holdfast, Object, ObjectContext, Service, TerminalError
 from holdfast.http.limits import HttpLimits
 from holdfast.http.server import Listeners, Options, Servers
-from holdfast.service import Object, Service
-from tests.http.fake import FakeProgram
 
 WAIT_SECONDS = 5.0  # for things that take milliseconds on a free machine
 JSON = "application/json"
@@ -28,55 +29,53 @@ async def add(x: int, y: int) -> int:
 
 
 @demo.handler
-async def total(ctx, x: int, y: int = 1) -> int:
+async def total(ctx: Context, x: int, y: int = 1) -> int:
     """Adds two numbers, as a step."""
     return await ctx.run(add, x, y)
 
 
 @demo.handler
-async def echo(ctx, value: Any = None) -> Any:
+async def echo(ctx: Context, value: Any = None) -> Any:
     return value
 
 
 @demo.handler
-async def fail(ctx, how: str) -> None:
+async def fail(ctx: Context, how: str) -> None:
     if how == "terminal":
-        from holdfast import TerminalError
-
         raise TerminalError("no such flight", status=422)
     raise ValueError(f"cannot {how}")
 
 
 @demo.handler
-async def approve(ctx, about: dict[str, Any]) -> bool:
+async def approve(ctx: Context, about: dict[str, Any]) -> bool:
     return await ctx.ask("Approve?", bool, about=about)
 
 
 @demo.handler
-async def hold(ctx) -> str:
-    return await ctx.promise("hold", type=str)
+async def hold(ctx: Context) -> str:
+    return await ctx.ask("What now?", str)
 
 
 @demo.handler
-async def hear(ctx) -> Any:
+async def hear(ctx: Context) -> Any:
     ctx.emit({"listening": True})
     return await ctx.receive("word")
 
 
 @demo.handler
-async def known(ctx) -> dict[str, str]:
+async def known(ctx: Context) -> dict[str, str]:
     return dict(ctx.headers or {})
 
 
 @chat.handler
-async def message(ctx, text: str) -> list[str]:
+async def message(ctx: ObjectContext, text: str) -> list[str]:
     lines = [*ctx.get("lines", list[str], []), text]
     ctx.set("lines", lines)
     return lines
 
 
 @chat.handler(shared=True)
-async def history(ctx) -> list[str]:
+async def history(ctx: ObjectContext) -> list[str]:
     return ctx.get("lines", list[str], [])
 
 
@@ -144,13 +143,12 @@ class Serving:
         return self.ingress.get(f"/invocations/{id}").json()["status"]
 
     def promise_of(self, id: str) -> str:
-        """The open promise or question of an invocation, once it is there."""
+        """The open question of an invocation, once it is there."""
 
         def found() -> list[str]:
-            journal = self.ingress.get(f"/invocations/{id}/journal").json()
-            return [step["promise"] for step in journal if step["kind"] == "promise" and step["state"] == "waiting"]
+            return [ask["id"] for ask in self.admin.get("/asks").json() if ask["invocation"] == id]
 
-        return wait_for(found, "an open promise")[0]
+        return wait_for(found, "an open question")[0]
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -165,9 +163,10 @@ def serving(
     *services: Service, limits: HttpLimits | None = None, headers: dict[str, str] | None = None, **options: Any
 ) -> Iterator[Serving]:
     """A running server of some services."""
-    program = FakeProgram(*(services or (demo, chat)))
+    folder = tempfile.TemporaryDirectory()
+    program = Holdfast(Path(folder.name) / "agent.db", services=services or (demo, chat))
     chosen = Options(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
-    with Serving(program, chosen).running(headers or {}) as server:
+    with folder, Serving(program, chosen).running(headers or {}) as server:
         yield server
 
 

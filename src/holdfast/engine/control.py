@@ -31,6 +31,7 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, RewriteRow, S
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
+CHILDREN_MAX = 100_000  # that are looked at
 PURGE_SLICE = 100  # invocations purged in one commit
 BLOBS_ALL = 1 << 62
 MAIL_MAX = 1_000  # signals an invocation has not received yet
@@ -44,16 +45,15 @@ class Control:
 
     async def cancel(self, id: str, reason: str) -> None:
         """Asks an invocation to end; its clean-up runs. Raises UnknownInvocation, WrongStatus, BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("cancel", reason)
         row = await engine.known(id)
         _check_running(row)
-        resident = engine.resident(row.n)
-        if resident is None and row.status == Status.PAUSED and row.began is not None and not engine.resting:
-            resident = engine.load_row(row)  # it goes on, to clean up
-        elif resident is None:
-            engine.ask_to_end(row, reason)
+        if row.began is None or (engine.resting and engine.resident(row.n) is None):
+            engine.links.ask_to_end(row, reason)
             await engine.durable()
             return
+        # A paused one goes on, to clean up.
+        resident = engine.resident(row.n) or engine.load_row(row)
         if resident is None or resident.pausing:
             raise WrongStatus(
                 f"invocation {id!r} is paused and cannot run its clean-up",
@@ -69,16 +69,22 @@ class Control:
     async def kill(self, id: str, reason: str) -> None:
         """Ends an invocation at once, and those it called; no clean-up runs. Raises UnknownInvocation, WrongStatus,
         BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("kill", reason)
         row = await engine.known(id)
         _check_running(row)
+        killed = [row]
         self._kill(row, reason)
-        await engine.durable()
+        while killed:  # those they called, once all of them are known
+            await engine.durable()
+            called = [child for above in killed for child in engine.rows.children(above.n, CHILDREN_MAX)]
+            killed = [child for child in called if child.call is not None and not Status(child.status).ended]
+            for child in killed:
+                self._kill(child, f"its caller was killed: {reason}")
 
     async def pause(self, id: str, reason: str) -> None:
         """Stops an invocation until it is resumed; bodies that run may finish and are recorded. Raises
         UnknownInvocation, WrongStatus, BadArguments."""
-        engine = self._open(reason)
+        engine = self._open("pause", reason)
         row = await engine.known(id)
         _check_running(row)
         if row.status == Status.PAUSED:
@@ -227,7 +233,7 @@ class Control:
                     cause="it is sent more than it reads, or nothing reads signals of this name",
                     fix="send them later, or receive them in the handler",
                 )
-        engine.post(row, name, text)
+        engine.links.post(row, name, text)
         await engine.durable()
 
     async def set_state(self, service: str, key: str, name: str, text: bytes | None) -> None:
@@ -263,10 +269,6 @@ class Control:
         elif not resident.machine.ended:
             engine.driver.end(resident, Move.KILL, outcome)
             resident.machine.evict()
-        for child in engine.store.children(row.n, PURGE_SLICE * 10):
-            known = engine.rows.get(child.n)
-            if known is not None and known.call is not None and not Status(known.status).ended:
-                self._kill(known, f"its caller {row.id} was")
 
     async def _copy(self, row: InvocationRow, prefix: list[Entry], new_id: str | None, origin: str) -> str:
         engine = self._engine
@@ -300,11 +302,11 @@ class Control:
         await engine.durable()
         return id
 
-    def _open(self, reason: str = "") -> Engine:
+    def _open(self, what: str = "", reason: str = "") -> Engine:
         self._engine.check_open()
         given: object = reason
         if not isinstance(given, str):
-            raise BadArguments(f"the reason is {type(reason).__name__}", fix="give a text, or leave it out")
+            raise BadArguments(f"the reason of a {what} is {type(reason).__name__}", fix="give a text, or leave it out")
         return self._engine
 
 

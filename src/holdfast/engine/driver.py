@@ -16,7 +16,6 @@ import msgspec
 from holdfast.core import entries as records
 from holdfast.core.commands import (
     AppendItem,
-    BeginList,
     CancelStep,
     Command,
     EndCancelled,
@@ -38,10 +37,11 @@ from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.objects import ObjectState
 from holdfast.engine.ports import Clock
+from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import gate_of, join_headers, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, Unreadable, explain
+from holdfast.errors import HandlerFault, HoldfastError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
 from holdfast.steps import plan_thread
@@ -120,6 +120,8 @@ class Driver:
             resident.length = len(bodies)
             if begins is None:
                 resident.obeyed = obeyed_of(row, len(bodies))
+                if row.outcome is not None:
+                    resident.begins = row.began  # the row must not say of what is done now that it is to be done
             if resident.status is Status.PAUSED:
                 self._move(resident, move(resident.status, Move.RESUME), None, None)
             elif resident.status is Status.QUEUED:
@@ -367,7 +369,7 @@ class Driver:
                 self._open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
-            case SetState() | AppendItem() | BeginList():
+            case SetState() | AppendItem():
                 assert resident.state is not None  # for the type checker: the command comes from its view
                 resident.state.write(self._committer.batch, command)
             case Return():
@@ -437,7 +439,7 @@ class Driver:
         status = Status.READY if resident.busy else Status.SUSPENDED
         wake_at = deadline if status is Status.SUSPENDED else None
         if status is Status.SUSPENDED and deadline is None and not resident.machine.waiting:
-            self.pause(resident, _deadlock(resident))
+            self.pause(resident, deadlock(resident))
             return
         unwritten = resident.fresh or resident.begins is not None
         if unwritten or status is not resident.status or wake_at != resident.wake_at:
@@ -496,30 +498,3 @@ class Driver:
     def now(self, resident: Resident) -> int:
         """The time, in milliseconds; an invocation's never goes back."""
         return max(self._clock.now(), resident.machine.at)
-
-
-def reason_of(error: BaseException, at: int) -> Paused:
-    """Why an invocation is paused, as stored data."""
-    if isinstance(error, (HandlerFault, HoldfastError)):
-        return Paused(error.code, str(error), at)
-    what = f"{type(error).__name__} inside Holdfast: {error}"
-    cause = "stored bytes are damaged, or Holdfast has a bug"
-    return Paused("HF500", explain("HF500", what, cause, "look at the log; restore a backup, or report it"), at)
-
-
-def _deadlock(resident: Resident) -> HandlerFault:
-    return HandlerStuck(
-        f"the handler waits for something nothing can bring, {resident.machine.loop.where()}",
-        cause="an event, queue or future that only code of this handler could set, and none of it is left to run; or a "
-        "lock that another invocation holds",
-        fix="wait for a step, a timer or a promise; keep locks and queues inside one handler",
-    )
-
-
-def obeyed_of(row: InvocationRow, length: int) -> int:
-    """Of how many entries the deeds that followed were done, for one that has begun."""
-    if row.outcome is None or Status(row.status).ended:
-        return length
-    outcome = records.decode_outcome(row.outcome)
-    known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None
-    return length if known is None else known

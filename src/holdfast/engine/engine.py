@@ -17,7 +17,7 @@ from holdfast.core import entries as records
 from holdfast.core.commands import Command
 from holdfast.core.entries import Outcome
 from holdfast.core.ids import counter_of, number
-from holdfast.core.invocation import Move, Status
+from holdfast.core.invocation import Status
 from holdfast.engine.admission import Admission
 from holdfast.engine.bus import Bus
 from holdfast.engine.committer import STOPPED, Committer
@@ -290,32 +290,6 @@ class Engine:
             self.settled(resident)
         return resident if row.n in self._residents else None
 
-    def post(self, row: InvocationRow, name: str, text: bytes) -> None:
-        """Gives a signal to an invocation that has not ended."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self.rows.is_open(row.n):
-            self.committer.after(self._post_again, row.id, name, text)
-            return
-        resident = self.bring_back(row.n)
-        if resident is None:
-            entry = records.SignalArrived(max(self.clock.now(), row.updated), name, b"\0" + text)
-            self.rows.append(row, entry)
-        elif not resident.machine.ended:
-            self.driver.signal(resident, name, text)
-
-    def ask_to_end(self, row: InvocationRow, reason: str) -> None:
-        """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self.rows.is_open(row.n):
-            self.committer.after(self._ask_again, row.id, reason)
-            return
-        resident = self.bring_back(row.n)
-        if resident is not None:
-            if not resident.machine.ended and not resident.machine.cancelling and not resident.pausing:
-                self.driver.cancel(resident, reason)
-        elif row.began is None:
-            self.rows.end(row, Move.CANCEL, records.Cancelled(reason))
-        else:
-            self.rows.append(row, records.CancelRequested(max(self.clock.now(), row.updated), reason))
-
     def obey(self, resident: Resident, command: Command) -> None:
         """From the driver: the handler wants something of another invocation."""
         self.links.obey(resident, command)
@@ -455,16 +429,6 @@ class Engine:
         if resident is not None and not resident.pausing and not resident.machine.ended:
             self.driver.fire_due(resident)
         return True
-
-    def _post_again(self, id: str, name: str, text: bytes) -> None:
-        row = self.rows.find(id)
-        if row is not None and not Status(row.status).ended and not self.stopping:
-            self.post(row, name, text)
-
-    def _ask_again(self, id: str, reason: str) -> None:
-        row = self.rows.find(id)
-        if row is not None and not Status(row.status).ended and not self.stopping:
-            self.ask_to_end(row, reason)
 
     def _drop(self, resident: Resident) -> None:
         self._residents.pop(resident.n, None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from holdfast.core import entries as records
 from holdfast.core.entries import NOTES, Entry
 from holdfast.core.machine import Machine
-from holdfast.engine.driver import obeyed_of
+from holdfast.engine.reasons import obeyed_of
 from holdfast.engine.starts import split_headers
 from holdfast.errors import HandlerFault, HoldfastError, WrongStatus
 from holdfast.service import Handler

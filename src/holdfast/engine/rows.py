@@ -13,9 +13,9 @@ import msgspec
 from holdfast.core import entries as records
 from holdfast.core.entries import Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
-from holdfast.engine.driver import obeyed_of, reason_of
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
+from holdfast.engine.reasons import obeyed_of, reason_of
 from holdfast.engine.starts import gate_of, split_headers
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
@@ -46,6 +46,12 @@ class Rows:
         """The same by id."""
         n = self._engine.number_of(id)
         return self._engine.store.find(id) if n is None else self.get(n)
+
+    def children(self, n: int, limit: int) -> list[InvocationRow]:
+        """Those an invocation has called or sent, as they stand."""
+        stored = {row.n: row for row in self._engine.store.children(n, limit)}
+        stored.update((row.n, row) for row in self._open.values() if row.parent == n)
+        return [self.get(child) or row for child, row in stored.items()]
 
     def is_open(self, n: int) -> bool:
         """Whether something of it is not durable yet: it must not be loaded now."""
@@ -99,7 +105,9 @@ class Rows:
         paused = why if isinstance(why, Paused) else reason_of(why, self._engine.clock.now())
         obeyed = self.obeyed(row)
         status = Status.READY if row.status == Status.SUSPENDED else Status(row.status)
-        self.move(row, move(status, Move.PAUSE), msgspec.structs.replace(paused, obeyed=obeyed))
+        if status is not Status.PAUSED:  # one that is, has another reason now
+            status = move(status, Move.PAUSE)
+        self.move(row, status, msgspec.structs.replace(paused, obeyed=obeyed))
 
     def gate(self, row: InvocationRow) -> Gate | None:
         """What it must pass; None when that cannot be told, for its handler is gone or its input is damaged."""

@@ -59,13 +59,13 @@ class Settling:
             return engine.links.settle_shared(row.id, text, ok)
         local = records.decode_info(row.about).step
         resident = engine.resident(row.n)
-        if resident is not None and resident.pausing and not resident.busy:
-            await engine.durable()  # its pause is being written; then it is as any other paused one
-            return await self._deliver(self._open(row.id), text, ok=ok)
         if resident is None:
             await engine.quiet(row.n)
             self._open(row.id)
             resident = engine.bring_back(row.n)
+        if resident is not None and resident.pausing and not resident.busy:
+            await engine.durable()  # its pause is being written; then it is as any other paused one
+            return await self._deliver(self._open(row.id), text, ok=ok)
         if resident is not None:
             # A paused one too, while its bodies run: they and this are one line of history.
             wanted = local in resident.machine.waiting

@@ -68,7 +68,7 @@ class HandlerView(TypedDict):
     """A registered handler."""
 
     target: str
-    service: str
+    service: str | None
     name: str
     kind: str
     shared: bool

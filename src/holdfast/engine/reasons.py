@@ -1,0 +1,42 @@
+"""Why an invocation stands still, as it is stored and shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.core import entries as records
+from holdfast.core.entries import Paused
+from holdfast.core.invocation import Status
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, explain
+from holdfast.stores.base import InvocationRow
+
+if TYPE_CHECKING:
+    from holdfast.engine.resident import Resident
+
+
+def reason_of(error: BaseException, at: int) -> Paused:
+    """Why an invocation is paused, as stored data."""
+    if isinstance(error, (HandlerFault, HoldfastError)):
+        return Paused(error.code, str(error), at)
+    what = f"{type(error).__name__} inside Holdfast: {error}"
+    cause = "stored bytes are damaged, or Holdfast has a bug"
+    return Paused("HF500", explain("HF500", what, cause, "look at the log; restore a backup, or report it"), at)
+
+
+def deadlock(resident: Resident) -> HandlerFault:
+    """The fault of a handler that waits for nothing that could come."""
+    return HandlerStuck(
+        f"the handler waits for something nothing can bring, {resident.machine.loop.where()}",
+        cause="an event, queue or future that only code of this handler could set, and none of it is left to run; or a "
+        "lock that another invocation holds",
+        fix="wait for a step, a timer or a promise; keep locks and queues inside one handler",
+    )
+
+
+def obeyed_of(row: InvocationRow, length: int) -> int:
+    """Of how many entries the deeds that followed were done, for one that has begun."""
+    if row.outcome is None or Status(row.status).ended:
+        return length
+    outcome = records.decode_outcome(row.outcome)
+    known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None
+    return length if known is None else known
