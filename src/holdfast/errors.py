@@ -18,7 +18,9 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── WrongStatus          HF111
     │   ├── WouldDeadlock        HF112
     │   ├── TooMany              HF113
-    │   └── UnknownSchedule      HF114
+    │   ├── UnknownSchedule      HF114
+    │   ├── BadCommand           HF701   the command line
+    │   └── AppNotLoaded         HF702
     ├── ValueProblem             a value that cannot be stored or read back
     │   ├── Unserialisable       HF201
     │   ├── TooLarge             HF202
@@ -49,11 +51,8 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── TooSlow              HF609
     │   ├── Busy                 HF610
     │   └── InternalError        HF611   a mistake in Holdfast; the log has it
-    └── CommandError             the command line
-        ├── BadCommand           HF701
-        ├── AppNotLoaded         HF702
-        ├── Unreachable          HF703
-        └── TimedOut             HF704
+    ├── Unreachable              HF703   the command line: nobody to talk to
+    └── TimedOut                 HF704   and not over in the time that was given
 
     HandlerFault(BaseException)  handler code did what cannot be replayed; SDKs cannot swallow it
     ├── HandlerIO                HF301
@@ -337,31 +336,25 @@ class EngineStopped(HoldfastError):
     code = "HF506"
 
 
-class CommandError(HoldfastError):
-    """A command could not do its work."""
-
-    code = "HF700"
-
-
-class BadCommand(CommandError):
+class BadCommand(UsageError):
     """Flags, arguments or answers that do not fit the command."""
 
     code = "HF701"
 
 
-class AppNotLoaded(CommandError):
+class AppNotLoaded(UsageError):
     """The Holdfast object that was named cannot be imported."""
 
     code = "HF702"
 
 
-class Unreachable(CommandError):
+class Unreachable(HoldfastError):
     """There is no server where it was looked for, and no store to open instead."""
 
     code = "HF703"
 
 
-class TimedOut(CommandError):
+class TimedOut(HoldfastError):
     """Not over in the time that was given; it goes on."""
 
     code = "HF704"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from holdfast.cli.root import app
 
@@ -80,12 +80,20 @@ class Project:
 
     def here(self, *words: str, stdin: str = "", **environ: str) -> Done:
         """A command in this process: a new one takes half a second to start."""
+        done = self._invoke(words, stdin, environ)
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    def screen(self, *words: str, **environ: str) -> str:
+        """Both streams of a command to the server of this project, as they come."""
+        return self._invoke(words, "", {"HOLDFAST_URL": self.url, **environ}).output
+
+    def _invoke(self, words: tuple[str, ...], stdin: str, environ: dict[str, str]) -> Result:
         known = self.environ(**environ)
         absent = dict.fromkeys(os.environ.keys() - known.keys())
         with contextlib.chdir(self.folder):
             done = CliRunner().invoke(app, words, input=stdin, env={**absent, **known})
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-        return Done(done.exit_code, done.stdout, done.stderr)
+        return done
 
     def json(self, *words: str) -> Any:
         """What a command answers in JSON; it must succeed."""
@@ -141,17 +149,19 @@ class Terminal:
         )  # fmt: skip
         os.close(slave)
         self.seen = ""
+        self._place = 0
 
     def until(self, text: str) -> None:
-        """Reads until it is on the screen."""
+        """Reads until it is on the screen, below what was waited for before."""
         end = time.monotonic() + PATIENCE_SECONDS
-        while text not in self.seen:
+        while (found := self.seen.find(text, self._place)) < 0:
             assert time.monotonic() < end, self.seen
             if select.select([self._fd], [], [], 0.2)[0]:
                 try:
                     self.seen += os.read(self._fd, 4096).decode()
                 except OSError:  # the other side is closed
-                    assert text in self.seen, self.seen
+                    assert text in self.seen[self._place :], self.seen
+        self._place = found + len(text)
 
     def type(self, line: str) -> None:
         os.write(self._fd, line.encode() + b"\n")

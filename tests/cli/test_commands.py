@@ -103,11 +103,11 @@ def test_an_id_that_is_taken_is_a_conflict(served: Project) -> None:
 
 
 def test_send_begins_later(served: Project) -> None:
-    sent = served.ask("send", "Desk/greet", "name=a", "--id", "later", "--delay", "1h")
+    sent = served.ask("send", "Desk/greet", "name=a", "--id", "later", "--delay", "90min")
     assert sent == (0, "later\n", "")
     listed = served.ask("list", "--target", "Desk/greet", "--limit", "1")
     assert rows(listed.out)[0][:3] == ["later", "Desk/greet", "queued"]
-    assert "begins in 59 min" in listed.out
+    assert "begins in 1 h " in listed.out
     assert served.ask("kill", "later").code == 0
 
 

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from holdfast.cli import events
-from holdfast.cli.events import Event, parse
+from holdfast.cli.events import parse
 from holdfast.cli.link import Link
 from holdfast.cli.problems import CommandFailed
+from holdfast.cli.wire import Event
 
 
 async def lines(text: str) -> AsyncIterator[str]:

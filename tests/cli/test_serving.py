@@ -42,14 +42,15 @@ def test_a_call_outlives_kill_9_and_no_finished_step_runs_again(project: Project
 
 def test_a_watch_goes_on_behind_what_it_has_shown(project: Project) -> None:
     server = project.serve()
-    project.ask("send", "Desk/work", "rounds=6", "--id", "work-1")
+    project.ask("send", "Desk/work", "rounds=20", "--id", "work-1")
     watch = project.start("watch", "work-1", "--json", HOLDFAST_URL=project.url)
-    until(lambda: len(steps(project)) >= 2)
+    assert watch.stdout is not None
+    first = watch.stdout.readline()
     kill(server)
     project.serve()
     out, _ = watch.communicate(timeout=60)
-    events = [json.loads(line) for line in out.splitlines()]
-    assert [event["data"]["id"] for event in events if event["event"] == "step"] == [f"slow#{n}" for n in range(1, 7)]
+    events = [json.loads(line) for line in (first + out).splitlines()]
+    assert [event["data"]["id"] for event in events if event["event"] == "step"] == [f"slow#{n}" for n in range(1, 21)]
     assert watch.returncode == 0
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from holdfast.cli.arguments import body_of, json_bytes, json_or_text
-from holdfast.cli.codes import Exit
 from holdfast.cli.commands.options import iso, seconds
-from holdfast.cli.problems import CommandFailed
 from holdfast.cli.schemas import name_of, read_text
+from holdfast.errors import BadCommand
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer", "minimum": 1, "maximum": 9}
@@ -64,7 +63,9 @@ def test_references_are_followed_and_never_for_ever() -> None:
     "schema,name",
     [
         (BOOL, "yes or no"), (MAYBE, "whole number, or nothing"), (LEVEL, "low | high | 3"), (CLAIM, "{id, n}"),
-        ({"type": "string", "format": "date-time"}, "date and time"), ({"type": "array"}, "list"), ({}, "JSON"),
+        ({"type": "string", "format": "date-time"}, "date and time"), ({"type": "array"}, "list"),
+        ({"type": "array", "items": {"$ref": "#/$defs/A"}, "$defs": {"A": TEXT}}, "list of text"), ({}, "JSON"),
+        ({"type": "null"}, "nothing"),
         ({"anyOf": [TEXT, WHOLE]}, "JSON"),
     ],
 )  # fmt: skip
@@ -88,9 +89,8 @@ def test_arguments_become_one_object() -> None:
 )  # fmt: skip
 def test_arguments_that_do_not_fit_are_refused_with_those_that_do(pairs: list[str], what: str) -> None:
     schema = {"type": "object", "properties": {"name": TEXT, "times": WHOLE}}
-    with pytest.raises(CommandFailed, match=what) as failure:
+    with pytest.raises(BadCommand, match=what) as failure:
         body_of("Greeter/greet", pairs, None, schema)
-    assert failure.value.exit is Exit.USAGE
     assert "name (text), times (whole number)" in str(failure.value) or what == "given twice"
 
 
@@ -103,11 +103,11 @@ def test_a_handler_that_takes_anything_takes_any_name() -> None:
 
 def test_a_body_is_json_or_refused() -> None:
     assert body_of("A/b", [], '{"a":1}', {}) == b'{"a":1}'
-    with pytest.raises(CommandFailed, match="--body is no JSON"):
+    with pytest.raises(BadCommand, match="--body is no JSON"):
         body_of("A/b", [], "{a:1}", {})
-    with pytest.raises(CommandFailed, match="both"):
+    with pytest.raises(BadCommand, match="both"):
         body_of("A/b", ["a=1"], "{}", {})
-    with pytest.raises(CommandFailed, match="the value is no JSON"):
+    with pytest.raises(BadCommand, match="the value is no JSON"):
         json_bytes("hello", "the value")
     assert json_or_text("hello") == "hello"
     assert json_or_text("[1]") == [1]

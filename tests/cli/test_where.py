@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import errors
 from holdfast.cli.codes import Exit, exit_of
 from holdfast.cli.loading import load_app
-from holdfast.cli.problems import CommandFailed, from_answer
+from holdfast.cli.problems import from_answer, from_error
 from holdfast.cli.where import DEFAULT_URL, settle
+from holdfast.errors import AppNotLoaded, BadCommand
 
 CONFIG = '[tool.holdfast]\napp = "mine:hf"\n'
 
@@ -44,15 +46,14 @@ def test_a_named_app_or_store_asks_no_server(tmp_path: Path) -> None:
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CommandFailed, match="--url and --store") as failure:
+    with pytest.raises(BadCommand, match="--url and --store"):
         settle("http://a", None, Path("a.db"), {}, tmp_path)
-    assert failure.value.exit is Exit.USAGE
 
 
 @pytest.mark.parametrize("text,what", [("[tool", "cannot be read"), ("[tool.holdfast]\napp = 1", "app is 1")])
 def test_a_broken_pyproject_is_told(text: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
-    with pytest.raises(CommandFailed, match=what):
+    with pytest.raises(BadCommand, match=what):
         settle(None, None, None, {}, tmp_path)
 
 
@@ -66,7 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_app_is_found_in_the_working_folder(folder: Path) -> None:
     (folder / "cli_good.py").write_text("from holdfast import Holdfast, MemoryStore\nmine = Holdfast(MemoryStore())\n")
     assert type(load_app("cli_good:mine")).__name__ == "Holdfast"
-    with pytest.raises(CommandFailed, match=r"(?s)has no Holdfast object 'hf', but: mine.*name it: cli_good:mine"):
+    with pytest.raises(AppNotLoaded, match=r"(?s)has no Holdfast object 'hf', but: mine.*name it: cli_good:mine"):
         load_app("cli_good:hf")
 
 
@@ -78,13 +79,15 @@ def test_an_app_is_found_in_the_working_folder(folder: Path) -> None:
         ("cli_nowhere:hf", "", "there is no module 'cli_nowhere'"),
         ("cli_bad1:hf", "import surely_not_installed\n", "No module named 'surely_not_installed'"),
         ("cli_bad2:hf", "x = 1\ny = {}['a']\n", r"(?s)KeyError: 'a'.*cli_bad2.py:2"),
+        ("cli_bad5:hf", "import sys\nsys.exit(3)\n", r"(?s)SystemExit: 3.*cli_bad5.py:2"),
+        ("cli_bad6:hf", "import surely_not_installed\n", r"cli_bad6.py:1"),
         ("cli_bad3:hf", "def f(:\n", "SyntaxError"),
         ("cli_bad4:hf", "hf = 1\n", "has no Holdfast object 'hf'"),
     ],
 )
 def test_an_app_that_cannot_be_loaded_says_why(name: str, source: str, what: str, folder: Path) -> None:
     (folder / f"{name.partition(':')[0]}.py").write_text(source) if source else None
-    with pytest.raises(CommandFailed, match=what):
+    with pytest.raises(AppNotLoaded, match=what):
         load_app(name)
 
 
@@ -100,6 +103,20 @@ def test_an_app_that_cannot_be_loaded_says_why(name: str, source: str, what: str
 )  # fmt: skip
 def test_how_an_answer_becomes_an_exit_code(status: int, code: str, exit: Exit) -> None:
     assert exit_of(status, code) is exit
+
+
+@pytest.mark.parametrize(
+    "error,exit",
+    [
+        (errors.BadCommand, Exit.USAGE), (errors.AppNotLoaded, Exit.USAGE), (errors.UnknownHandler, Exit.NOT_FOUND),
+        (errors.UnknownPromise, Exit.NOT_FOUND), (errors.StoreLocked, Exit.UNREACHABLE),
+        (errors.Unreachable, Exit.UNREACHABLE), (errors.TimedOut, Exit.TIMEOUT),
+    ],
+)  # fmt: skip
+def test_how_an_error_of_this_process_becomes_an_exit_code(error: type[errors.HoldfastError], exit: Exit) -> None:
+    failure = from_error(error("what", cause="why", fix="how"))
+    assert failure.exit is exit
+    assert (failure.problem.code, failure.problem.fix, failure.problem.title) == (error.code, "how", error.__name__)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"status": "x"}'])

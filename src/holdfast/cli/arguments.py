@@ -11,13 +11,12 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.problems import CommandFailed, from_error
 from holdfast.cli.schemas import Schema, fields, follow, name_of, read_text
 from holdfast.errors import BadCommand
 
 
 def body_of(target: str, pairs: list[str], body: str | None, schema: Schema) -> bytes:
-    """The body of a call: `--body` as it is ("-" reads stdin), or one made of name=value. Raises CommandFailed."""
+    """The body of a call: `--body` as it is ("-" reads stdin), or one made of name=value. Raises BadCommand."""
     if body is not None:
         if pairs:
             raise _refused(
@@ -30,7 +29,7 @@ def body_of(target: str, pairs: list[str], body: str | None, schema: Schema) -> 
 
 
 def json_bytes(text: str, what: str) -> bytes:
-    """The text as JSON bytes. Raises CommandFailed if it is none."""
+    """The text as JSON bytes. Raises BadCommand if it is none."""
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -80,5 +79,5 @@ def _example(known: dict[str, Schema]) -> str:
     return " ".join(f"{name}=..." for name in known) or "no arguments"
 
 
-def _refused(what: str, cause: str, fix: str) -> CommandFailed:
-    return from_error(BadCommand(what, cause=cause, fix=fix))
+def _refused(what: str, cause: str, fix: str) -> BadCommand:
+    return BadCommand(what, cause=cause, fix=fix)

@@ -24,6 +24,8 @@ from holdfast.cli.screen import Screen
 from holdfast.cli.where import Where, settle
 from holdfast.errors import BadCommand, HoldfastError
 
+CLOSED = BadCommand("the terminal was closed", fix="nothing was changed; start again")
+
 Work = Callable[..., Coroutine[Any, Any, Exit | None]]
 
 GIVEN = (Link, Screen, Where)
@@ -89,7 +91,7 @@ def perform(work: Work, wanted: dict[Any, str], shared: dict[str, Any], values: 
         screen.fail(failure.problem)
         return int(failure.exit)
     except EOFError:
-        screen.fail(from_error(BadCommand("the terminal was closed", fix="nothing was changed; start again")).problem)
+        screen.fail(from_error(CLOSED).problem)
         return int(Exit.USAGE)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)

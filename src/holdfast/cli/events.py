@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import msgspec
@@ -15,24 +15,11 @@ import msgspec
 from holdfast.cli.codes import Exit
 from holdfast.cli.link import CONNECT_SECONDS, Link, at
 from holdfast.cli.problems import CommandFailed, from_answer
-from holdfast.cli.render.words import ENDED
+from holdfast.cli.wire import Event
 
 AGAIN_SECONDS = 1.0  # between two tries, until the server names another number
 NO_CONTENT = 204
 SILENCE_SECONDS = 45.0  # three heartbeats
-
-
-class Event(NamedTuple):
-    """One event. Live ones that are not recorded have no id."""
-
-    id: str
-    kind: str
-    data: Any
-
-    @property
-    def ends(self) -> bool:
-        """Whether nothing comes after it."""
-        return self.kind == "status" and isinstance(self.data, dict) and self.data.get("status") in ENDED
 
 
 async def events(link: Link, invocation: str, *, on_away: Callable[[], None]) -> AsyncIterator[Event]:

@@ -17,11 +17,10 @@ import httpx
 import msgspec
 
 from holdfast.app import Holdfast
-from holdfast.cli.codes import Exit
 from holdfast.cli.loading import load_app
 from holdfast.cli.problems import CommandFailed, from_answer, from_error
 from holdfast.cli.where import Where
-from holdfast.errors import HoldfastError, StoreForeign, StoreLocked, TimedOut, Unreachable
+from holdfast.errors import StoreForeign, StoreLocked, TimedOut, Unreachable
 
 T = TypeVar("T")
 
@@ -79,7 +78,7 @@ class Link:
 
     def lost(self, error: Exception) -> CommandFailed:
         """The failure for a connection that does not come about, or breaks."""
-        return from_error(unreachable(self.place, error), Exit.UNREACHABLE)
+        return from_error(unreachable(self.place, error))
 
     def _late(self, error: httpx.TimeoutException) -> CommandFailed:
         if isinstance(error, httpx.ConnectTimeout):
@@ -89,7 +88,7 @@ class Link:
             cause="it is busy, or its disk is",
             fix="ask again; `holdfast doctor` looks at the machine",
         )
-        return from_error(late, Exit.TIMEOUT)
+        return from_error(late)
 
     def _decode(self, answer: httpx.Response, want: type[T]) -> T:
         if want is type(None):
@@ -116,7 +115,7 @@ def unreachable(place: str, error: Exception) -> Unreachable:
 
 @asynccontextmanager
 async def connect(where: Where) -> AsyncIterator[Link]:
-    """The link to where the command shall go. Raises CommandFailed."""
+    """The link to where the command shall go. Raises StoreError, AppNotLoaded; CommandFailed when it is used."""
     if where.url is None or (where.fallback and (where.app or where.store) and not await _listens(where.url)):
         async with _in_process(where) as link:
             yield link
@@ -160,10 +159,8 @@ async def _in_process(where: Where) -> AsyncIterator[Link]:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 yield Link(http, str(path), server=False)
     except StoreLocked as error:
-        error.fix = "ask the server that it runs: leave --app and --store out, or name it with --url"
-        raise from_error(error) from error
-    except HoldfastError as error:
-        raise from_error(error) from error
+        fix = "ask the server that it runs: leave --app and --store out, or name it with --url"
+        raise StoreLocked(error.what, cause=error.cause, fix=fix) from error
 
 
 def _holdfast(where: Where) -> Holdfast:

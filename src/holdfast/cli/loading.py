@@ -11,12 +11,11 @@ import traceback
 from pathlib import Path
 
 from holdfast.app import Holdfast
-from holdfast.cli.problems import CommandFailed, from_error
 from holdfast.errors import AppNotLoaded
 
 
 def load_app(name: str) -> Holdfast:
-    """The object "module:attribute" names, with the working folder on the path. Raises CommandFailed."""
+    """The object "module:attribute" names, with the working folder on the path. Raises AppNotLoaded."""
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise _failed(
@@ -27,7 +26,7 @@ def load_app(name: str) -> Holdfast:
         sys.path.insert(0, folder)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failed(name, module_name, error) from error
     found = getattr(module, attribute, None)
     if isinstance(found, Holdfast):
@@ -40,14 +39,14 @@ def load_app(name: str) -> Holdfast:
     )
 
 
-def _import_failed(name: str, module: str, error: Exception) -> CommandFailed:
+def _import_failed(name: str, module: str, error: BaseException) -> AppNotLoaded:
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
         return _failed(
             f"there is no module {module!r}",
             f"it is looked for in {Path.cwd()} and among what is installed",
             "go to the folder that holds it, or check the name",
         )
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else module
     what = "".join(traceback.format_exception_only(error)).strip()
     return _failed(
@@ -55,5 +54,5 @@ def _import_failed(name: str, module: str, error: Exception) -> CommandFailed:
     )
 
 
-def _failed(what: str, cause: str, fix: str) -> CommandFailed:
-    return from_error(AppNotLoaded(what, cause=cause, fix=fix))
+def _failed(what: str, cause: str, fix: str) -> AppNotLoaded:
+    return AppNotLoaded(what, cause=cause, fix=fix)

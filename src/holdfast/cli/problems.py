@@ -1,4 +1,4 @@
-"""What can go wrong with a command: one exception, whichever side found it.
+"""How a command fails: one form, whichever side found out.
 
 Promises: every failure has the fact, the likely cause and the next step, and an exit code; as JSON it has the same form
 whether the server or this process wrote it. Refuses: to show a traceback, unless --debug asks for it.
@@ -11,7 +11,22 @@ from typing import Any
 import msgspec
 
 from holdfast.cli.codes import Exit, exit_of
-from holdfast.errors import HoldfastError, StoreError, explain
+from holdfast.errors import (
+    HoldfastError,
+    StoreError,
+    TimedOut,
+    UnknownHandler,
+    UnknownInvocation,
+    UnknownPromise,
+    Unreachable,
+    explain,
+)
+
+_EXITS: tuple[tuple[tuple[type[HoldfastError], ...], Exit], ...] = (
+    ((UnknownHandler, UnknownInvocation, UnknownPromise), Exit.NOT_FOUND),
+    ((Unreachable, StoreError), Exit.UNREACHABLE),
+    ((TimedOut,), Exit.TIMEOUT),
+)
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -32,7 +47,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class CommandFailed(Exception):
-    """Ends a command with a problem and an exit code."""
+    """An answer of the admin face that is no success, or none at all."""
 
     def __init__(self, problem: Problem, exit: Exit) -> None:
         super().__init__(problem.text())
@@ -40,19 +55,13 @@ class CommandFailed(Exception):
         self.exit = exit
 
 
-def from_error(error: HoldfastError, exit: Exit | None = None) -> CommandFailed:
+def from_error(error: HoldfastError) -> CommandFailed:
     """The failure for an error that was raised in this process."""
-    kind = type(error).__name__
     problem = Problem(
-        type=f"urn:holdfast:{error.code}",
-        title=kind,
-        detail=error.what,
-        code=error.code,
-        cause=error.cause,
-        fix=error.fix,
-    )
-    found = Exit.UNREACHABLE if isinstance(error, StoreError) else Exit.USAGE
-    return CommandFailed(problem, exit or found)
+        type=f"urn:holdfast:{error.code}", title=type(error).__name__, detail=error.what, code=error.code,
+        cause=error.cause, fix=error.fix,
+    )  # fmt: skip
+    return CommandFailed(problem, next((exit for kinds, exit in _EXITS if isinstance(error, kinds)), Exit.USAGE))
 
 
 def from_answer(status: int, body: bytes, where: str) -> CommandFailed:

@@ -69,7 +69,10 @@ def name_of(schema: Schema, root: Schema) -> str:
     elif kind == "number":
         name = "number"
     elif kind == "array":
-        name = "list"
+        items = schema.get("items")
+        name = f"list of {name_of(items, root)}" if isinstance(items, dict) and items else "list"
+    elif kind == "null":
+        name = "nothing"
     elif (inner := fields(schema)) is not None:
         name = "{" + ", ".join(inner) + "}"
     else:

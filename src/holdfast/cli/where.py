@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.cli.problems import from_error
 from holdfast.errors import BadCommand
 
 DEFAULT_URL = "http://127.0.0.1:9070"
@@ -31,14 +30,12 @@ class Where:
 
 
 def settle(url: str | None, app: str | None, store: Path | None, environ: Mapping[str, str], folder: Path) -> Where:
-    """From the flags, the environment and the pyproject.toml of the folder. Raises CommandFailed when the flags
+    """From the flags, the environment and the pyproject.toml of the folder. Raises BadCommand when the flags
     contradict each other."""
     if url is not None and (app is not None or store is not None):
-        raise from_error(
-            BadCommand(
-                f"--url and {'--app' if store is None else '--store'} name different places",
-                fix="give one: --url for a running server, --app or --store when none runs",
-            )
+        raise BadCommand(
+            f"--url and {'--app' if store is None else '--store'} name different places",
+            fix="give one: --url for a running server, --app or --store when none runs",
         )
     token = environ.get("HOLDFAST_TOKEN") or None
     if app is not None or store is not None:
@@ -60,24 +57,20 @@ def configured_app(folder: Path) -> str | None:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise from_error(
-            BadCommand(f"{path} cannot be read: {error}", fix="mend it, or name the app with --app")
-        ) from None
+        raise BadCommand(f"{path} cannot be read: {error}", fix="mend it, or name the app with --app") from None
     app = table.get("tool", {}).get("holdfast", {}).get("app")
     if app is None or isinstance(app, str):
         return app
-    raise from_error(BadCommand(f"{path}: [tool.holdfast] app is {app!r}", fix='write it as text: app = "app:hf"'))
+    raise BadCommand(f"{path}: [tool.holdfast] app is {app!r}", fix='write it as text: app = "app:hf"')
 
 
 def require_app(app: str | None) -> str:
-    """The app's name, given or configured. Raises CommandFailed when there is none."""
+    """The app's name, given or configured. Raises BadCommand when there is none."""
     found = app or os.environ.get("HOLDFAST_APP") or configured_app(Path.cwd())
     if found:
         return found
-    raise from_error(
-        BadCommand(
-            "no app is named",
-            cause='it is the Holdfast object of your program, as "module:name"',
-            fix='give it as an argument, in HOLDFAST_APP, or in pyproject.toml: [tool.holdfast] app = "app:hf"',
-        )
+    raise BadCommand(
+        "no app is named",
+        cause='it is the Holdfast object of your program, as "module:name"',
+        fix='give it as an argument, in HOLDFAST_APP, or in pyproject.toml: [tool.holdfast] app = "app:hf"',
     )

@@ -7,9 +7,24 @@ those that may be missing have a value. Refuses: to share classes with the engin
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
+
+ENDED = frozenset({"done", "failed", "cancelled", "killed"})
+
+
+class Event(NamedTuple):
+    """Something that happened to an invocation. One that says nothing to come back to has no id."""
+
+    id: str
+    kind: str
+    data: Any
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.kind == "status" and isinstance(self.data, dict) and self.data.get("status") in ENDED
 
 
 class Invocation(Struct):

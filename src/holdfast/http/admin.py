@@ -23,8 +23,7 @@ from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query, read_json
 from holdfast.http.face import Face, Operation, answer, routes_of
-from holdfast.http.ingress import DELAY, ID
-from holdfast.http.invocations import Invocations, Started, started
+from holdfast.http.invocations import DELAY, ID, Invocations, Started, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
 from holdfast.stores.sqlite.reading import Table, read_table

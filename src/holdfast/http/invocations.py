@@ -22,6 +22,8 @@ from holdfast.views import InvocationView, PromiseView, StepView
 
 QUICK_SECONDS = 1.0  # how long a result is waited for without watching the connection, which costs two tasks
 
+ID = Query("id", "the invocation's id; one that is in use attaches to it", kinds.text, {"type": "string"})
+DELAY = Query("delay", "when to begin: seconds, or a duration such as PT10S", kinds.duration, {"type": "string"})
 STEP = Query("step", "a step's id, as the journal shows it", kinds.text, {"type": "string"}, required=True)
 WAIT = Query("wait", "seconds to wait for the result", kinds.seconds, {"type": "number", "minimum": 0})
 

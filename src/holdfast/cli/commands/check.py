@@ -18,7 +18,6 @@ import typer
 from holdfast.cli.codes import Exit
 from holdfast.cli.command import command
 from holdfast.cli.link import Link, connect
-from holdfast.cli.problems import from_error
 from holdfast.cli.render import lists
 from holdfast.cli.screen import Screen
 from holdfast.cli.where import Where
@@ -66,10 +65,7 @@ async def _copy(link: Link) -> Path:
     copy = store.with_name(name)
     if copy.exists():
         return copy
-    raise from_error(
-        Unreachable(
-            f"the store of {link.place} is on another machine",
-            fix="run it there, or on a backup: --app APP --store FILE",
-        ),
-        Exit.UNREACHABLE,
+    raise Unreachable(
+        f"the store of {link.place} is on another machine",
+        fix="run it there, or on a backup: --app APP --store FILE",
     )

@@ -15,7 +15,7 @@ from holdfast.cli.codes import Exit
 from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.link import Answer, Link, at
-from holdfast.cli.problems import CommandFailed, from_error
+from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render.words import span
 from holdfast.cli.schemas import YES
 from holdfast.cli.screen import Screen
@@ -108,9 +108,7 @@ async def purge(
 ) -> Exit:
     """Deletes ended invocations with their journals."""
     if bool(ids) == (older_than is not None):
-        raise from_error(
-            BadCommand("purge needs ids or --older-than, and not both", fix="holdfast purge --older-than 30d")
-        )
+        raise BadCommand("purge needs ids or --older-than, and not both", fix="holdfast purge --older-than 30d")
     if older_than is None:
         return await _each(link, screen, ids or [], "purge", "purged")
     length = options.iso(older_than)
@@ -123,9 +121,9 @@ async def purge(
 
 def _confirm(screen: Screen, question: str) -> None:
     if not sys.stdin.isatty():
-        raise from_error(BadCommand("nobody is there to say yes", fix="give --yes"))
+        raise BadCommand("nobody is there to say yes", fix="give --yes")
     if screen.ask(question).strip().lower() not in YES:
-        raise from_error(BadCommand("nothing was deleted", fix="say yes, or give --yes"))
+        raise BadCommand("nothing was deleted", fix="say yes, or give --yes")
 
 
 async def _each(link: Link, screen: Screen, ids: list[str], verb: str, done: str, **params: str) -> Exit:

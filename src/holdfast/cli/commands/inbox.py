@@ -14,7 +14,7 @@ from holdfast.cli.codes import Exit
 from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.link import Link, at
-from holdfast.cli.problems import CommandFailed, from_error
+from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists
 from holdfast.cli.render.words import ago, json_text, now
 from holdfast.cli.schemas import read_text
@@ -55,9 +55,7 @@ async def answer(
         await _settle(link, screen, ask.id, _given(value, ask.schema))
         return
     if not sys.stdin.isatty():
-        raise from_error(
-            BadCommand("there is no terminal to show the form in", fix=f"holdfast answer {ask.id} --value VALUE")
-        )
+        raise BadCommand("there is no terminal to show the form in", fix=f"holdfast answer {ask.id} --value VALUE")
     _present(screen, ask)
     while True:
         filled = forms.fill(screen, ask.schema)
@@ -79,9 +77,9 @@ async def _ask(link: Link, screen: Screen, id: str | None) -> Ask:
     if len(open_asks) == 1:
         return open_asks[0]
     if not open_asks:
-        raise from_error(UnknownPromise("nothing is asked", fix="holdfast list --status suspended"), Exit.NOT_FOUND)
+        raise UnknownPromise("nothing is asked", fix="holdfast list --status suspended")
     if not sys.stdin.isatty():
-        raise from_error(BadCommand(f"{len(open_asks)} questions are open", fix="name one: holdfast asks shows them"))
+        raise BadCommand(f"{len(open_asks)} questions are open", fix="name one: holdfast asks shows them")
     lines = [f"{ask.question}  ({ask.invocation})" for ask in open_asks]
     return open_asks[forms.choose(screen, lines)]
 
@@ -90,7 +88,7 @@ def _given(text: str, schema: dict[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(read_text(text, schema, schema))
     except ValueError as error:
-        raise from_error(BadCommand(f"--value {text}: expected {error}", fix="mend the value")) from None
+        raise BadCommand(f"--value {text}: expected {error}", fix="mend the value") from None
 
 
 def _present(screen: Screen, ask: Ask) -> None:

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.command import command
-from holdfast.cli.problems import from_error
 from holdfast.cli.screen import Screen
 from holdfast.errors import BadCommand
 
@@ -36,9 +35,7 @@ def register(app: typer.Typer) -> None:
 async def init(screen: Screen, folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New or empty.")]) -> None:
     """Writes a starter project that runs."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise from_error(
-            BadCommand(f"{folder} is there and not empty", fix="name a new folder: holdfast init my-agent")
-        )
+        raise BadCommand(f"{folder} is there and not empty", fix="name a new folder: holdfast init my-agent")
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "agent"
     for source, target in FILES:

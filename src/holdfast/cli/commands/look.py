@@ -12,7 +12,7 @@ from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.events import events
 from holdfast.cli.link import Link, at
-from holdfast.cli.problems import CommandFailed, from_error
+from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
 from holdfast.cli.screen import Screen
@@ -79,7 +79,7 @@ async def _show_step(link: Link, screen: Screen, id: str, wanted: str, journal: 
     if step is None:
         known = ", ".join(step.id for step in journal) or "none"
         fix = f"it has: {known}"
-        raise from_error(UnknownInvocation(f"invocation {id!r} has no step {wanted!r}", fix=fix), Exit.NOT_FOUND)
+        raise UnknownInvocation(f"invocation {id!r} has no step {wanted!r}", fix=fix)
     if step.large:
         step.inputs = (await link.get(at("invocations", id, "inputs"), Any, {"step": wanted})).value
     if screen.json:
@@ -110,10 +110,7 @@ async def _with_children(
 async def watch(link: Link, screen: Screen, id: options.Id) -> Exit:
     """Follows one invocation live until it ends."""
     if not link.server:
-        raise from_error(
-            Unreachable("no server runs, so nothing can be followed", fix=f"holdfast show {id} tells what is stored"),
-            Exit.UNREACHABLE,
-        )
+        raise Unreachable("no server runs, so nothing can be followed", fix=f"holdfast show {id} tells what is stored")
     head = (await link.get(at("invocations", id), Invocation)).value
     picture = watching.Picture(head)
     open_line = False  # pieces of a model's answer stand in it, and the next one may go on

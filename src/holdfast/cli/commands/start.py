@@ -17,12 +17,12 @@ from holdfast.cli.codes import Exit
 from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.link import ACCEPTED, Answer, Link, at
-from holdfast.cli.problems import CommandFailed, from_error
+from holdfast.cli.problems import CommandFailed
 from holdfast.cli.screen import Screen
 from holdfast.cli.wire import Handler, Started
 from holdfast.core.ids import make_id
 from holdfast.engine.ports import SystemClock, SystemEntropy
-from holdfast.errors import BadCommand, TimedOut, Unreachable
+from holdfast.errors import BadCommand, TimedOut, UnknownHandler, Unreachable
 
 PANEL = "Run"
 POLL_SECONDS = 20.0
@@ -50,13 +50,10 @@ async def call(
 ) -> None:
     """Runs a handler and prints what it returns."""
     if not link.server:
-        raise from_error(
-            Unreachable(
-                "no server runs, so nobody would run the handler",
-                cause="call waits for a result",
-                fix="start one: holdfast serve. Or leave it for the next one: holdfast send",
-            ),
-            Exit.UNREACHABLE,
+        raise Unreachable(
+            "no server runs, so nobody would run the handler",
+            cause="call waits for a result",
+            fix="start one: holdfast serve. Or leave it for the next one: holdfast send",
         )
     started = await _send(link, target, arguments or [], body, key, id, delay=None)
     screen.note(started.value.id)
@@ -100,23 +97,16 @@ def _find(target: str, handlers: list[Handler], key: str | None) -> Handler:
     if found is None:
         parts = target.split("/")
         keyed = len(parts) == 3 and f"{parts[0]}/{parts[2]}" in known
-        raise from_error(
-            BadCommand(
-                f"there is no handler {target!r}; known: {known}",
-                cause="its service was not given to Holdfast(services=[...]), or the name is mistyped",
-                fix=f"write {parts[0]}/{parts[2]} --key {parts[1]}"
-                if keyed
-                else "holdfast handlers shows what each takes",
-            ),
-            Exit.NOT_FOUND,
+        raise UnknownHandler(
+            f"there is no handler {target!r}; known: {known}",
+            cause="its service was not given to Holdfast(services=[...]), or the name is mistyped",
+            fix=f"write {parts[0]}/{parts[2]} --key {parts[1]}" if keyed else "holdfast handlers shows what each takes",
         )
     if (key is None) != (found.kind == "service"):
-        raise from_error(
-            BadCommand(
-                f"{target} belongs to {'an object' if found.kind == 'object' else f'a {found.kind}'}"
-                + (" and takes no key" if key is not None else " and needs a key"),
-                fix="leave --key out" if key is not None else f"holdfast call {target} --key KEY ...",
-            )
+        raise BadCommand(
+            f"{target} belongs to {'an object' if found.kind == 'object' else f'a {found.kind}'}"
+            + (" and takes no key" if key is not None else " and needs a key"),
+            fix="leave --key out" if key is not None else f"holdfast call {target} --key KEY ...",
         )
     return found
 
@@ -145,4 +135,4 @@ async def _result(link: Link, screen: Screen, id: str, wait: float | None) -> An
             return await ask()
     except TimeoutError:
         late = TimedOut(f"{id} is not over", fix=f"it goes on; holdfast watch {id}, or call again with --id {id}")
-        raise from_error(late, Exit.TIMEOUT) from None
+        raise late from None

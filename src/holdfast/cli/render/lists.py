@@ -9,7 +9,7 @@ from rich.text import Text
 
 from holdfast.cli import wire
 from holdfast.cli.render.layout import Columns
-from holdfast.cli.render.words import ENDED, ago, clean, first_line, json_text, now, span, status, waits
+from holdfast.cli.render.words import ago, clean, first_line, json_text, now, span, status, waits
 from holdfast.cli.schemas import fields, follow, name_of
 
 NOTHING = Text("nothing", "dim")
@@ -26,7 +26,7 @@ def invocations(rows: list[wire.Invocation]) -> RenderableType:
 
 
 def _took(row: wire.Invocation) -> str:
-    return span((row.updated - (row.began or row.created)).total_seconds()) if row.status in ENDED else ""
+    return span((row.updated - (row.began or row.created)).total_seconds()) if row.status in wire.ENDED else ""
 
 
 def _why(row: wire.Invocation, at: datetime) -> str:

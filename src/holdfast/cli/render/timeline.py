@@ -17,7 +17,6 @@ from rich.text import Text
 from holdfast.cli import wire
 from holdfast.cli.render.layout import Columns, Line
 from holdfast.cli.render.words import (
-    ENDED,
     STATUS_STYLES,
     ago,
     clean,
@@ -66,7 +65,7 @@ def hint(run: Run) -> str | None:
 
 def _title(head: wire.Invocation, at: datetime) -> Text:
     text = Text.assemble((clean(head.id), "bold"), "  ", clean(head.target), "  ", status(head.status))
-    if head.status in ENDED:
+    if head.status in wire.ENDED:
         text.append(f" after {span((head.updated - (head.began or head.created)).total_seconds())}")
     elif when := waits(head.status, head.wake_at, at):
         text.append(f", {when}")
@@ -96,7 +95,7 @@ def _facts(head: wire.Invocation, at: datetime, *, full: bool) -> Iterator[Rende
 
 def _timeline(run: Run, at: datetime) -> RenderableType:
     begin = run.head.began or run.head.created
-    end = run.head.updated if run.head.status in ENDED else at
+    end = run.head.updated if run.head.status in wire.ENDED else at
     rows = list(_rows(run, begin, max((end - begin).total_seconds(), 0.001), at, depth=0))
     return Columns(("AT", "", "TOOK", "STEP", "", "SIZE", "RESULT"), rows, elastic=6, right=(0, 2, 5))
 

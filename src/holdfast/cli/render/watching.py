@@ -9,7 +9,6 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli import wire
-from holdfast.cli.events import Event
 from holdfast.cli.render.words import STATUS_STYLES, clean, first_line, json_text, now, span, status
 
 TIME_CHARS = 12
@@ -21,7 +20,7 @@ class Picture:
     def __init__(self, head: wire.Invocation) -> None:
         self._begin = head.began or head.created
 
-    def line(self, event: Event) -> Text:
+    def line(self, event: wire.Event) -> Text:
         """The line for an event that is no chunk."""
         data: dict[str, Any] = event.data if isinstance(event.data, dict) else {"value": event.data}
         at = _moment(data)

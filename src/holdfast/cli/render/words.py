@@ -16,7 +16,6 @@ from holdfast.engine.ports import SystemClock
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 DATE_AFTER_SECONDS = 30 * 86_400
 
-ENDED = {"done", "failed", "cancelled", "killed"}
 STATUS_STYLES = {
     "queued": "dim",
     "ready": "cyan",
