@@ -58,7 +58,8 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     ├── HandlerIO                HF301
     ├── HandlerStuck             HF302
     ├── Mismatch                 HF303
-    └── ForeignWake              HF304
+    ├── ForeignWake              HF304
+    └── HandlerMissing           HF305
 """
 
 from __future__ import annotations
@@ -496,3 +497,9 @@ class ForeignWake(HandlerFault):
     """Something outside the journal tried to wake a handler."""
 
     code = "HF304"
+
+
+class HandlerMissing(HandlerFault):
+    """A handler calls or sends one that this process does not have."""
+
+    code = "HF305"

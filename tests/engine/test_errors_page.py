@@ -181,6 +181,14 @@ def foreign_wake(world: World) -> str:
         return paused(client.start(other))
 
 
+def handler_missing(world: World) -> str:
+    async def clear(ctx: Context) -> None:
+        await ctx.call("Claims/refund")
+
+    with world.holdfast(claims, clear) as client:
+        return paused(client.start(clear))
+
+
 def store_locked(world: World) -> str:
     with world.holdfast(claims):
         return refusal(lambda: world.holdfast(claims).__enter__())
@@ -236,6 +244,7 @@ MADE = {
     "HF302": handler_stuck,
     "HF303": mismatch,
     "HF304": foreign_wake,
+    "HF305": handler_missing,
     "HF404": store_locked,
     "HF406": store_read_only,
     "HF407": store_foreign,
