@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from holdfast.blocking import Client, LoopThread
 from holdfast.builds import build_of
@@ -22,7 +22,11 @@ from holdfast.engine.schedules import Missed, Plan, make_rule
 from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
+from holdfast.stores.coded import Codec, CodedStore
 from holdfast.stores.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from holdfast.http.server import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +38,7 @@ class Holdfast:
     services: the groups of handlers this process runs.
     deps: what handlers and steps get by name (clients, keys); held in memory, never stored.
     limits: bounds on memory and concurrency.
+    codec: encodes and decodes every stored body, to encrypt or compress it; the store must have begun with it.
     build: what this version of the program is called; recorded with every start. A digest of its handlers' source files
         if left out.
     retention: how long ended invocations are kept; for ever if left out. Their ids are free again after it.
@@ -49,12 +54,15 @@ class Holdfast:
         services: Iterable[Service] = (),
         deps: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        codec: Codec | None = None,
         build: str | None = None,
         retention: timedelta | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
-        self._store: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        below: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        self._path = below.path if isinstance(below, SqliteStore) else None
+        self._store: Store = below if codec is None else CodedStore(below, codec)
         self._registry = Registry()
         for service in services:
             for handler in service.handlers.values():
@@ -100,7 +108,7 @@ class Holdfast:
     @property
     def store_path(self) -> Path | None:
         """The file of a SQLite store."""
-        return self._store.path if isinstance(self._store, SqliteStore) else None
+        return self._path
 
     @property
     def handlers(self) -> list[Handler]:
@@ -165,6 +173,24 @@ class Holdfast:
     def _place(self) -> str:
         return str(self.store_path or type(self._store).__name__)
 
+    def serve(self, options: Options | None = None) -> None:
+        """Runs and answers HTTP until SIGINT or SIGTERM: calls on port 8080, control on 9070, both of this machine
+        only unless `options` (holdfast.http.server.Options) says otherwise. Needs `pip install holdfast[server]`.
+
+        Raises BadArguments for a port in use, or an address beyond this machine without a token; StoreError.
+        """
+        from holdfast.http.server import Options, serve
+
+        asyncio.run(serve(self, options or Options()))
+
+    async def over(self) -> None:
+        """Returns when the engine is told to end. Raises what made it fail."""
+        engine = self._engine
+        assert engine is not None  # for the type checker: it is asked inside `async with`
+        await engine.over.wait()
+        if engine.failure is not None:
+            raise engine.failure
+
     def run(self) -> None:
         """Serves until SIGINT or SIGTERM: then bodies that run may finish, the rest is parked. A second signal ends
         at once; what was acknowledged goes on at the next start. Raises StoreError when the store fails: start again.
@@ -185,6 +211,4 @@ class Holdfast:
 
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
-            await engine.over.wait()
-            if engine.failure is not None:
-                raise engine.failure
+            await self.over()

@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from holdfast import Context, Holdfast, Object, ObjectContext, Service, TerminalError
 from holdfast.http.limits import HttpLimits
 from holdfast.http.server import Listeners, Options, Servers
-from holdfast.service import Object, Service
-from tests.http.fake import FakeProgram
 
 WAIT_SECONDS = 5.0  # for things that take milliseconds on a free machine
 JSON = "application/json"
@@ -28,55 +29,53 @@ async def add(x: int, y: int) -> int:
 
 
 @demo.handler
-async def total(ctx, x: int, y: int = 1) -> int:
+async def total(ctx: Context, x: int, y: int = 1) -> int:
     """Adds two numbers, as a step."""
     return await ctx.run(add, x, y)
 
 
 @demo.handler
-async def echo(ctx, value: Any = None) -> Any:
+async def echo(ctx: Context, value: Any = None) -> Any:
     return value
 
 
 @demo.handler
-async def fail(ctx, how: str) -> None:
+async def fail(ctx: Context, how: str) -> None:
     if how == "terminal":
-        from holdfast import TerminalError
-
         raise TerminalError("no such flight", status=422)
     raise ValueError(f"cannot {how}")
 
 
 @demo.handler
-async def approve(ctx, about: dict[str, Any]) -> bool:
+async def approve(ctx: Context, about: dict[str, Any]) -> bool:
     return await ctx.ask("Approve?", bool, about=about)
 
 
 @demo.handler
-async def hold(ctx) -> str:
-    return await ctx.promise("hold", type=str)
+async def hold(ctx: Context) -> str:
+    return await ctx.ask("What now?", str)
 
 
 @demo.handler
-async def hear(ctx) -> Any:
+async def hear(ctx: Context) -> Any:
     ctx.emit({"listening": True})
     return await ctx.receive("word")
 
 
 @demo.handler
-async def known(ctx) -> dict[str, str]:
+async def known(ctx: Context) -> dict[str, str]:
     return dict(ctx.headers or {})
 
 
 @chat.handler
-async def message(ctx, text: str) -> list[str]:
+async def message(ctx: ObjectContext, text: str) -> list[str]:
     lines = [*ctx.get("lines", list[str], []), text]
     ctx.set("lines", lines)
     return lines
 
 
 @chat.handler(shared=True)
-async def history(ctx) -> list[str]:
+async def history(ctx: ObjectContext) -> list[str]:
     return ctx.get("lines", list[str], [])
 
 
@@ -90,12 +89,12 @@ class Serving:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
     @contextlib.contextmanager
-    def running(self, headers: dict[str, str]) -> Iterator["Serving"]:
+    def running(self) -> Iterator["Serving"]:
         self._thread.start()
         try:
             assert self._ready.wait(WAIT_SECONDS)
-            ingress = httpx.Client(base_url=self.servers.ingress_url, headers=headers, timeout=WAIT_SECONDS)
-            admin = httpx.Client(base_url=self.servers.admin_url, headers=headers, timeout=WAIT_SECONDS)
+            ingress = httpx.Client(base_url=self.servers.ingress_url, timeout=WAIT_SECONDS)
+            admin = httpx.Client(base_url=self.servers.admin_url, timeout=WAIT_SECONDS)
             with ingress as self.ingress, admin as self.admin:
                 yield self
         finally:
@@ -144,13 +143,12 @@ class Serving:
         return self.ingress.get(f"/invocations/{id}").json()["status"]
 
     def promise_of(self, id: str) -> str:
-        """The open promise or question of an invocation, once it is there."""
+        """The open question of an invocation, once it is there."""
 
         def found() -> list[str]:
-            journal = self.ingress.get(f"/invocations/{id}/journal").json()
-            return [step["promise"] for step in journal if step["kind"] == "promise" and step["state"] == "waiting"]
+            return [ask["id"] for ask in self.admin.get("/asks").json() if ask["invocation"] == id]
 
-        return wait_for(found, "an open promise")[0]
+        return wait_for(found, "an open question")[0]
 
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -162,13 +160,29 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(
-    *services: Service, limits: HttpLimits | None = None, headers: dict[str, str] | None = None, **options: Any
-) -> Iterator[Serving]:
+    *services: Service, limits: HttpLimits | None = None, store: Any = None,
+    prepare: Callable[[Holdfast], None] | None = None, **options: Any,
+) -> Iterator[Serving]:  # fmt: skip
     """A running server of some services."""
-    program = FakeProgram(*(services or (demo, chat)))
+    folder = tempfile.TemporaryDirectory()
+    program = Holdfast(store or Path(folder.name) / "agent.db", services=services or (demo, chat))
+    if prepare is not None:
+        prepare(program)
     chosen = Options(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
-    with Serving(program, chosen).running(headers or {}) as server:
+    with folder, Serving(program, chosen).running() as server:
         yield server
+
+
+def receive(connection: socket.socket) -> bytes:
+    """The body of one answer, on a connection that stays open."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return body
 
 
 def drain(connection: socket.socket) -> bytes:

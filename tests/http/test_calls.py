@@ -1,13 +1,13 @@
 """Handlers by their paths: call, send, delay, ids, idempotency, keys, waiting."""
 
+import asyncio
+
 import pytest
 
-from holdfast.errors import BadHandler
+from holdfast import BadHandler, Holdfast, Object, Service
 from holdfast.http.ingress import ingress_app
 from holdfast.http.limits import HttpLimits
-from holdfast.service import Object, Service
-from tests.http.fake import FakeClient
-from tests.http.serving import chat, demo, problem, serving, wait_for
+from tests.http.serving import problem, serving, wait_for
 
 
 def test_a_call_answers_with_the_results_json_and_names_the_invocation(server):
@@ -175,14 +175,18 @@ def test_a_client_that_goes_away_cancels_nothing(server):
     assert server.ingress.get("/invocations/left/result").json() == "on"
 
 
-def test_a_service_that_hides_a_route_is_refused():
-    for bad in (Service("invocations"), Object("promises"), Service("health")):
-        bad.handler(lambda_handler)
-        with pytest.raises(BadHandler, match="its path belongs to something else"):
-            ingress_app(FakeClient(demo, chat, bad))
+@pytest.mark.parametrize("hides", [Service("invocations"), Object("promises"), Service("health")], ids=str)
+def test_a_service_that_hides_a_route_is_refused(hides, tmp_path):
+    async def handler(ctx): ...
 
+    hides.handler(handler)
 
-async def lambda_handler(ctx): ...
+    async def serve():
+        async with Holdfast(tmp_path / "agent.db", services=[hides]) as client:
+            ingress_app(client)
+
+    with pytest.raises(BadHandler, match="its path belongs to something else"):
+        asyncio.run(serve())
 
 
 def test_a_handler_called_send_does_not_hide_how_another_is_sent():

@@ -23,6 +23,7 @@ from holdfast.errors import (
     InvocationPaused,
     StoreError,
     TerminalError,
+    UnknownHandler,
     UnknownInvocation,
     UnknownPromise,
     Unreadable,
@@ -119,10 +120,12 @@ class Clients:
                 await self._nap(10.0)
 
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
-        """None when the disk was full."""
+        """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
         try:
             handle = await self._client.start(plan.handler, *plan.args, id=id)
+        except UnknownHandler:
+            return None  # not in this life
         except Unreadable:
             self._only_if_rotten(id or "", "start")
             return await self._client.attach(id or "")
@@ -141,7 +144,7 @@ class Clients:
         """Uses the id for something else, which must be refused."""
         try:
             await self._client.start("Sim/chain", 77, id=id)
-        except IdConflict:
+        except (IdConflict, UnknownHandler):
             return
         except Unreadable:
             self._only_if_rotten(id, "conflict")
@@ -213,7 +216,7 @@ class Clients:
                 await self._client.reject(promise, f"no {value}")
             else:
                 await self._client.resolve(promise, value)
-        except (AlreadySettled, UnknownPromise, WrongStatus):
+        except (AlreadySettled, UnknownHandler, UnknownPromise, WrongStatus):
             return
         except BadArguments:
             if not wrong and self._owner(promise) not in self._world.rotten:

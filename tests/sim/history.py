@@ -13,7 +13,7 @@ class Committed(NamedTuple):
 
     at: float
     life: int
-    wall: int
+    wall: int  # the latest so far
     batch: Batch
 
 
@@ -60,6 +60,7 @@ class BodyBegan(NamedTuple):
     key: str
     attempt: int
     running: int  # bodies at once, this one too
+    late: bool  # its engine has said already that it failed; a thread cannot know, and is never late
 
 
 class BodyEnded(NamedTuple):
@@ -82,6 +83,7 @@ class LifeBegan(NamedTuple):
     commits: int
     wall: int
     edit: str
+    missing: str  # the handler that its program lacks
 
 
 class LifeStops(NamedTuple):

@@ -44,7 +44,7 @@ LATE_MS = 3_000  # of a timer when nothing is in its way: commits that hold the 
 NEWS_SECONDS = 2 * HOP_SECONDS_MAX  # from the writer thread to the loop
 CLEANUP_SECONDS = 3.0  # a stubborn body goes on for one at most
 
-# Why an invocation may stand paused at the end: a body that still fails, damaged bytes. Others are looked at by name.
+# Why an invocation may be paused: a body that fails, damaged bytes. Others are looked at by name.
 PAUSE_CODES = {"HF502", "HF203", "HF201"}
 
 
@@ -55,6 +55,7 @@ class Replayed:
     path: list[Segment] = field(default_factory=list)
     wrong: str = ""
     end: Any = None  # the command it ended with
+    deadline: int | None = None  # of the timer it waits for
 
 
 @dataclass
@@ -91,6 +92,10 @@ class Inspection:
 
     def run(self) -> None:
         """Every check, in order; the later ones use what the earlier ones read."""
+        store = self.world.memory
+        if strays := (store._entries.keys() | {row.n for row in store._promises.values()}) - self.facts.keys():
+            self.broken("G4", f"rows of invocations that were never started: {sorted(strays)}")
+            return
         self.read_commits()
         self.replay_all()
         for check in TWIN_CHECKS if self.world.options.twins else CHECKS:
@@ -176,6 +181,7 @@ class Inspection:
         except (HandlerFault, HoldfastError, KeyError) as error:
             found.wrong = f"{type(error).__name__}: {error}"
         found.path = list(machine.path)
+        found.deadline = None if machine.ended else machine.next_deadline()
         found.wrong = next((s.wrong for s in found.path if s.wrong), found.wrong)
         machine.evict()
         return found
@@ -311,25 +317,17 @@ def g4_the_store_refused_nothing_of_its_own(look: Inspection) -> None:
 
 
 def g5_timers_are_never_early(look: Inspection) -> None:
-    wall = 0
-    walls = []
-    for event in look.events:
-        wall = max(wall, event.wall)
-        walls.append(wall)
     for facts in look.fine():
         assert facts.replayed is not None
-        for (number, entry, _), segment in zip(facts.entries, facts.replayed.path[1:], strict=False):
-            if (
-                isinstance(entry, records.TimerFired)
-                and segment.deadline is not None
-                and walls[number - 1] < segment.deadline
-            ):
-                look.broken("G5", f"{facts.id} {entry.timer} fired {segment.deadline - walls[number - 1]} ms early")
+        for (_, entry, event), segment in zip(facts.entries, facts.replayed.path[1:], strict=False):
+            if isinstance(entry, records.TimerFired) and event.wall < (segment.deadline or 0):
+                look.broken("G5", f"{facts.id} {entry.timer} was due at {segment.deadline}, and fired at {event.wall}")
 
 
 def g5_timers_are_not_late(look: Inspection) -> None:
     """Where nothing is in their way: room for all, no pause, a wall clock that runs."""
-    if look.world.options.pressed or look.world.options.small:
+    options = look.world.options
+    if options.pressed or options.small or options.clock_steps:
         return
     begun = {life.life: life.wall for life in look.lives}
     stops = {stop.life: stop.at for stop in look.history.of(LifeStops)}
@@ -343,6 +341,14 @@ def g5_timers_are_not_late(look: Inspection) -> None:
             expected = max(segment.deadline, begun[event.life]) + LATE_MS
             if entry.at > expected:
                 look.broken("G5", f"{facts.id}: a timer was due at {segment.deadline}, and at {entry.at} came {entry}")
+
+
+def g5_timers_fire_if_anyone_lives(look: Inspection) -> None:
+    for facts in look.fine():
+        assert facts.replayed is not None
+        status, deadline = Status(facts.row.status), facts.replayed.deadline
+        if not status.ended and status is not Status.PAUSED and deadline and deadline < look.world.time.wall_max:
+            look.broken("G5", f"{facts.id} is {status.name} when all is over, and its timer was due at {deadline}")
 
 
 def g6_what_was_seen_never_changes(look: Inspection) -> None:
@@ -476,11 +482,14 @@ def _reason_of(look: Inspection, facts: Facts) -> None:
 
 def g8_pauses_say_why(look: Inspection) -> None:
     for facts in look.fine():
-        for _, move, _ in facts.moves:
+        target = facts.row.target
+        for _, move, event in facts.moves:
             if move.status != Status.PAUSED:
                 continue
             paused = records.decode_outcome(move.outcome)
-            known = paused.code in PAUSE_CODES or (paused.code == "HF303" and facts.row.target == EDITED)
+            known = paused.code in PAUSE_CODES
+            known |= paused.code == "HF303" and target == EDITED
+            known |= paused.code == "HF101" and target == look.lives[event.life].missing
             if not paused.reason or not known:
                 look.broken("G8", f"{facts.id} was paused: {paused.code} {paused.reason[:300]}")
 
@@ -523,7 +532,7 @@ def g11_nothing_after_a_failed_sync(look: Inspection) -> None:
                 failed = event
             case LifeEnded():
                 failed = None
-            case BodyBegan() if failed is not None and event.at < failed.at + NEWS_SECONDS:
+            case BodyBegan(late=False) if failed is not None and event.at < failed.at + NEWS_SECONDS:
                 continue  # asked for by an earlier commit, and the loop has not heard of this one yet
             case Answered() | Seen() | BodyBegan() if failed is not None:
                 look.broken("G11", f"after the failed sync in life {failed.life} came {event}")
@@ -534,7 +543,7 @@ CHECKS: list[Callable[[Inspection], None]] = [
     g2_a_recorded_step_never_runs_again, g2_one_key_for_all_attempts,
     g3_every_journal_replays_to_its_end, g3_no_life_took_another_path, g3_pauses_for_a_mismatch_have_a_cause,
     g4_no_two_bodies_of_a_step_at_once, g4_the_store_refused_nothing_of_its_own,
-    g5_timers_are_never_early, g5_timers_are_not_late,
+    g5_timers_are_never_early, g5_timers_are_not_late, g5_timers_fire_if_anyone_lives,
     g6_what_was_seen_never_changes, g6_settled_promises_never_change, g6_withdrawn_is_withdrawn,
     g6_nobody_is_asked_for_the_dead,
     g7_cancelled_invocations_end, g7_compensation_runs, g7_no_body_outlives_its_invocation,

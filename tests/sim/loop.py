@@ -13,10 +13,12 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from random import Random
 from typing import Any
 
 EPOCH_MS = 1_700_000_000_123  # no whole second, as no real start is
+TURNS_MAX = 50_000  # of one life: five times what any needs; it spins, and would take the machine with it
 HOP_SECONDS_MAX = 0.002  # from another thread to the loop and back
 
 
@@ -30,13 +32,21 @@ class Time:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.offset_ms = 0
-        self.wall_max = EPOCH_MS  # the latest wall clock anyone has seen
+        self.wall_max = EPOCH_MS
 
     def now(self) -> int:
         """Milliseconds since 1970."""
         wall = EPOCH_MS + self.offset_ms + int(self.seconds * 1000)
         self.wall_max = max(self.wall_max, wall)
         return wall
+
+    def latest(self) -> int:
+        """The latest wall clock anyone has seen."""
+        return max(self.now(), self.wall_max)
+
+    def step(self, ms: int) -> None:
+        """Somebody sets the wall clock."""
+        self.offset_ms += ms
 
 
 class Dice:
@@ -84,6 +94,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.turns_max: int | None = None  # the process dies after so many
         self.bell: tuple[int, Callable[[], None]] | None = None  # is rung after so many
         self.dead = False
+        self.work_seconds: Callable[[], float] = float  # how long a thread is held by what it was given
         self._random = random
         self._complain = complain
         self._ready: deque[Handle] = deque()
@@ -116,6 +127,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 continue
             if self.turns == self.turns_max:
                 return "crashed"
+            if self.turns == TURNS_MAX:
+                self._complain(f"{TURNS_MAX} turns of the loop, the last one of {callback!r}", None)
+                return "late"
             self.turns += 1
             if self.bell is not None and self.turns >= self.bell[0]:
                 self.call_soon(self.bell[1])
@@ -252,7 +266,7 @@ class SimLane:
 
 
 class SimThreads:
-    """The pool for sync bodies: it takes a while to get a thread, and the body runs in no time of its own."""
+    """The pool for sync bodies. One is called as a thread takes it, and what it gave is heard of when it ends."""
 
     def __init__(self, count_max: int) -> None:
         self._loop: Any = asyncio.get_running_loop()
@@ -280,12 +294,21 @@ class SimThreads:
             self._loop.call_later(self._loop.hop(), self._run, *self._queue.popleft())
 
     def _run(self, call: Callable[[], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            self._free()
+            return
+        try:
+            tell = partial(future.set_result, call())
+        except Exception as error:  # noqa: BLE001  # carried to the step
+            tell = partial(future.set_exception, error)
+        self._loop.call_later(self._loop.work_seconds(), self._end, tell)
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        tell()
+        self._free()
+
+    def _free(self) -> None:
         self._count -= 1
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(call())
-            except Exception as error:  # noqa: BLE001  # carried to the step
-                future.set_exception(error)
         self._next()
 
 

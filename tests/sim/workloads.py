@@ -167,6 +167,26 @@ async def sleeper(ctx: Context, seconds: float, turns: int) -> float:
     return seconds
 
 
+@shape(lambda r: (r.choice([0.01, 1.0, 100.0]), r.randint(2, 5)))
+async def clocks(ctx: Context, spread: float, count: int) -> list[int]:
+    """Timers close to each other, set in any order, one of them taken back."""
+    rung: list[int] = []
+
+    async def clock(number: int) -> None:
+        due = ctx.now().timestamp() + delays[number]
+        await asyncio.sleep(delays[number])
+        expect(ctx, ctx.now().timestamp() >= due, "G5", f"clock {number} of {delays} rang early")
+        rung.append(number)
+
+    delays = [ctx.random.random() * min(spread, 1_000) for _ in range(min(count, 10))]
+    crew = [asyncio.create_task(clock(number)) for number in range(len(delays))]
+    await ctx.run(work, 0, retry=FEW)
+    crew.pop().cancel()
+    await asyncio.gather(*crew)
+    expect(ctx, rung == sorted(rung, key=lambda number: delays[number]), "G5", f"clocks {delays} rang as {rung}")
+    return rung
+
+
 @shape(lambda r: (r.randint(1, 5),))
 async def agent(ctx: Context, turns: int) -> int:
     messages: list[dict[str, str]] = [{"role": "user", "content": "plan a trip " * 40}]
@@ -282,7 +302,7 @@ async def large(ctx: Context, size: int, count: int) -> str:
 @shape(lambda r: (r.randint(1, 4),))
 async def threads(ctx: Context, count: int) -> list[str]:
     found = [await ctx.run(grind, number, retry=QUICK, timeout=r) for number, r in enumerate([5.0] * min(count, 10))]
-    found.append(await ctx.run(grind, len(found), retry=QUICK))
+    found += await asyncio.gather(*(asyncio.to_thread(grind, len(found) + more) for more in range(2)))
     expect(ctx, own(found[-1], len(found) - 1), "G3", f"a thread gave {found[-1]!r}")
     return found
 

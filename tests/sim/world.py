@@ -20,6 +20,7 @@ import holdfast
 from holdfast import TerminalError
 from holdfast.client import AsyncClient
 from holdfast.core.entries import StepCompleted, StepErrored, TimerFired
+from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
 from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
@@ -27,7 +28,7 @@ from holdfast.engine import effects as effects_module
 from holdfast.engine import engine as engine_module
 from holdfast.engine import timers as timers_module
 from holdfast.engine.engine import Engine
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, StoreFailed
 from holdfast.service import Registry
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
@@ -45,7 +46,7 @@ from tests.sim.history import (
     Rotted,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
-from tests.sim.workloads import EDITED, SHAPES, sim
+from tests.sim.workloads import SHAPES, sim
 
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
 REST_SECONDS_MAX = 5.0
@@ -148,10 +149,7 @@ class World:
         self.inbox: dict[str, None] = {}  # promises somebody outside knows of
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
-        self.peaks: list[tuple[str, int, int]] = []
-        self.registry = Registry()
-        for handler in sim.handlers.values():
-            self.registry.add(handler)
+        self.registry = registry()
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
         self.plans = [self._plan(number) for number in range(options.plans)]
@@ -170,7 +168,7 @@ class World:
 
     def _plan(self, number: int) -> Plan:
         random = self._random
-        name = random.choice(list(SHAPES))
+        name = random.choice(self.options.shapes or list(SHAPES))
         handler, draw = SHAPES[name]
         id = f"{name}-{number}" if random.random() < 0.85 else None
         return Plan(id, f"Sim/{name}", handler, draw(random), random.random() < self.options.cancels)
@@ -179,8 +177,10 @@ class World:
         edit = ""
         if not calm and self._random.random() < self.options.edits:
             edit = self._random.choice(["argument", "name", "fewer"])
-        life = Life(self, number, calm=calm, edit=edit)
-        life.run()
+        missing = ""
+        if not calm and self._random.random() < self.options.missing:
+            missing = self._random.choice(self.plans).target
+        Life(self, number, calm=calm, edit=edit, missing=missing).run()
 
     def _between(self, number: int) -> None:
         random, options = self._random, self.options
@@ -225,14 +225,24 @@ class World:
                 gc.enable()
 
 
+def registry(but: str = "") -> Registry:
+    """All handlers of the corpus, or all but one."""
+    found = Registry()
+    for handler in sim.handlers.values():
+        if handler.target != but:
+            found.add(handler)
+    return found
+
+
 class Life:
     """One process: engine, clients and bodies on a loop of their own. Handlers and bodies know it as `life`."""
 
-    def __init__(self, world: World, number: int, *, calm: bool, edit: str) -> None:
+    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str) -> None:
         self.world = world
         self.number = number
         self.calm = calm
         self.edit = edit
+        self.missing = missing
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
@@ -240,6 +250,7 @@ class Life:
         self.errands: set[str] = set()  # what clients' calls may have brought to memory past admission
         self._random = Random(f"life {world.options.seed} {number}")
         self.loop = VirtualLoop(world.time, self._random, self._complain)
+        self.loop.work_seconds = self._duration
         self._stores: list[FaultyStore] = []
         self._engines: list[Engine] = []
         self.engine = self._engine("store", calm=calm)
@@ -257,7 +268,7 @@ class Life:
                 self.loop.bell = (turns, self._enough)
             else:
                 self.loop.turns_max = turns
-        self.log(LifeBegan, world.time.now(), self.edit)
+        self.log(LifeBegan, world.time.now(), self.edit, self.missing)
         begun = world.time.seconds
         main = self._rest() if self.calm else self._main(begun + seconds, stops=stops)
         how = self.loop.run(main, begun + (2 * seconds + 200 if stops else seconds))
@@ -275,7 +286,10 @@ class Life:
             for resident in list(engine._residents.values()):
                 resident.machine.evict()
         for store in self._stores:
-            store.bury()
+            try:
+                store.bury()
+            except StoreFailed as error:
+                world.broken("G4", f"life {self.number}: what a failed sync had left is refused: {error.what}")
         world.memory.close()
 
     def _engine(self, name: str, *, calm: bool, twin: bool = False) -> Engine:
@@ -291,7 +305,7 @@ class Life:
 
         engine = Engine(
             store,  # type: ignore[arg-type]
-            world.registry, deps={"life": self}, limits=options.bounds(), clock=world.time,
+            registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
             entropy=Dice(self._random), lane=lane,
         )  # fmt: skip
         self._stores.append(store)
@@ -317,7 +331,7 @@ class Life:
 
     async def act(self, key: tuple[int, ...], seconds: float | None = None) -> str:
         """What an async body does: takes its time, fails as the seed wants, gives back what no other run would."""
-        with self._attempt():
+        with self._attempt(late=self.engine.failure is not None):
             try:
                 await asyncio.sleep(self._duration() if seconds is None else seconds)
             except asyncio.CancelledError:
@@ -332,11 +346,11 @@ class Life:
             return self._outcome(key)
 
     @contextmanager
-    def _attempt(self) -> Iterator[None]:
+    def _attempt(self, *, late: bool = False) -> Iterator[None]:
         info = holdfast.step()
         key = (info.invocation, info.id, info.attempt)
         self.bodies[key] = None
-        self.log(BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies))
+        self.log(BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late)
         how = "returned"
         try:
             yield
@@ -376,16 +390,19 @@ class Life:
 
     def _written(self, batch: Batch) -> None:
         world = self.world
-        world.history.add(Committed(world.time.seconds, self.number, world.time.now(), batch))
+        world.history.add(Committed(world.time.seconds, self.number, world.time.latest(), batch))
         self.at_loss = False
         if not self.over and not self.options.twins:
             self._look_at_memory()
 
     def _look_at_memory(self) -> None:
         engine, limits = self.engine, self.engine._limits
-        residents = engine._residents.values()
+        durable = [resident for resident in engine._residents.values() if not resident.unsettled]
+        waiting = [resident.id for resident in durable if resident.status is Status.SUSPENDED]
+        if len(waiting) > limits.waiting:
+            self.broken("G9", f"{waiting} wait in memory at once, with {limits}")
         # Room is for what runs and what waits; what a client's call brought in, or is not durable yet, comes on top.
-        free = [resident.id for resident in residents if not resident.unsettled and resident.id not in self.errands]
+        free = [resident.id for resident in durable if resident.id not in self.errands]
         # One that is woken while its last wait is being written goes on at once: those admitted meanwhile are too many.
         if len(free) > 2 * limits.running + limits.waiting + 1:
             self.broken("G9", f"{free} are in memory at once, with {limits}")
@@ -411,6 +428,9 @@ class Life:
         clients.begin()
         if self.options.twins:
             await self._begin_twin()
+        if self._random.random() < self.options.clock_steps:
+            step = self._random.choice([-20_000, -300, 200, 6_000, 90_000])
+            self.loop.call_later(self._random.random() * 10, self.world.time.step, step)
         await asyncio.wait([self._over], timeout=until - self.loop.time())
         if self.engine.failure is not None:
             await asyncio.sleep(self._random.random() * 3)
@@ -440,11 +460,3 @@ class Life:
             await self.engine.stop()
         except HoldfastError as error:
             self.broken("G11", f"stop raised {error!r}")
-
-
-def version_of(lives: list[LifeBegan], life: int) -> str:
-    """How the code of the edited handler read in a life."""
-    return lives[life].edit
-
-
-__all__ = ["EDITED", "Life", "Lived", "Plan", "Segment", "Watched", "World", "version_of"]

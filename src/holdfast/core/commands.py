@@ -174,16 +174,7 @@ class AppendItem:
     """Add an element to a list of the object."""
 
     name: str
-    index: int
     text: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BeginList:
-    """An empty list of the object is to begin at `first`."""
-
-    name: str
-    first: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +203,10 @@ Ask = RunStep | OpenPromise | CallHandler | Attach | SharePromise
 # What is done and not waited for: once, with the commit of what led to it.
 Deed = (
     CancelStep | WithdrawPromise | CancelCall | SendCall | SendSignal | CancelOther | SettleShared | SetState
-    | AppendItem | BeginList
+    | AppendItem
 )  # fmt: skip
 End = Return | Raise | EndCancelled
 Command = Ask | Deed | End
 DEEDS = (
     CancelStep, WithdrawPromise, CancelCall, SendCall, SendSignal, CancelOther, SettleShared, SetState, AppendItem,
-    BeginList,
 )  # fmt: skip

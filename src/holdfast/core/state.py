@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from holdfast.core.commands import AppendItem, BeginList, SetState
+from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.entries import ItemsRead, Note, StateRead
 from holdfast.core.payload import INLINE
 from holdfast.errors import BadArguments, Unreadable, WrongPlace
@@ -148,9 +148,7 @@ class StateView:
             raise not_a_list(name)
         known = self._list(name)
         self._values.pop(name, None)
-        if known.end == known.first:
-            self._host.do(BeginList(name, known.first))
-        self._host.do(AppendItem(name, known.end, text))
+        self._host.do(AppendItem(name, text))
         known.own.append(text)
         if self._names is not None:
             self._names[name] = None

@@ -31,6 +31,7 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, RewriteRow, S
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
+CHILDREN_MAX = 100_000  # that are looked at
 PURGE_SLICE = 100  # invocations purged in one commit
 BLOBS_ALL = 1 << 62
 MAIL_MAX = 1_000  # signals an invocation has not received yet
@@ -71,8 +72,14 @@ class Control:
         engine = self._open("kill", reason)
         row = await engine.known(id)
         _check_running(row)
+        killed = [row]
         self._kill(row, reason)
-        await engine.durable()
+        while killed:  # those they called, once all of them are known
+            await engine.durable()
+            called = [child for above in killed for child in engine.rows.children(above.n, CHILDREN_MAX)]
+            killed = [child for child in called if child.call is not None and not Status(child.status).ended]
+            for child in killed:
+                self._kill(child, f"its caller was killed: {reason}")
 
     async def pause(self, id: str, reason: str) -> None:
         """Stops an invocation until it is resumed; bodies that run may finish and are recorded. Raises
@@ -262,10 +269,6 @@ class Control:
         elif not resident.machine.ended:
             engine.driver.end(resident, Move.KILL, outcome)
             resident.machine.evict()
-        for child in engine.store.children(row.n, PURGE_SLICE * 10):
-            known = engine.rows.get(child.n)
-            if known is not None and known.call is not None and not Status(known.status).ended:
-                self._kill(known, f"its caller {row.id} was")
 
     async def _copy(self, row: InvocationRow, prefix: list[Entry], new_id: str | None, origin: str) -> str:
         engine = self._engine

@@ -16,7 +16,6 @@ import msgspec
 from holdfast.core import entries as records
 from holdfast.core.commands import (
     AppendItem,
-    BeginList,
     CancelStep,
     Command,
     EndCancelled,
@@ -121,6 +120,8 @@ class Driver:
             resident.length = len(bodies)
             if begins is None:
                 resident.obeyed = obeyed_of(row, len(bodies))
+                if row.outcome is not None:
+                    resident.begins = row.began  # the row must not say of what is done now that it is to be done
             if resident.status is Status.PAUSED:
                 self._move(resident, move(resident.status, Move.RESUME), None, None)
             elif resident.status is Status.QUEUED:
@@ -368,7 +369,7 @@ class Driver:
                 self._open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
-            case SetState() | AppendItem() | BeginList():
+            case SetState() | AppendItem():
                 assert resident.state is not None  # for the type checker: the command comes from its view
                 resident.state.write(self._committer.batch, command)
             case Return():

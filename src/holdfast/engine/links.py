@@ -9,6 +9,7 @@ Nothing is delivered in the midst of another handler's turn: it is put off to ju
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,15 +31,23 @@ from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.engine.effects import describe
 from holdfast.engine.starts import Order
-from holdfast.errors import HoldfastError, IdConflict, InvocationCancelled, UnknownInvocation, Unreadable, WouldDeadlock
+from holdfast.engine.waits import Waits
+from holdfast.errors import (
+    HoldfastError,
+    IdConflict,
+    InvocationCancelled,
+    StoreCorrupt,
+    StoreError,
+    UnknownInvocation,
+    Unreadable,
+)
 from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
     from holdfast.engine.resident import Resident
 
-CHAIN_MAX = 10_000  # invocations looked at for a cycle of waits
-CHILDREN_MAX = 1_000
+log = logging.getLogger("holdfast")
 
 
 class End(NamedTuple):
@@ -54,6 +63,7 @@ class Links:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._waits = Waits(engine)
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._ends: dict[str, End] = {}  # that are not durable yet
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
@@ -66,9 +76,26 @@ class Links:
 
     def flush(self) -> None:
         """Does all that was put off."""
-        while self._later:
+        while self._later and self._engine.failure is None:
             call, args = self._later.popleft()
-            call(*args)
+            try:
+                call(*args)
+            except (StoreCorrupt, Unreadable) as damage:
+                self._damaged(args[0], damage)
+            except StoreError as error:
+                self._engine.fail(error)
+            except Exception as error:
+                # A mistake in here: what was to be told to somebody would be lost in silence if all went on.
+                log.exception("the engine cannot go on")
+                self._engine.fail(HoldfastError(f"{type(error).__name__} inside Holdfast: {error}", fix="report this"))
+
+    def _damaged(self, whom: Any, damage: HoldfastError) -> None:
+        # Damage stops who met it, and no other (G10).
+        resident = self._engine.resident(whom) if isinstance(whom, int) else whom
+        if resident is not None and not isinstance(resident, str) and not resident.pausing:
+            self._engine.driver.pause(resident, damage)
+        else:
+            log.error("nothing could be delivered to %s: %s", whom, damage)
 
     def obey(self, resident: Resident, command: Command) -> None:
         """A handler wants something of another invocation."""
@@ -164,13 +191,13 @@ class Links:
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
-        if not _waits(resident, local):
+        if not _still_waits(resident, local):
             return
         row = engine.rows.find(spec.id)
         if row is None:
-            chain = self._would_wait(resident, spec)
-            if chain:
-                self._refuse(resident, local, spec.id, _deadlock(resident, spec, chain))
+            refusal = self._waits.refusal(resident, spec)
+            if refusal is not None:
+                self._refuse(resident, local, spec.id, refusal)
                 return
             engine.create(
                 Order(
@@ -196,7 +223,7 @@ class Links:
             )
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
-        if not _waits(resident, local):
+        if not _still_waits(resident, local):
             return
         row = self._engine.rows.find(id)
         if row is None:
@@ -208,7 +235,7 @@ class Links:
             self._wait(resident, id)
 
     def _share(self, resident: Resident, command: SharePromise) -> None:
-        if not _waits(resident, command.promise):
+        if not _still_waits(resident, command.promise):
             return
         row = self.shared(command.id)
         if row is None:
@@ -354,61 +381,10 @@ class Links:
         if row is not None and not Status(row.status).ended:
             self.ask_to_end(row, reason)
 
-    def _would_wait(self, caller: Resident, spec: CallSpec) -> list[str]:
-        """The chain of ids from the holder of the lock that the call wants to the caller, if there is one."""
-        lock = spec.handler.lock(spec.key)
-        holder = None if lock is None else self._engine.gates.holder(lock)
-        if holder is None:
-            return []
-        above = self._above(caller)
-        seen: dict[int, int | None] = {holder: None}
-        queue = deque([holder])
-        while queue and len(seen) < CHAIN_MAX:
-            n = queue.popleft()
-            if n in above:
-                return self._path(seen, n)
-            for child in self._engine.store.children(n, CHILDREN_MAX):
-                row = self._engine.rows.get(child.n) or child
-                if row.call is None or Status(row.status).ended:
-                    continue
-                wanted = row.n
-                if row.status == Status.QUEUED and row.lock is not None:
-                    wanted = self._engine.gates.holder(row.lock) or row.n
-                if wanted not in seen:
-                    seen[wanted] = n
-                    queue.append(wanted)
-        return []
 
-    def _above(self, caller: Resident) -> set[int]:
-        above = {caller.n}
-        row: InvocationRow | None = caller.row
-        while row is not None and row.parent is not None and row.call is not None and row.parent not in above:
-            above.add(row.parent)
-            row = self._engine.rows.get(row.parent)
-        return above
-
-    def _path(self, seen: dict[int, int | None], n: int) -> list[str]:
-        path = []
-        step: int | None = n
-        while step is not None:
-            row = self._engine.rows.get(step)
-            path.append("?" if row is None else row.id)
-            step = seen[step]
-        return path[::-1]
-
-
-def _waits(resident: Resident, local: str) -> bool:
+def _still_waits(resident: Resident, local: str) -> bool:
     """Whether a handler still waits for what it asked for earlier in this turn."""
     return not resident.pausing and local in resident.machine.waiting
-
-
-def _deadlock(caller: Resident, spec: CallSpec, chain: list[str]) -> WouldDeadlock:
-    waits = " waits for ".join([caller.id, f"{spec.handler.service}/{spec.key}, held by {chain[0]}", *chain[1:]])
-    return WouldDeadlock(
-        f"{caller.id!r} cannot call {spec.handler.target!r} of key {spec.key!r}: it would wait for itself: {waits}",
-        cause="one exclusive handler of a key runs at a time, and this one runs until the call returns",
-        fix="send instead of call, call a shared handler, or do the work in the handler itself",
-    )
 
 
 def _conflict(spec: CallSpec, row: InvocationRow) -> IdConflict:

@@ -5,7 +5,7 @@ Promises: a value and a list never pass for each other; a body that does not dec
 
 from __future__ import annotations
 
-from holdfast.core.commands import AppendItem, BeginList, SetState
+from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.payload import compress, expand
 from holdfast.core.state import not_a_list, not_a_value
 from holdfast.errors import Unreadable
@@ -21,6 +21,10 @@ class ObjectState:
         self._store = store
         self._service = service
         self._key = key
+        # Of what this writer has done, some of it not durable yet:
+        self._ends: dict[str, int] = {}  # lists it added to
+        self._last: dict[str, int] = {}  # where lists ended that it cleared
+        self._unlisted: set[str] = set()  # names it wrote as values or cleared
 
     def value(self, name: str) -> bytes | None:
         """A value's text. Raises BadArguments when the name is a list's."""
@@ -64,22 +68,30 @@ class ObjectState:
             found[name] = self.items(name, *self.bounds(name)) if body[:1] == LIST else expand(body)
         return found
 
-    def write(self, batch: Batch, command: SetState | AppendItem | BeginList) -> None:
-        """Adds a change to a batch."""
+    def write(self, batch: Batch, command: SetState | AppendItem) -> None:
+        """Adds a change of the one writer to a batch."""
         service, key = self._service, self._key
         match command:
             case SetState(name, text):
+                self._last[name] = self._ends.pop(name, 0)
+                self._unlisted.add(name)
                 batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
-            case AppendItem(name, index, text):
-                batch.items.append(ItemRow(service, key, name, index, compress(text)))
-            case BeginList(name, first):
-                batch.states.append(StateRow(service, key, name, header(first)))
+            case AppendItem(name, text):
+                # Where it goes is for the store to say and not for the handler: one that was opened again, or copied
+                # from an older run, has seen another list.
+                end = self._ends.get(name)
+                if end is None:
+                    end = self._begin(batch, name)
+                batch.items.append(ItemRow(service, key, name, end, compress(text)))
+                self._ends[name] = end + 1
+
+    def _begin(self, batch: Batch, name: str) -> int:
+        end = max(self._store.items_end(self._service, self._key, name), self._last.get(name, 0))
+        body = None if name in self._unlisted else self._store.state(self._service, self._key, name)
+        if body is None or body[:1] != LIST:
+            batch.states.append(StateRow(self._service, self._key, name, LIST + str(end).encode()))
+        return end
 
     def trim(self, batch: Batch, name: str, before: int) -> None:
         """Deletes what a cleared list has left behind."""
         batch.trims.append(TrimRow(self._service, self._key, name, before))
-
-
-def header(first: int) -> bytes:
-    """The body that says where a list begins."""
-    return LIST + str(first).encode()

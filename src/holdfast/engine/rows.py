@@ -47,6 +47,12 @@ class Rows:
         n = self._engine.number_of(id)
         return self._engine.store.find(id) if n is None else self.get(n)
 
+    def children(self, n: int, limit: int) -> list[InvocationRow]:
+        """Those an invocation has called or sent, as they stand."""
+        stored = {row.n: row for row in self._engine.store.children(n, limit)}
+        stored.update((row.n, row) for row in self._open.values() if row.parent == n)
+        return [self.get(child) or row for child, row in stored.items()]
+
     def is_open(self, n: int) -> bool:
         """Whether something of it is not durable yet: it must not be loaded now."""
         return n in self._open

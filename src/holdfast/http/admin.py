@@ -16,8 +16,9 @@ from typing import Any, TypedDict
 import msgspec
 from starlette.responses import Response
 
-from holdfast.client import AsyncClient, AsyncHandle
+from holdfast.client import AsyncClient
 from holdfast.errors import BadRequest
+from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query, read_json
@@ -63,7 +64,7 @@ class HandlerView(TypedDict):
     """A registered handler."""
 
     target: str
-    service: str
+    service: str | None
     name: str
     kind: str
     shared: bool
@@ -340,7 +341,7 @@ class Server:
         lines = ["# TYPE holdfast_invocations gauge"]
         lines += [f'holdfast_invocations{{status="{status}"}} {count}' for status, count in info.counts.items()]
         gauges = {
-            "running": info.running, "resident": info.resident, "uptime_seconds": info.uptime,
+            "running": info.running, "resident": info.resident, "uptime_seconds": info.uptime_seconds,
             "admin_requests_total": self._traffic.requests, "admin_watchers": self._traffic.watchers.taken,
         }  # fmt: skip
         for name, value in gauges.items():

@@ -19,10 +19,11 @@ from holdfast.errors import HoldfastError
 from holdfast.http.exchange import Exchange
 from holdfast.http.limits import Traffic
 from holdfast.http.problems import named, problem
-from holdfast.views import EventView
+from holdfast.watching import EventView
 
 MEDIA = "text/event-stream"
 FIRST_SECONDS = 0.05  # what is wrong with a request shows within this, and is then no stream but a problem
+SEEN = "!"
 RETRY = b"retry: 2000\n\n"  # milliseconds after which a browser comes again
 HEARTBEAT = b": still here\n\n"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second for nginx
@@ -41,8 +42,8 @@ class Events:
         exchange.query(())
         handle = await self._client.attach(exchange.param("id"))
         exchange.invocation = handle.id
-        after = exchange.header(b"last-event-id")
-        return _Stream(exchange, self._client.watch(handle.id, after=after or None), resumes=bool(after))
+        after, _, seen = (exchange.header(b"last-event-id") or "").partition(SEEN)
+        return _Stream(exchange, _unseen(self._client.watch(handle.id, after=after or None), seen), resumes=bool(after))
 
 
 class _Stream(Response):
@@ -106,10 +107,19 @@ class _Stream(Response):
             await close()
 
 
+async def _unseen(events: AsyncIterator[EventView], status: str) -> AsyncIterator[EventView]:
+    """Without the first status, if the client has seen it: a watch always begins with the one there is."""
+    async for event in events:
+        if event.kind != "status" or event.data["status"] != status:
+            yield event
+        status = "" if event.kind == "status" else status
+
+
 def frame(event: EventView) -> bytes:
     """An event as it is sent."""
-    data = msgspec.json.encode(event.data)
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event.id.encode(), event.kind.encode(), data)
+    # A status is no line of the journal and has no place of its own: which one was seen is told by its id.
+    id = event.id + (SEEN + event.data["status"] if event.kind == "status" else "")
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (id.encode(), event.kind.encode(), msgspec.json.encode(event.data))
 
 
 async def _write(send: Send, body: bytes, *, more: bool = True) -> None:

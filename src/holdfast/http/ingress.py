@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
-from holdfast.client import AsyncClient, AsyncHandle
+from holdfast.client import AsyncClient
 from holdfast.errors import BadHandler, BadRequest, UnknownHandler
+from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query
@@ -97,10 +98,10 @@ class Handlers(BaseRoute):
         call, send = partial(self._call, handler), partial(self._send, handler)
         given: dict[str, Any] = {"body": body, "body_required": bool(handler.arguments.required())}
         found = [
-            Operation("POST", path, name, about, call, {200: returns, 202: Started}, (ID,),
+            Operation("POST", path, name, about, call, {200: returns, 202: Started}, _ids(handler),
                       headers=KEY_HEADER | WAIT_HEADER, **given),
             Operation("POST", f"{path}/{SEND}", f"{name}.{SEND}", f"Starts {handler.target}; does not wait.", send,
-                      {202: Started}, (ID, DELAY), headers=KEY_HEADER, **given),
+                      {202: Started}, (*_ids(handler), DELAY), headers=KEY_HEADER, **given),
         ]  # fmt: skip
         if handler.shared and not handler.arguments.required():
             found.append(
@@ -109,20 +110,22 @@ class Handlers(BaseRoute):
         return found
 
     async def _call(self, handler: Handler, exchange: Exchange) -> Response:
-        query = exchange.query((ID,) if exchange.method == "POST" else ())
+        query = exchange.query(_ids(handler) if exchange.method == "POST" else ())
         wait = exchange.wait_seconds()
         with self._traffic.waiting:
             return await result(exchange, await self._start(handler, exchange, query), wait)
 
     async def _send(self, handler: Handler, exchange: Exchange) -> Response:
-        return await started(await self._start(handler, exchange, exchange.query((ID, DELAY))))
+        return await started(await self._start(handler, exchange, exchange.query((*_ids(handler), DELAY))))
 
     async def _start(self, handler: Handler, exchange: Exchange, query: dict[str, Any]) -> AsyncHandle[Any]:
         id = exchange.invocation = query.get("id")
         idempotency_key = exchange.header(b"idempotency-key")
         if idempotency_key == "":
             raise BadRequest("the Idempotency-Key is empty", fix="send a text of your own, or leave the header out")
-        headers = {name: exchange.header(name.encode()) for name in PASSED_ON if name.encode() in exchange.headers}
+        if idempotency_key is not None and id is not None:
+            raise BadRequest("there are an id and an Idempotency-Key", fix="send one of the two")
+        headers = {name: text for name in PASSED_ON if (text := exchange.header(name.encode())) is not None}
         key = exchange.param("key") if "key" in exchange.params else None
         body = await exchange.body() if exchange.method == "POST" else b""
         try:
@@ -145,3 +148,8 @@ class Handlers(BaseRoute):
             cause=f"its paths are /{shown} and /{shown}/{SEND}" if known else f"its path is /{first}",
             fix="GET /openapi.json lists every path",
         )
+
+
+def _ids(handler: Handler) -> tuple[Query, ...]:
+    """A workflow's main handler runs once a key: the key is its id."""
+    return () if handler.main else (ID,)

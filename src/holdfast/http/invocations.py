@@ -10,7 +10,8 @@ from typing import Any, TypedDict
 
 from starlette.responses import Response
 
-from holdfast.client import AsyncClient, AsyncHandle
+from holdfast.client import AsyncClient
+from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.events import EVENT_HEADERS, MEDIA, Events
 from holdfast.http.exchange import Exchange, Query, read_json

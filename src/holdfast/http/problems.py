@@ -23,11 +23,13 @@ STATUS: tuple[tuple[type[errors.HoldfastError], int], ...] = (
     (errors.UnknownHandler, 404),
     (errors.UnknownInvocation, 404),
     (errors.UnknownPromise, 404),
+    (errors.UnknownSchedule, 404),
     (errors.IdConflict, 409),
     (errors.AlreadySettled, 409),
     (errors.WrongStatus, 409),
-    (errors.BadArguments, 400),
-    (errors.BadTimer, 400),
+    (errors.WouldDeadlock, 409),
+    (errors.TooMany, 429),
+    (errors.UsageError, 400),
     (errors.TooLarge, 413),
     (errors.Unserialisable, 400),
     (errors.InvocationCancelled, 409),
@@ -71,7 +73,7 @@ def problem(error: errors.HoldfastError, invocation: str | None = None) -> Respo
     if invocation is not None:
         body.invocation = invocation
         headers |= named(invocation)
-    if status == 503:
+    if status in {429, 503}:
         headers.setdefault("Retry-After", RETRY_SECONDS)
     return Response(msgspec.json.encode(body), status, headers, TYPE)
 
