@@ -53,6 +53,7 @@ from holdfast.handle import AsyncHandle
 from holdfast.objects import ObjectContext, WorkflowContext
 from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
+from holdfast.stores.coded import Codec
 from holdfast.stores.memory import MemoryStore
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
 from holdfast.watching import EventView
@@ -69,6 +70,7 @@ __all__ = [
     "BadTimer",
     "CheckView",
     "Client",
+    "Codec",
     "Context",
     "EngineStopped",
     "EventView",

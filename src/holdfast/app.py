@@ -22,6 +22,7 @@ from holdfast.engine.schedules import Missed, Plan, make_rule
 from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
+from holdfast.stores.coded import Codec, CodedStore
 from holdfast.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Holdfast:
     services: the groups of handlers this process runs.
     deps: what handlers and steps get by name (clients, keys); held in memory, never stored.
     limits: bounds on memory and concurrency.
+    codec: encodes and decodes every stored body, to encrypt or compress it; the store must have begun with it.
     build: what this version of the program is called; recorded with every start. A digest of its handlers' source files
         if left out.
     retention: how long ended invocations are kept; for ever if left out. Their ids are free again after it.
@@ -52,12 +54,15 @@ class Holdfast:
         services: Iterable[Service] = (),
         deps: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        codec: Codec | None = None,
         build: str | None = None,
         retention: timedelta | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
-        self._store: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        below: Store = SqliteStore(Path(store)) if isinstance(store, (str, Path)) else store
+        self._path = below.path if isinstance(below, SqliteStore) else None
+        self._store: Store = below if codec is None else CodedStore(below, codec)
         self._registry = Registry()
         for service in services:
             for handler in service.handlers.values():
@@ -103,7 +108,7 @@ class Holdfast:
     @property
     def store_path(self) -> Path | None:
         """The file of a SQLite store."""
-        return self._store.path if isinstance(self._store, SqliteStore) else None
+        return self._path
 
     @property
     def handlers(self) -> list[Handler]:

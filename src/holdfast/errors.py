@@ -245,7 +245,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreForeign(StoreError):
-    """The file is a database of another program."""
+    """The file is a database of another program, or was written with another codec."""
 
     code = "HF407"
 

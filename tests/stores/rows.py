@@ -77,6 +77,7 @@ def snapshot(store: Store):
     return {
         "rows": rows,
         "last": store.last_number(),
+        "counts": store.counts(),
         "ready": store.ready(10_000),
         "due": store.due(2**62, 10_000),
         "next_wake": store.next_wake(),

@@ -40,14 +40,20 @@ def log_pages(store):
     return store._live.writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 
-# What may be searched, by which index. "SCAN" is only right where the index holds nothing but the answer.
+# What may be searched, by which index. "SCAN" is only right where the index holds nothing but the answer; counts, which
+# is for people, walks the smallest index that has every row.
 LOCK, LANE = "invocation_lock_queued", "invocation_lane_queued"
 PLANS = {
     "last_number": ["SCAN CONSTANT ROW", "SEARCH invocation", "SEARCH meta USING PRIMARY KEY (key=?)"],
     "find": ["SEARCH invocation USING INDEX sqlite_autoindex_invocation_1 (id=?)"],
     "get": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)"],
-    "entries": ["SEARCH entry USING INDEX sqlite_autoindex_entry_1 (n=?)"],
+    "entries": ["SEARCH entry USING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)"],
     "length": ["SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=?)"],
+    "counts": [
+        "SCAN invocation USING INDEX invocation_ready",
+        "SEARCH invocation USING COVERING INDEX invocation_status (status=?)",
+        "SCAN invocation USING COVERING INDEX invocation_target",
+    ],
     "ready": ["SCAN invocation USING INDEX invocation_ready"],
     "due": ["SEARCH invocation USING INDEX invocation_wake (wake_at>? AND wake_at<?)"],
     "next_wake": ["SEARCH invocation USING INDEX invocation_wake (wake_at>?)"],
@@ -119,7 +125,7 @@ FRAGMENTS = {"row", "page"}  # parts of other statements
 # Of a WITH RECURSIVE that goes from one value to the next, and of IN: they hold only what was found or given.
 HARMLESS = re.compile(
     r"(SCAN found|CO-ROUTINE found|SETUP|RECURSIVE STEP|(CORRELATED )?SCALAR SUBQUERY \d+|LIST SUBQUERY \d+"
-    r"|SCAN \d+-ROW VALUES CLAUSE)"
+    r"|SCAN \d+-ROW VALUES CLAUSE|COMPOUND QUERY|LEFT-MOST SUBQUERY|UNION ALL)"
 )
 
 

@@ -9,8 +9,10 @@ import pytest
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked
 from holdfast.stores.base import Batch, RateRow, RewriteRow, WaiterRow
+from holdfast.stores.coded import CodedStore
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
+from tests.stores.codecs import Sealed
 from tests.stores.rows import (
     TARGETS,
     blob,
@@ -26,10 +28,16 @@ from tests.stores.rows import (
     trim,
 )
 
+KINDS = {
+    "memory": lambda path: MemoryStore(),
+    "sqlite": SqliteStore,
+    "coded": lambda path: CodedStore(SqliteStore(path), Sealed()),
+}
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(params=KINDS)
 def store(request, tmp_path):
-    store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "agent.db")
+    store = KINDS[request.param](tmp_path / "agent.db")
     store.open()
     yield store
     store.close()
@@ -42,8 +50,8 @@ def reopen(store):
 
 def test_a_new_store_is_empty(store):
     assert snapshot(store) == {
-        "rows": [], "last": 0, "ready": [], "due": [], "next_wake": None, "open_promises": [], "ended": [],
-        "schedules": [], "queues": ([], [], {}, {}), "objects": ({}, {}), "waiters": {},
+        "rows": [], "last": 0, "counts": {}, "ready": [], "due": [], "next_wake": None, "open_promises": [],
+        "ended": [], "schedules": [], "queues": ([], [], {}, {}), "objects": ({}, {}), "waiters": {},
     }  # fmt: skip
     assert store.find("x") is None
     assert store.get(1) is None
@@ -96,6 +104,8 @@ def test_a_journal_comes_back_in_order_of_seq_whatever_the_order_of_writing(stor
     store.commit(Batch(entries=[entry(1, 1), entry(2, 0), entry(1, 0)]))
     store.commit(Batch(entries=[entry(1, 3, b""), entry(1, 2)]))
     assert store.entries(1) == [b"1/0", b"1/1", b"1/2", b""]
+    assert store.entries(1, 2) == [b"1/2", b""]
+    assert store.entries(1, 4) == []
     assert store.entries(2) == [b"2/0"]
 
 
@@ -246,6 +256,14 @@ def test_list_keeps_to_what_it_is_asked_for(store):
 def test_list_returns_a_hundred_unless_told(store):
     store.commit(Batch(starts=[start(n) for n in range(1, 131)]))
     assert len(store.list()) == 100
+
+
+def test_invocations_are_counted_by_status(store):
+    statuses = [status for status in Status for _ in range(status + 1) if status != Status.PAUSED]
+    store.commit(Batch(starts=[start(n, status=status) for n, status in enumerate(statuses, 1)]))
+    assert store.counts() == {0: 1, 1: 2, 2: 3, 4: 5, 5: 6, 6: 7, 7: 8}
+    store.commit(Batch(moves=[move(1, Status.PAUSED)], purges=[n for n, s in enumerate(statuses, 1) if s == 4]))
+    assert store.counts() == {1: 2, 2: 3, 3: 1, 5: 6, 6: 7, 7: 8}
 
 
 def test_blobs_are_kept_per_owner_and_read_by_range(store):
@@ -574,6 +592,7 @@ def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, 
         lambda: store.ready(1),
         lambda: store.due(1, 1),
         lambda: store.length(1),
+        store.counts,
         lambda: store.holder("Cart/ann"),
         lambda: store.queued_for_lock("Cart/ann", 1),
         lambda: store.queued_for_lane("gpt", 1),

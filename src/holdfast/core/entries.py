@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from holdfast.core.damage import check
 from holdfast.errors import Unreadable
 
 T = TypeVar("T")
@@ -237,6 +238,7 @@ def _spelled_out(value: Any) -> Any:
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
     if body[:1] != _HEAD:
+        check(body)
         raise Unreadable(
             f"a stored record has format {body[:1].hex() or 'none'}, this version reads {FORMAT}",
             cause="the record was written by a newer Holdfast, or the file is damaged",

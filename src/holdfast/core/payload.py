@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from holdfast.core.damage import check
 from holdfast.errors import Unreadable
 
 TEXT_MIN = 256  # bytes of a JSON string that becomes a text blob; below, the row would cost more than it saves
@@ -322,6 +323,7 @@ def _segments(payload: bytes) -> list[_Segment]:
     if kind == INLINE:
         return [payload[1:]]
     if kind != _HOLED:
+        check(payload)
         raise _malformed(f"it starts with {kind!r}")
     try:
         segments = _read_segments(payload[1:])

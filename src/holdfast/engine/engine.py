@@ -38,7 +38,7 @@ from holdfast.engine.starts import Order, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HoldfastError, IdConflict, StoreCorrupt, StoreError, UnknownHandler, UnknownInvocation
 from holdfast.service import Handler, Registry
-from holdfast.stores.base import InvocationRow, Store
+from holdfast.stores.base import InvocationRow, Store, refuse_coded
 
 STARTS_MAX = 128  # not durable yet; more wait, so that a burst of starts is not a burst of memory
 
@@ -108,6 +108,7 @@ class Engine:
         self._watchdog = Watchdog(self.loop, limits.stuck_seconds)
         self._watchdog.start()
         try:
+            refuse_coded(self.store)
             self._counter = counter_of(self.store.last_number())
             if not self.resting:
                 self.admission.fill()

@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from holdfast.errors import StoreForeign
+
+CODED = ("", "", "codec")  # a state that only stores have whose bodies a codec wrote (stores/coded.py); no object's
+
 
 class InvocationRow(NamedTuple):
     """One invocation. Written at start and when its status moves, never per step."""
@@ -232,7 +236,8 @@ class Store(Protocol):
         """The seq of the next entry: how many the journal has."""
 
     def counts(self) -> dict[int, int]:
-        """How many invocations there are by status. Reads them all: for people, not for the engine."""
+        """How many invocations there are by status. Counts them all, 25 ms a million: for people, not
+        for the engine."""
 
     def ready(self, limit: int) -> list[int]:
         """Numbers of invocations with status READY, and of those QUEUED for nothing (no wake_at, lock or lane),
@@ -325,3 +330,14 @@ class Store(Protocol):
         limit: int = 100,
     ) -> list[InvocationRow]:
         """Newest first; `before` is the last n of the page already seen. A target "Service/" means all its handlers."""
+
+
+def refuse_coded(store: Store) -> None:
+    """Raises StoreForeign for a store whose bodies a codec wrote and that is opened without one: it would pause every
+    invocation that was running. The store that has the codec hides what is looked for."""
+    if store.state(*CODED) is not None:
+        raise StoreForeign(
+            "the store was written with a codec",
+            cause="the program was started without it",
+            fix="give Holdfast the codec it was written with; nothing was changed",
+        )

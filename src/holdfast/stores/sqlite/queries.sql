@@ -9,9 +9,9 @@ n, id, target, status, created, updated, seed, wake_at, input, outcome,
 began, key, lock, lane, parent, call, build, origin;
 
 -- name: page
--- What all lists ask beyond their index, from a number downwards.
+-- What all lists ask beyond their index, from a number downwards. A parent (?6) always goes by its index.
 n < ?1 AND (?2 IS NULL OR status = ?2) AND target BETWEEN ?3 AND ?4 AND (?5 IS NULL OR key = ?5)
-AND (?6 IS NULL OR parent = ?6) ORDER BY n DESC LIMIT ?7;
+ORDER BY n DESC LIMIT ?7;
 
 -- name: keep_last_number
 -- Before a purge: a number is never given twice, since others may still name it as their parent.
@@ -152,8 +152,12 @@ SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq;
 SELECT coalesce(max(seq), -1) + 1 FROM entry WHERE n = ?;
 
 -- name: counts
--- For people: walks the whole table.
-SELECT status, count(*) FROM invocation GROUP BY status ORDER BY status;
+-- How many are READY, how many of each status that has its index, and how many there are: what is left is DONE.
+SELECT 0, count(*) FROM invocation INDEXED BY invocation_ready WHERE status = 0
+UNION ALL
+SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status IN (1, 2, 3, 5, 6, 7) GROUP BY status
+UNION ALL
+SELECT 4, count(*) FROM invocation;
 
 -- name: ready
 -- What can run.

@@ -120,7 +120,9 @@ class SqliteStore:
         return length
 
     def counts(self) -> dict[int, int]:
-        return dict(self._read("counts"))
+        *others, (_, done) = self._read("counts")
+        counts = {**dict(others), int(Status.DONE): done - sum(count for _, count in others)}
+        return {status: counts[status] for status in sorted(counts) if counts[status]}
 
     def ready(self, limit: int) -> list[int]:
         return [n for (n,) in self._read("ready", limit)]
