@@ -194,8 +194,7 @@ class Links:
         engine = self._engine
         if not _still_waits(resident, local):
             return
-        known = spec.named or resident.replayed  # else its id was made just now
-        row = engine.rows.find(spec.id) if known else None
+        row = engine.rows.find(spec.id)
         order = _order(resident, spec, local)
         if row is None:
             refusal: HoldfastError | None = self._waits.refusal(resident, spec)

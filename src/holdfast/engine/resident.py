@@ -21,7 +21,7 @@ class Resident:
 
     __slots__ = (
         "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
-        "obeyed", "parent", "pausing", "promises", "replayed", "row", "seed", "state", "status", "text", "texts", "unsettled",
+        "obeyed", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts", "unsettled",
         "wake_at",
     )  # fmt: skip
 
@@ -40,7 +40,6 @@ class Resident:
         self.text = b""  # its arguments, JSON
         self.texts: BlobIndex | None = None  # None: not read from the store yet
         self.fresh = fresh  # its row is not in a batch yet
-        self.replayed = not fresh  # what it asks for may be there already
         self.begins: int | None = None  # a beginning that is not in a batch yet, in milliseconds
         self.length = 0  # of the journal; the next entry's seq
         self.obeyed = -1  # of so many entries the deeds that followed were done; -1: it has not begun
