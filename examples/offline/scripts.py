@@ -108,4 +108,35 @@ def _due(wish: str, clock: str) -> str | None:
     return None
 
 
-BUILT_IN = {"travel assistant": travel, "reminder assistant": remind}
+def weather(talk: Conversation) -> Reply:
+    """Asks for the weather of each city it is asked about, all at once, and says what it was told."""
+    wish = talk.asked[-1] if talk.asked else ""
+    cities = [city for city in ("Denver", "San Francisco", *CITIES) if city in wish]
+    reports = talk.results("get_weather")
+    if cities and len(reports) < len(cities):
+        return Reply(calls=tuple(ToolCall("get_weather", {"city": city}) for city in cities[len(reports) :]))
+    if not cities:
+        return Reply("Which city do you mean?")
+    return Reply(". ".join(f"{city}: {report}" for city, report in zip(cities, reports, strict=False)) + ".")
+
+
+LIMIT_USD = 1000  # of a claim that needs no person
+
+
+def claim(talk: Conversation) -> Reply:
+    """Lets a person decide on a claim that is large, and says what was decided."""
+    amount = int((re.findall(r"(\d+) ?USD", talk.asked[-1] if talk.asked else "") or ["0"])[0])
+    if amount <= LIMIT_USD:
+        return Reply(f"The claim of {amount} USD is approved.")
+    decisions = talk.results("human_approval")
+    if not decisions:
+        return Reply.call("human_approval", amount=amount)
+    return Reply(f"The claim of {amount} USD: {decisions[-1]}.")
+
+
+BUILT_IN = {
+    "travel assistant": travel,
+    "reminder assistant": remind,
+    "weather agent": weather,
+    "insurance claim agent": claim,
+}

@@ -64,6 +64,7 @@ CITIES = ("Rome", "Lisbon", "Kyoto")
 
 WEATHER: dict[str, tuple[str, float, str, float]] = {
     "Denver": ("United States of America", 21.0, "Sunny", 14.0),
+    "San Francisco": ("United States of America", 17.0, "Fog", 22.0),
     "Rome": ("Italy", 24.5, "Partly cloudy", 9.0),
     "Lisbon": ("Portugal", 22.0, "Clear", 19.0),
     "Kyoto": ("Japan", 18.5, "Light rain", 7.0),

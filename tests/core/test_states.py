@@ -19,10 +19,23 @@ def test_every_status_has_its_row_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status.ended])
-def test_an_ended_invocation_never_moves_again(status: Status) -> None:
+def test_an_ended_invocation_never_moves_again_unless_a_person_opens_a_failed_one(status: Status) -> None:
     for by in Move:
-        with pytest.raises(WrongStatus, match=status.name):
+        if (status, by) == (Status.FAILED, Move.REOPEN):
+            assert move(status, by) is Status.QUEUED
+            continue
+        with pytest.raises(WrongStatus, match=f"{status.name} cannot {by.name}"):
             move(status, by)
+
+
+def test_ended_are_those_from_which_the_chart_leads_out() -> None:
+    assert [status.name for status in Status if status.ended] == ["DONE", "FAILED", "CANCELLED", "KILLED"]
+    assert all(f"{status.name} --> [*]" in chart() for status in Status if status.ended)
+
+
+def test_whatever_has_not_ended_can_be_killed_and_leads_to_an_end() -> None:
+    for status in Status:
+        assert (Move.KILL in TRANSITIONS[status]) is not status.ended
 
 
 def test_every_move_of_the_table_leads_where_it_says() -> None:

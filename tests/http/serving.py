@@ -89,12 +89,12 @@ class Serving:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
     @contextlib.contextmanager
-    def running(self, headers: dict[str, str]) -> Iterator["Serving"]:
+    def running(self) -> Iterator["Serving"]:
         self._thread.start()
         try:
             assert self._ready.wait(WAIT_SECONDS)
-            ingress = httpx.Client(base_url=self.servers.ingress_url, headers=headers, timeout=WAIT_SECONDS)
-            admin = httpx.Client(base_url=self.servers.admin_url, headers=headers, timeout=WAIT_SECONDS)
+            ingress = httpx.Client(base_url=self.servers.ingress_url, timeout=WAIT_SECONDS)
+            admin = httpx.Client(base_url=self.servers.admin_url, timeout=WAIT_SECONDS)
             with ingress as self.ingress, admin as self.admin:
                 yield self
         finally:
@@ -160,14 +160,29 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(
-    *services: Service, limits: HttpLimits | None = None, headers: dict[str, str] | None = None, **options: Any
-) -> Iterator[Serving]:
+    *services: Service, limits: HttpLimits | None = None, store: Any = None,
+    prepare: Callable[[Holdfast], None] | None = None, **options: Any,
+) -> Iterator[Serving]:  # fmt: skip
     """A running server of some services."""
     folder = tempfile.TemporaryDirectory()
-    program = Holdfast(Path(folder.name) / "agent.db", services=services or (demo, chat))
+    program = Holdfast(store or Path(folder.name) / "agent.db", services=services or (demo, chat))
+    if prepare is not None:
+        prepare(program)
     chosen = Options(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
-    with folder, Serving(program, chosen).running(headers or {}) as server:
+    with folder, Serving(program, chosen).running() as server:
         yield server
+
+
+def receive(connection: socket.socket) -> bytes:
+    """The body of one answer, on a connection that stays open."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return body
 
 
 def drain(connection: socket.socket) -> bytes:

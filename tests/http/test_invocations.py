@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.http.serving import problem, serving, wait_for
+from tests.http.serving import problem, receive, serving, wait_for
 
 
 @pytest.fixture(params=["ingress", "admin"])
@@ -34,7 +34,7 @@ def test_a_result_that_is_waited_for_comes_at_once(server):
         connection.sendall(f"GET /invocations/{id}/result HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         wait_for(lambda: server.traffic.waiting.taken == 1)
         server.ingress.post(f"/promises/{promise}/resolve", json="here")
-        assert connection.recv(65536).endswith(b'"here"')
+        assert receive(connection) == b'"here"'
     wait_for(lambda: server.traffic.waiting.taken == 0)
 
 

@@ -24,7 +24,7 @@ class Status(IntEnum):
 
     @property
     def ended(self) -> bool:
-        """True when the outcome is final (G6)."""
+        """True when it has an outcome; that never changes (G6), but a person may open a failed one again."""
         return self >= Status.DONE
 
 
@@ -87,10 +87,10 @@ def move(status: Status, by: Move) -> Status:
 
 def chart() -> str:
     """The table as a Mermaid state chart."""
-    lines = ["stateDiagram-v2", "    [*] --> READY: start"]
+    lines = ["stateDiagram-v2", "    [*] --> QUEUED: start", "    [*] --> READY: start at once"]
     for source, moves in TRANSITIONS.items():
         lines += [f"    {source.name} --> {target.name}: {by.name.lower()}" for by, target in moves.items()]
-        if not moves:
+        if source.ended:
             lines.append(f"    {source.name} --> [*]")
     return "\n".join(lines)
 
