@@ -24,7 +24,7 @@ from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query, read_json
 from holdfast.http.face import Face, Operation, answer, routes_of
-from holdfast.http.invocations import Invocations, Started, started
+from holdfast.http.invocations import DELAY, ID, Invocations, Started, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
 from holdfast.stores.sqlite.reading import Table, read_table
@@ -46,6 +46,9 @@ FROM = Query("from", "the step to begin at; without it, the start", kinds.text, 
 STEP = Query("step", "the step whose result is replaced", kinds.text, TEXT, required=True)
 NEW_ID = Query("id", "the new invocation's id", kinds.text, TEXT)
 OLDER_THAN = Query("older_than", "a duration such as P7D", kinds.duration, kinds.DURATION, required=True)
+HANDLER = Query("target", 'the handler, "Service/handler"', kinds.text, TEXT, required=True)
+OBJECT_KEY = Query("key", "of an object or workflow", kinds.text, TEXT)
+ORDER = (HANDLER, OBJECT_KEY, ID, DELAY)
 LISTED = (STATUS, TARGET, KEY, PARENT, BEFORE, LIMIT)
 
 
@@ -130,6 +133,8 @@ class Tasks:
         return [
             Operation("GET", "/invocations", "listInvocations", "Invocations, newest first.", self._list,
                       {200: InvocationList}, LISTED),
+            Operation("POST", "/invocations", "start", "Starts a handler; does not wait.", self._start, {202: Started},
+                      ORDER, body=Any, example={"name": "World"}),
             Operation("POST", "/invocations/purge", "purgeEnded", "Deletes those that ended long ago.",
                       self._purge_ended, {200: Purged}, (OLDER_THAN,)),
             self._move("cancel", "Asks it to end; its clean-up still runs, and its children end too.", REASON),
@@ -163,6 +168,10 @@ class Tasks:
         found = await self._client.list(**query)
         more = found[-1].id if len(found) == query["limit"] else None
         return answer(InvocationList(invocations=found, next=more))
+
+    async def _start(self, exchange: Exchange) -> Response:
+        query = exchange.query(ORDER)
+        return await started(await self._client.start_json(query.pop("target"), await exchange.body(), **query))
 
     async def _purge_ended(self, exchange: Exchange) -> Response:
         older_than: timedelta = exchange.query((OLDER_THAN,))["older_than"]
