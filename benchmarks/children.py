@@ -32,6 +32,12 @@ class Child:
         heard: dict[str, Any] = json.loads(line)
         return heard
 
+    def say(self, line: str) -> None:
+        """One line to the child's standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
     def kill(self) -> None:
         """SIGKILL: nothing of the child's own runs after it."""
         self._process.kill()
@@ -42,7 +48,7 @@ class Child:
 def child(module: str, *arguments: object) -> Iterator[Child]:
     """Runs `python -m module arguments` and makes sure that it has ended."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         started = Child(process)
         try:
             yield started
