@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -37,6 +38,14 @@ class Child:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
+
+    def spent(self) -> tuple[float, int]:
+        """CPU seconds of all its threads so far, and how often they were given a CPU."""
+        stats = [
+            (thread / "schedstat").read_text(encoding="ascii").split()
+            for thread in Path(f"/proc/{self._process.pid}/task").iterdir()
+        ]
+        return sum(int(nanoseconds) for nanoseconds, _, _ in stats) / 1e9, sum(int(times) for _, _, times in stats)
 
     def kill(self) -> None:
         """SIGKILL: nothing of the child's own runs after it."""
