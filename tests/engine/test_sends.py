@@ -141,16 +141,17 @@ def test_what_was_sent_before_and_after_a_wait_is_sent_once_over_many_deaths(wor
     assert ran == ["before", "after 0", "after 1", "after 2"]
 
 
-def test_deeds_of_a_parked_one_that_was_woken_are_done_once_when_it_dies_within_the_next_body(world):
+@pytest.mark.parametrize("by", ["a call", "a signal at rest"])
+def test_deeds_of_one_that_was_woken_are_done_once_when_it_dies_within_the_next_body(world, by):
     """Its row said that something had come. That must not be read again as: what followed is still to be done."""
     ran, hold, log = [], threading.Event(), Object("Log")
 
     @log.handler
     async def work(ctx: ObjectContext) -> list[str]:
-        await ctx.call(child)
-        ctx.append("lines", "called")
-        ctx.signal("ear", "word", "called")
-        ctx.send(sent, "called")
+        await (ctx.call(child) if by == "a call" else ctx.receive("go"))
+        ctx.append("lines", "woken")
+        ctx.signal("ear", "word", "woken")
+        ctx.send(sent, "woken")
         await ctx.run(body)
         return ctx.items("lines", str)
 
@@ -167,22 +168,30 @@ def test_deeds_of_a_parked_one_that_was_woken_are_done_once_when_it_dies_within_
             heard.append(word)
         return heard
 
+    async def signal_at_rest() -> None:
+        async with world.holdfast(*handlers).resting() as client:
+            await client.signal("x", "go")
+
     sent = target(ran)
+    handlers = log, child, sent, ear
     options = {"limits": Limits(waiting=0, drain_seconds=0)}
-    with world.life(log, child, sent, ear, **options) as client:
+    with world.life(*handlers, **options) as client:
         client.start(ear, id="ear")
         client.start(work, key="k", id="x")
-        promise = open_promise(client)
-        wait_for(lambda: engine_of(client).residents_count == 0)
-        client.resolve(promise)
-        wait_for(lambda: "body" in ran)
-        wait_for(lambda: "called" in ran)
+        wait_for(lambda: status(client, "x") == "suspended" and engine_of(client).residents_count == 0)
+        if by == "a call":
+            client.resolve(open_promise(client))
+            wait_for(lambda: "body" in ran)
+    if by != "a call":
+        asyncio.run(signal_at_rest())
+        with world.life(*handlers, **options) as client:
+            wait_for(lambda: "body" in ran)
     hold.set()
-    with world.holdfast(log, child, sent, ear, **options) as client:
-        assert client.attach("x").result(5) == ["called"]
-        assert client.state("Log", "k") == {"lines": ["called"]}
+    with world.holdfast(*handlers, **options) as client:
+        assert client.attach("x").result(5) == ["woken"]
+        assert client.state("Log", "k") == {"lines": ["woken"]}
         client.signal("ear", "word", "end")
-        assert client.attach("ear").result(5) == ["called"]
+        assert client.attach("ear").result(5) == ["woken"]
         assert len(client.list(target="sent")) == 1
 
 
