@@ -103,7 +103,7 @@ class Admission:
         if row.status == Status.READY:
             self._engine.load_row(row)
         elif row.status == Status.QUEUED and row.wake_at is None:
-            gate = self._engine.rows.gate(row)
-            # Without a gate its handler is gone, or its input is damaged: loading it says so.
-            if gate is None or self._engine.gates.enter(row.n, gate, queued=True):
+            # Without its handler it passes no gate: loading it says why.
+            known = self._engine.handler_of(row.target) is not None
+            if not known or self._engine.gates.enter(row.n, self._engine.rows.gate(row), queued=True):
                 self._engine.load_row(row)
