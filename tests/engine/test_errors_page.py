@@ -3,6 +3,9 @@
 import asyncio
 import datetime as dt
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ SHOWN = [block.strip() for block in re.findall(r"```\n(\[HF.*?)```", PAGE, re.DO
 
 CHANGING = (
     (r"at \S+\.py:\d+ in \S+", "at FILE:LINE in NAME"),
+    (r"raised at \S+\.py:\d+\n", "raised at FILE:LINE\n"),
+    (r"http://127\.0\.0\.1:\d+", "SERVER"),
     (r"prm_[0-9a-f]{32}", "PROMISE"),
     (r"<.*> tried to wake", "CALLBACK tried to wake"),
     (r"\S*/?(agent|notes|data/agent)\.db", "FILE.db"),
@@ -279,6 +284,14 @@ def foreign_wake(world: World) -> str:
         return paused(client.start(other))
 
 
+def handler_missing(world: World) -> str:
+    async def clear(ctx: Context) -> None:
+        await ctx.call("Claims/refund")
+
+    with world.holdfast(claims, clear) as client:
+        return paused(client.start(clear))
+
+
 def store_locked(world: World) -> str:
     with world.holdfast(claims):
         return refusal(lambda: world.holdfast(claims).__enter__())
@@ -318,6 +331,42 @@ def invocation_paused(world: World) -> str:
     return str(caught.value)
 
 
+APP = """
+from holdfast import Context, Holdfast, Service
+
+desk = Service("Desk")
+
+@desk.handler
+async def greet(ctx: Context, name: str, times: int) -> str: ...
+
+hf = Holdfast("agent.db", services=[desk])
+"""
+
+
+def said(world: World, app: str, *arguments: str) -> str:
+    """What a command prints that fails, in a folder with that app."""
+    folder = world.path.parent
+    (folder / "app.py").write_text(app, encoding="utf-8")
+    command = [sys.executable, "-m", "holdfast.cli", *arguments]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode != 0
+    return run.stderr
+
+
+def bad_command(world: World) -> str:
+    return said(world, APP, "send", "--app", "app:hf", "Desk/greet", "name=World", "times=often")
+
+
+def app_not_loaded(world: World) -> str:
+    return said(world, "import tools\n" + APP, "list", "--app", "app:hf")
+
+
+def unreachable(world: World) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    return said(world, APP, "list", "--url", f"http://127.0.0.1:{port}")
+
+
 # In the order of the page.
 MADE = (
     unknown_handler,
@@ -344,11 +393,15 @@ MADE = (
     handler_stuck,
     mismatch,
     foreign_wake,
+    handler_missing,
     store_locked,
     store_read_only,
     store_foreign,
     invocation_failed,
     invocation_paused,
+    bad_command,
+    app_not_loaded,
+    unreachable,
 )
 
 
