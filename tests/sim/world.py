@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 import holdfast
 from holdfast import TerminalError
 from holdfast.client import AsyncClient
-from holdfast.core.entries import StepCompleted, StepErrored, TimerFired
 from holdfast.core.invocation import Status
-from holdfast.core.machine import Machine
 from holdfast.engine import admission as admission_module
 from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
@@ -47,6 +45,7 @@ from tests.sim.history import (
     Rotted,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
+from tests.sim.watched import Watched
 from tests.sim.workloads import SHAPES, sim
 
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
@@ -65,69 +64,6 @@ class Plan:
     args: tuple[Any, ...]
     cancel: bool
     known: str | None = None  # its id, once a start was acknowledged
-
-
-class Watched(Machine):
-    """The engine's machine, and what went through it."""
-
-    born: ClassVar[Any] = None
-
-    def __init__(self, id: str, **options: Any) -> None:
-        self.path: list[Segment] = [Segment(None, None)]
-        self.fate = ""  # dropped, or died with what the store did not take
-        self.life: Life | None = None
-        super().__init__(id, **options)
-
-    def begin(self, handler: Any, *args: Any, **kwargs: Any) -> None:
-        if Watched.born is not None:
-            Watched.born(self)
-        super().begin(handler, *args, **kwargs)
-
-    def _apply(self, entry: Any, value: Any) -> None:
-        segment = Segment(entry, self.next_deadline())
-        if isinstance(entry, (StepCompleted, StepErrored)):
-            step = self.waiting.get(entry.step)
-            if step is None or step.spec is None or step.spec.digest != entry.digest:
-                segment.wrong = f"{entry.step} was recorded, and is not asked for with these arguments"
-        elif isinstance(entry, TimerFired):
-            timer = self.loop.timers.get(entry.timer)
-            if timer is None:
-                segment.wrong = f"{entry.timer} fired, and is not set"
-            elif entry.at / 1000 < timer.when():
-                segment.wrong = f"{entry.timer} fired at {entry.at}, before {timer.when()}"
-        self.path.append(segment)
-        super()._apply(entry, value)
-
-    def _ask(self, name: str, codec: Any, kind: str = "step") -> Any:
-        step = super()._ask(name, codec, kind)
-        self._note("ask", step.local)
-        return step
-
-    def abandon(self, step: Any) -> None:
-        if step.local in self.waiting:
-            self._note("drop", step.local)
-        super().abandon(step)
-
-    def evict(self) -> None:
-        if not self.fate:
-            self.fate = "dropped" if self.life is None or not self.life.at_loss else "died"
-        super().evict()
-
-    def _note(self, what: str, local: str) -> None:
-        if not self.fate:
-            self.path[-1].commands.append(f"{what} {local}")
-
-
-class Segment:
-    """What an entry made the handler ask for. The first one has no entry: it is the handler's beginning."""
-
-    __slots__ = ("commands", "deadline", "entry", "wrong")
-
-    def __init__(self, entry: Any, deadline: int | None) -> None:
-        self.entry = entry
-        self.deadline = deadline  # of the next timer, before the entry came
-        self.commands: list[str] = []
-        self.wrong = ""
 
 
 @dataclass
@@ -150,6 +86,7 @@ class World:
         self.inbox: dict[str, None] = {}  # promises somebody outside knows of
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
+        self.told: dict[tuple[str, int], dict[str, Any]] = {}  # what handlers noted, by their id and seed
         self.registry = registry()
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
@@ -282,6 +219,8 @@ class Life:
         for lived in world.machines:
             if not lived.machine.fate:
                 lived.machine.fate = "died"
+            if lived.life == self.number:
+                world.told.setdefault((lived.machine.id, lived.machine.seed), {}).update(lived.machine.told)
         self.loop.abandon()
         for engine in self._engines:
             for resident in list(engine._residents.values()):
@@ -387,6 +326,7 @@ class Life:
 
     def _born(self, machine: Watched) -> None:
         machine.life = self
+        machine.born_at = self.world.history.commits
         self.world.machines.append(Lived(self.number, machine, self.edit))
 
     def _written(self, batch: Batch) -> None:
