@@ -15,6 +15,7 @@ from typing import Any
 
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
+from tests.sim import invariants_between
 from tests.sim.history import (
     Answered,
     BodyBegan,
@@ -37,8 +38,8 @@ NEWS_SECONDS = 2 * HOP_SECONDS_MAX  # from the writer thread to the loop
 FOREVER = 1 << 60  # commits
 CLEANUP_SECONDS = 3.0  # a stubborn body goes on for one at most
 
-# Why an invocation may be paused: a body that fails, damaged bytes. Others are looked at by name.
-PAUSE_CODES = {"HF502", "HF203", "HF201"}
+# Why an invocation may be paused: a body that fails, damaged bytes, a person. Others are looked at by name.
+PAUSE_CODES = {"HF502", "HF203", "HF201", "HF505"}
 
 
 class Inspection(Ledger):
@@ -53,7 +54,7 @@ class Inspection(Ledger):
     def run(self) -> None:
         """Every check, in order; the later ones use what the earlier ones read."""
         self.replay_all()
-        for check in TWIN_CHECKS if self.world.options.twins else CHECKS:
+        for check in TWIN_CHECKS if self.world.options.twins else [*CHECKS, *invariants_between.CHECKS]:
             check(self)
 
 

@@ -320,11 +320,7 @@ class Ledger:
     def _replay(self, facts: Facts, version: Version) -> Replayed:
         row = facts.row
         handler = self.world.registry.find(row.target)
-        calm = SimpleNamespace(rotten={}, renewed_from=0)
-        life = SimpleNamespace(
-            edit=facts.edit, renewed=True, world=calm,
-            told=lambda it, promise, what: self.broken(promise, f"{it}: {what}"),
-        )  # fmt: skip
+        life = SimpleNamespace(edit=facts.edit, renewed=True, told=self.world.told_by)
         found = Replayed()
         machine = Watched(
             row.id, created=row.began or row.created, seed=row.seed, read=facts.read, plan_thread=plan_thread

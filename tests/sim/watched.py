@@ -86,7 +86,8 @@ class Watched(Machine):
 
     def version(self, name: str, latest: int) -> int:
         version = super().version(name, latest)
-        self._mark(f"version {name} {version}")
+        if version:  # code that knows of no change does not ask
+            self._mark(f"version {name} {version}")
         return version
 
     def abandon(self, step: Any) -> None:

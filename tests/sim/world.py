@@ -27,10 +27,13 @@ from holdfast.engine import effects as effects_module
 from holdfast.engine import engine as engine_module
 from holdfast.engine import timers as timers_module
 from holdfast.engine.engine import Engine
+from holdfast.engine.schedules import Plan as Schedule
+from holdfast.engine.schedules import make_rule
 from holdfast.errors import HoldfastError, StoreFailed
 from holdfast.service import Registry
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
+from tests.sim.between import tick, tick_key
 from tests.sim.clients import Clients
 from tests.sim.faults import FaultyStore, Options, rot
 from tests.sim.history import (
@@ -46,7 +49,7 @@ from tests.sim.history import (
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
 from tests.sim.watched import Watched
-from tests.sim.workloads import SHAPES, sim
+from tests.sim.workloads import GROUPS, SHAPES
 
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
 REST_SECONDS_MAX = 5.0
@@ -63,6 +66,7 @@ class Plan:
     handler: Any
     args: tuple[Any, ...]
     cancel: bool
+    key: str | None
     known: str | None = None  # its id, once a start was acknowledged
 
 
@@ -90,7 +94,10 @@ class World:
         self.registry = registry()
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
-        self.plans = [self._plan(number) for number in range(options.plans)]
+        self.copies = 0
+        self.plans: list[Plan] = []
+        for number in range(options.plans):
+            self.plans.append(self._plan(number, self.plans))
 
     def run(self) -> History:
         """All lives, and the checks that look on while they last."""
@@ -104,12 +111,22 @@ class World:
     def broken(self, promise: str, what: str) -> None:
         self.history.broken(promise, what)
 
-    def _plan(self, number: int) -> Plan:
+    def told_by(self, id: str, promise: str, what: str) -> None:
+        """By a handler, which may have met another's damage."""
+        if not self.rotten:
+            self.broken(promise, f"{id}: {what}")
+
+    def _plan(self, number: int, plans: list[Plan]) -> Plan:
         random = self._random
         name = random.choice(self.options.shapes or list(SHAPES))
-        handler, draw = SHAPES[name]
+        target, handler, draw, keys, main = SHAPES[name]
+        args = draw(random)
+        key = random.choice(keys) if keys else None
         id = f"{name}-{number}" if random.random() < 0.85 else None
-        return Plan(id, f"Sim/{name}", handler, draw(random), random.random() < self.options.cancels)
+        if main:  # once per key, and with one input
+            id = f"{target.partition('/')[0]}:{key}"
+            args = next((earlier.args for earlier in plans if earlier.id == id), args)
+        return Plan(id, target, handler, args, random.random() < self.options.cancels, key)
 
     def _live(self, number: int, *, calm: bool) -> None:
         edit = ""
@@ -166,9 +183,10 @@ class World:
 def registry(but: str = "") -> Registry:
     """All handlers of the corpus, or all but one."""
     found = Registry()
-    for handler in sim.handlers.values():
-        if handler.target != but:
-            found.add(handler)
+    for group in GROUPS:
+        for handler in group.handlers.values():
+            if handler.target != but:
+                found.add(handler)
     return found
 
 
@@ -181,6 +199,7 @@ class Life:
         self.calm = calm
         self.edit = edit
         self.missing = missing
+        self.renewed = number >= world.options.renewed_from
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
@@ -246,11 +265,29 @@ class Life:
         engine = Engine(
             store,  # type: ignore[arg-type]
             registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
-            entropy=Dice(self._random), lane=lane,
+            entropy=Dice(self._random), lane=lane, plans=self._schedules(),
         )  # fmt: skip
+        bring_back = engine.bring_back
+
+        def brought_back(n: int) -> Any:
+            resident = bring_back(n)
+            if resident is not None:
+                self.errands.add(resident.id)
+            return resident
+
+        engine.bring_back = brought_back  # type: ignore[method-assign]
         self._stores.append(store)
         self._engines.append(engine)
         return engine
+
+    def _schedules(self) -> list[Schedule]:
+        options = self.options
+        handler = self.world.registry.find(tick_key if options.keyed else tick)
+        if not options.every or handler.target == self.missing:
+            return []
+        rule = make_rule(None, options.every, "UTC")
+        text = handler.arguments.encode(() if options.keyed else ("by the clock",), {})
+        return [Schedule("often", handler, rule, options.missed, text, "a" if options.keyed else None)]  # type: ignore[arg-type]
 
     def log(self, kind: Any, *data: Any) -> None:
         """An event of this life."""
@@ -263,8 +300,8 @@ class Life:
 
     def told(self, id: str, promise: str, what: str) -> None:
         """By a handler: what came back is not what it asked for."""
-        if id not in self.world.rotten:
-            self.broken(promise, f"{id}: {what}")
+        if not self.over:
+            self.world.told_by(id, promise, what)
 
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
