@@ -160,7 +160,7 @@ class Exchange:
         return self.headers.get(b"content-length", b"0").strip() != b"0" or b"transfer-encoding" in self.headers
 
     async def body(self) -> bytes:
-        """All of it; `free` must follow. How long it may take, the connection knows. Raises BodyTooLarge, Busy, Gone."""
+        """All of it; then `free`. The connection knows how long it may take. Raises BodyTooLarge, Busy, Gone."""
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self.traffic.limits.body_bytes:
             raise self._too_large()
