@@ -8,7 +8,6 @@ import pytest
 
 from holdfast import (
     Context,
-    Holdfast,
     InvocationCancelled,
     InvocationFailed,
     Limits,
@@ -19,7 +18,7 @@ from holdfast import (
 )
 from holdfast.core import entries as records
 from tests.engine.lives import Flags, life
-from tests.engine.world import FakeClock, engine_of, open_promise, paused, wait_for
+from tests.engine.world import FakeClock, engine_of, paused, wait_for
 
 HOUR = 3600
 CANCELLED = "cancelled by the client"
