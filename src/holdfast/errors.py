@@ -19,8 +19,7 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── WouldDeadlock        HF112
     │   ├── TooMany              HF113
     │   ├── UnknownSchedule      HF114
-    │   ├── BadCommand           HF701   the command line
-    │   └── AppNotLoaded         HF702
+    │   └── BadCommand HF701, AppNotLoaded HF702: the command line
     ├── ValueProblem             a value that cannot be stored or read back
     │   ├── Unserialisable       HF201
     │   ├── TooLarge             HF202
@@ -51,14 +50,10 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── TooSlow              HF609
     │   ├── Busy                 HF610
     │   └── InternalError        HF611   a mistake in Holdfast; the log has it
-    ├── Unreachable              HF703   the command line: nobody to talk to
-    └── TimedOut                 HF704   and not over in the time that was given
+    └── Unreachable HF703, TimedOut HF704: the command line, with nobody to talk to, or not in time
 
     HandlerFault(BaseException)  handler code did what cannot be replayed; SDKs cannot swallow it
-    ├── HandlerIO                HF301
-    ├── HandlerStuck             HF302
-    ├── Mismatch                 HF303
-    └── ForeignWake              HF304
+    └── HandlerIO HF301, HandlerStuck HF302, Mismatch HF303, ForeignWake HF304, HandlerMissing HF305
 """
 
 from __future__ import annotations
@@ -496,3 +491,9 @@ class ForeignWake(HandlerFault):
     """Something outside the journal tried to wake a handler."""
 
     code = "HF304"
+
+
+class HandlerMissing(HandlerFault):
+    """A handler calls or sends one that this process does not have."""
+
+    code = "HF305"

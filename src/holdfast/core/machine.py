@@ -120,8 +120,8 @@ class Machine(Asks):
             for index, entry in enumerate(entries):
                 if index == obeyed:
                     self.go_live()
-                if isinstance(entry, NOTES):
-                    continue
+                if isinstance(entry, NOTES) or (self.ended and isinstance(entry, (CancelRequested, SignalArrived))):
+                    continue  # what nobody asked for may come when the handler is over
                 if self.ended:
                     raise self._dead(mismatch.ended_early(entries, index, self._raised()))
                 self._check_recorded(entries, index, entry)
@@ -256,8 +256,9 @@ class Machine(Asks):
             case PromiseSettled():
                 self._settle(entry, value)
             case CancelRequested():
-                self._cancel_reason = entry.reason
-                if self._root is not None:
+                # A second one would break off the clean-up that the first began.
+                if self._root is not None and self._cancel_reason is None:
+                    self._cancel_reason = entry.reason
                     self.loop.cancel([self._root], entry.reason)
         self._run()
 

@@ -45,9 +45,11 @@ class Admission:
 
     def fill(self) -> None:
         """Reads who is ready. Raises StoreError."""
-        known = self._engine.residents_count
-        ready = self._engine.store.ready(known + self._limits.backlog)
-        self._backlog.extend(n for n in ready if self._engine.resident(n) is None)
+        engine = self._engine
+        # Those being changed would be read again in every turn until that is durable.
+        known = engine.residents_count + engine.rows.open_count
+        ready = engine.store.ready(known + self._limits.backlog)
+        self._backlog.extend(n for n in ready if engine.resident(n) is None and not engine.rows.is_open(n))
         self._spilt = len(ready) == known + self._limits.backlog
 
     def queue(self, n: int) -> None:
@@ -101,7 +103,7 @@ class Admission:
         if row.status == Status.READY:
             self._engine.load_row(row)
         elif row.status == Status.QUEUED and row.wake_at is None:
-            gate = self._engine.rows.gate(row)
-            # Without a gate its handler is gone, or its input is damaged: loading it says so.
-            if gate is None or self._engine.gates.enter(row.n, gate, queued=True):
+            # Without its handler it passes no gate: loading it says why.
+            known = self._engine.handler_of(row.target) is not None
+            if not known or self._engine.gates.enter(row.n, self._engine.rows.gate(row), queued=True):
                 self._engine.load_row(row)

@@ -35,11 +35,12 @@ from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
+from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
-from holdfast.engine.starts import gate_of, join_headers, split_headers
+from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HandlerFault, HoldfastError, Unreadable
 from holdfast.objects import context_of
@@ -130,8 +131,9 @@ class Driver:
                 resident.begins = row.began
             journal = [records.decode_entry(body) for body in bodies]
             resident.text, headers = split_headers(self.read(row.n, row.input))
-            resident.gate = gate_of(handler, row.key, resident.text)
         except HoldfastError as error:
+            if begins is not None:
+                resident.begins = None  # it has not begun, and does not keep its key from others (G10)
             self.pause(resident, error)
             return resident
         self._run(resident, lambda: self._replay(resident, journal, headers))
@@ -142,6 +144,7 @@ class Driver:
         self._append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
+            self._tell(resident)  # it is kept until this is durable: then the next entry's place can be read
         else:
             self._run(resident, lambda: resident.machine.receive(entry, value))
 
@@ -220,7 +223,7 @@ class Driver:
         except HoldfastError as error:  # what was stored before cannot be read
             self._unpackable(resident, error)
             return
-        self._body_ended(resident, entry, value)
+        self.deliver(resident, entry, value)
 
     def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
         """A body has failed for good."""
@@ -232,7 +235,7 @@ class Driver:
             self._unpackable(resident, error)
             return
         entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.started)
-        self._body_ended(resident, entry, LIVE)
+        self.deliver(resident, entry)
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """A body cannot go on until a person has looked."""
@@ -248,11 +251,6 @@ class Driver:
         elif not resident.busy:
             self._tell(resident)
 
-    def _body_ended(self, resident: Resident, entry: Completion, value: Any) -> None:
-        self.deliver(resident, entry, value)
-        if resident.pausing and not resident.busy:
-            self._tell(resident)
-
     def read(self, n: int, payload: bytes) -> bytes:
         """The JSON text of a stored payload. Raises Unreadable."""
         if payload[:1] == INLINE:
@@ -265,7 +263,7 @@ class Driver:
         assert row.began is not None  # for the type checker: whoever loads a queued one says when it begins
         read = functools.partial(self.read, row.n)
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
-        resident = Resident(row, handler, machine, gate_of(handler, row.key, b"{}"), fresh=fresh)
+        resident = Resident(row, handler, machine, Gate(row.lock, row.lane, handler.limit), fresh=fresh)
         if row.key is not None and handler.service is not None:
             resident.state = ObjectState(self.store, handler.service, row.key)
         return resident
@@ -284,7 +282,6 @@ class Driver:
         resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
         resident.texts = BlobIndex()
         resident.text = text
-        resident.gate = gate_of(handler, row.key, text)
         resident.row = row._replace(input=self.pack(resident, join_headers(text, headers)))
         return resident
 
