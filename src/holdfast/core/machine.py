@@ -122,6 +122,8 @@ class Machine(Asks):
                     self.go_live()
                 if isinstance(entry, NOTES):
                     continue
+                if self.ended and index >= obeyed and isinstance(entry, (CancelRequested, SignalArrived)):
+                    continue  # they came while nobody ran it, and it does not want so many
                 if self.ended:
                     raise self._dead(mismatch.ended_early(entries, index, self._raised()))
                 self._check_recorded(entries, index, entry)
@@ -233,8 +235,8 @@ class Machine(Asks):
         return [*self.loop.timers, *self.waiting]
 
     def _apply(self, entry: Completion, value: Any) -> None:
-        self.at = entry.at
-        self.loop.now = entry.at / 1000
+        self.at = max(self.at, entry.at)  # a signal may have come before it began
+        self.loop.now = self.at / 1000
         match entry:
             case StepCompleted():
                 step = self.waiting.pop(entry.step)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
 from holdfast.core.entries import Entry, Paused
-from holdfast.core.ids import check_id, make_id, number
+from holdfast.core.ids import check_id, check_signal_name, make_id, number
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.mismatch import label
 from holdfast.core.payload import INLINE, compress
@@ -214,25 +214,25 @@ class Control:
         """Sends a named message. Raises UnknownInvocation, WrongStatus, TooMany, BadArguments when it does not fit who
         waits for it."""
         engine = self._open()
+        check_signal_name(name)
         row = await engine.known(id)
         _check_running(row)
         resident = engine.bring_back(row.n)
-        if resident is not None:
-            box = resident.machine.mailbox
-            receiver = box.receiver(name)
-            if receiver is not None:
-                try:
-                    receiver.codec.decode(text)
-                except Unreadable as error:
-                    raise BadArguments(
-                        f"the value does not fit signal {name!r} of {id!r}", cause=error.what, fix="send another value"
-                    ) from None
-            elif box.count >= MAIL_MAX:
-                raise TooMany(
-                    f"invocation {id!r} has {box.count} signals it has not received",
-                    cause="it is sent more than it reads, or nothing reads signals of this name",
-                    fix="send them later, or receive them in the handler",
-                )
+        receiver = None if resident is None else resident.machine.mailbox.receiver(name)
+        letters = engine.rows.unheard(row) if resident is None else resident.machine.mailbox.count
+        if receiver is not None:
+            try:
+                receiver.codec.decode(text)
+            except Unreadable as error:
+                raise BadArguments(
+                    f"the value does not fit signal {name!r} of {id!r}", cause=error.what, fix="send another value"
+                ) from None
+        elif letters >= MAIL_MAX:
+            raise TooMany(
+                f"invocation {id!r} has {letters} signals it has not received",
+                cause="it is sent more than it reads, or nothing reads signals of this name",
+                fix="send them later, or receive them in the handler",
+            )
         engine.links.post(row, name, text)
         await engine.durable()
 
