@@ -71,6 +71,7 @@ SAMPLES: dict[str, list[Any]] = {
         Cancelled("the user left"),
         Paused("HF303", "code has changed", AT),
         Paused("HF303", "code has changed", AT, 3),
+        Paused("HF505", "lunch", AT, -1, queued=True),
         Woken(-1),
     ],
     "info": [

@@ -128,8 +128,7 @@ def draw(seed: int) -> Options:
         clock_steps=some(0.15, 0.2, 0.8),
         rots=some(0.2, 0.2, 0.8),
         edits=edits,
-        # Not where the backlog is short: there the engine spins, see the test marked xfail in tests/engine.
-        missing=0.0 if limits else some(0.15, 0.2, 0.6),
+        missing=some(0.15, 0.2, 0.6),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
         limits=limits,
         small=small,

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from holdfast.context import Context
 from holdfast.core import entries as records
 from holdfast.core.commands import EndCancelled, Raise, Return
 from holdfast.core.invocation import Status
 from holdfast.core.payload import unpack
 from holdfast.engine.effects import describe
+from holdfast.engine.starts import split_headers
 from holdfast.errors import HandlerFault, HoldfastError
+from holdfast.objects import context_of
 from holdfast.steps import plan_thread
 from holdfast.stores.base import InvocationRow
 from tests.sim.history import (
@@ -74,6 +75,13 @@ class Facts:
     @property
     def id(self) -> str:
         return self.row.id
+
+    @property
+    def steps(self) -> list[tuple[tuple[int, Any, Committed], Segment]]:
+        """Each completion, and where the replay stood with it."""
+        assert self.replayed is not None
+        completions = [record for record in self.entries if not isinstance(record[1], records.NOTES)]
+        return list(zip(completions, self.replayed.path[1:], strict=False))
 
 
 class Inspection:
@@ -153,6 +161,9 @@ class Inspection:
 
     def replay_all(self) -> None:
         for facts in self.fine():
+            if facts.row.began is None:  # its handler was never called
+                facts.replayed = Replayed()
+                continue
             edits = [""] if facts.row.target != EDITED else ["", "argument", "name", "fewer"]
             for edit in edits:
                 facts.replayed, facts.edit = self.replay(facts, edit), edit
@@ -166,11 +177,17 @@ class Inspection:
         read = functools.partial(unpack, fetch=lambda first, last: store.blobs(row.n, first, last))
         life = SimpleNamespace(edit=edit, told=lambda it, promise, what: self.broken(promise, f"{it}: {what}"))
         found = Replayed()
-        machine = Watched(row.id, created=row.created, seed=row.seed, read=read, plan_thread=plan_thread)
+        machine = Watched(row.id, created=row.began or row.created, seed=row.seed, read=read, plan_thread=plan_thread)
         try:
-            args, kwargs = handler.arguments.decode(read(row.input))
-            machine.begin(handler.fn, Context(machine, {"life": life}), *args, **kwargs)
-            for entry in [records.decode_entry(body) for body in store.entries(row.n)]:
+            journal = [records.decode_entry(body) for body in store.entries(row.n)]
+            text, headers = split_headers(read(row.input))
+            args, kwargs = handler.arguments.decode(text)
+            machine.recall(journal)
+            context = context_of(machine, {"life": life}, self.world.registry, headers, handler, row.key)
+            machine.begin(handler.fn, context, *args, **kwargs)
+            for entry in journal:
+                if isinstance(entry, records.NOTES):
+                    continue
                 if machine.ended:
                     found.wrong = f"the handler ended, and the journal goes on with {entry}"
                     break
@@ -193,6 +210,8 @@ class Inspection:
         if not status.ended:
             return ""
         outcome = records.decode_outcome(row.outcome or b"")
+        if row.began is None:
+            return "" if isinstance(outcome, records.Cancelled) else f"it is {status.name}, and never began"
         match end:
             case Return(value) if isinstance(outcome, records.Returned):
                 text = self.world.registry.find(row.target).returns.encode_checked(value)[0]
@@ -319,7 +338,7 @@ def g4_the_store_refused_nothing_of_its_own(look: Inspection) -> None:
 def g5_timers_are_never_early(look: Inspection) -> None:
     for facts in look.fine():
         assert facts.replayed is not None
-        for (_, entry, event), segment in zip(facts.entries, facts.replayed.path[1:], strict=False):
+        for (_, entry, event), segment in facts.steps:
             if isinstance(entry, records.TimerFired) and event.wall < (segment.deadline or 0):
                 look.broken("G5", f"{facts.id} {entry.timer} was due at {segment.deadline}, and fired at {event.wall}")
 
@@ -335,7 +354,7 @@ def g5_timers_are_not_late(look: Inspection) -> None:
         assert facts.replayed is not None
         if facts.paused or facts.row.target == EDITED:
             continue
-        for (_, entry, event), segment in zip(facts.entries, facts.replayed.path[1:], strict=False):
+        for (_, entry, event), segment in facts.steps:
             if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
                 continue
             expected = max(segment.deadline, begun[event.life]) + LATE_MS
@@ -415,7 +434,7 @@ def g6_nobody_is_asked_for_the_dead(look: Inspection) -> None:
 def g7_cancelled_invocations_end(look: Inspection) -> None:
     for answer in look.history.of(Answered):
         facts = look.known(answer.id) if answer.call == "cancel" else None
-        if facts is None:
+        if facts is None or (facts.row.began is None and facts.ended is not None and facts.ended <= answer.commits):
             continue
         asked = [number for number, entry, _ in facts.entries if isinstance(entry, records.CancelRequested)]
         if not asked or asked[0] > answer.commits:
@@ -428,7 +447,7 @@ def g7_compensation_runs(look: Inspection) -> None:
             continue
         done, gave_up, undoing = set(), False, False
         assert facts.replayed is not None
-        for (_, entry, _), segment in zip(facts.entries, facts.replayed.path[1:], strict=False):
+        for (_, entry, _), segment in facts.steps:
             if isinstance(entry, records.StepCompleted):
                 done.add(entry.step.partition("#")[0])
             elif isinstance(entry, records.StepErrored):
@@ -515,7 +534,7 @@ def g11_bodies_start_after_their_commit(look: Inspection) -> None:
         facts = look.known(began.id)
         if facts is None or facts.replayed is None or facts.replayed.wrong or facts.row.target == EDITED:
             continue
-        durable = sum(1 for number, _, _ in facts.entries if number <= began.commits)
+        durable = sum(1 for (number, _, _), _ in facts.steps if number <= began.commits)
         asked = next((i for i, s in enumerate(facts.replayed.path) if f"ask {began.step}" in s.commands), None)
         if asked is None or asked > durable or not 0 < facts.started <= began.commits:
             look.broken(

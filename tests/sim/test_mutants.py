@@ -19,6 +19,7 @@ from holdfast.engine.committer import Committer
 from holdfast.engine.driver import Driver
 from holdfast.engine.effects import Body, Effects
 from holdfast.engine.engine import Engine
+from holdfast.engine.rows import Rows
 from holdfast.engine.timers import Timers
 from holdfast.steps import StepInfo
 from holdfast.stores.memory import MemoryStore
@@ -122,15 +123,14 @@ def parked_before_it_is_durable(patch: Patch) -> None:
 @caught_by("G8", lives=0, plans=10, latency=0.02, limits=TIGHT)
 def queued_before_it_is_durable(patch: Patch) -> None:
     """Once its own: the row was looked for too early, and the number forgotten."""
-    after = Committer.after
+    added = Rows.added
 
-    def early(self: Any, call: Any, *args: Any) -> None:
-        if call.__name__ == "_queue":
-            call(*args)
-        else:
-            after(self, call, *args)
+    def early(self: Any, row: Any) -> None:
+        added(self, row)
+        self._engine.admission.queue(row.n)
 
-    patch.setattr(Committer, "after", early)
+    patch.setattr(Rows, "added", early)
+    patch.setattr(Engine, "row_settled", lambda self, row: self._numbers.pop(row.id, None))
 
 
 # Journals and replay
@@ -153,28 +153,27 @@ def a_result_is_delivered_and_not_recorded(patch: Patch) -> None:
 def digests_are_not_compared(patch: Patch) -> None:
     check = Machine._check_recorded
 
-    def lax(self: Any, entries: Any, index: int) -> None:
-        entry = entries[index]
+    def lax(self: Any, entries: Any, index: int, entry: Any) -> None:
         step = self.waiting.get(entry.step) if isinstance(entry, records.StepCompleted) else None
         if step is None:
-            check(self, entries, index)
+            check(self, entries, index, entry)
 
     patch.setattr(Machine, "_check_recorded", lax)
 
 
 @caught_by("G3", "G8", shapes=("edited",), edits=0.8)
 def nothing_recorded_is_checked(patch: Patch) -> None:
-    patch.setattr(Machine, "_check_recorded", lambda self, entries, index: None)
+    patch.setattr(Machine, "_check_recorded", lambda self, entries, index, entry: None)
 
 
 @caught_by("G3")
 def replayed_in_another_order(patch: Patch) -> None:
     replay = Machine.replay
 
-    def shuffled(self: Any, entries: Any) -> None:
+    def shuffled(self: Any, entries: Any, obeyed: Any = None) -> None:
         entries = list(entries)
         entries[-2:] = reversed(entries[-2:])
-        replay(self, entries)
+        replay(self, entries, obeyed)
 
     patch.setattr(Machine, "replay", shuffled)
 
@@ -182,7 +181,7 @@ def replayed_in_another_order(patch: Patch) -> None:
 @caught_by("G2")
 def the_last_record_is_lost_on_replay(patch: Patch) -> None:
     replay = Machine.replay
-    patch.setattr(Machine, "replay", lambda self, entries: replay(self, entries[:-1]))
+    patch.setattr(Machine, "replay", lambda self, entries, obeyed=None: replay(self, entries[:-1], obeyed))
 
 
 @caught_by("G3", shapes=("race", "first"), mendless=0.3)
@@ -304,9 +303,9 @@ def settled_promises_are_withdrawn_at_the_end(patch: Patch) -> None:
     """Once its own: after a replay all promises were taken for open ones."""
     replay = Driver._replay
 
-    def generous(self: Any, resident: Any, journal: Any) -> None:
-        replay(self, resident, journal)
-        rows = self._store.promises_of(resident.n)
+    def generous(self: Any, resident: Any, journal: Any, headers: Any) -> None:
+        replay(self, resident, journal, headers)
+        rows = self.store.promises_of(resident.n)
         resident.promises |= {records.decode_info(row.about).step: row.id for row in rows}
 
     patch.setattr(Driver, "_replay", generous)
@@ -322,8 +321,8 @@ def a_promise_given_up_stays_open(patch: Patch) -> None:
 
 @caught_by("G6")
 def an_id_is_taken_for_anything(patch: Patch) -> None:
-    def lax(self: Any, id: str, handler: Any, text: bytes) -> bool:
-        return id in self._numbers or self.store.find(id) is not None
+    def lax(self: Any, order: Any) -> bool:
+        return order.id in self._numbers or self.store.find(order.id) is not None
 
     patch.setattr(Engine, "_exists", lax)
 
@@ -336,8 +335,8 @@ def ids_are_forgotten(patch: Patch) -> None:
 @caught_by("G7", shapes=("saga",), cancels=0.7)
 def a_cancel_ends_without_clean_up(patch: Patch) -> None:
     def blunt(self: Any, resident: Any, reason: str) -> None:
-        self._append(resident, records.CancelRequested(self._now(resident), reason))
-        self._end(resident, Move.CANCEL, records.Cancelled(reason))
+        self._append(resident, records.CancelRequested(self.now(resident), reason))
+        self.end(resident, Move.CANCEL, records.Cancelled(reason))
 
     patch.setattr(Driver, "cancel", blunt)
 
@@ -396,7 +395,7 @@ def damage_stops_the_engine(patch: Patch) -> None:
 
     def alarm(self: Any, resident: Any, error: Any) -> None:
         if getattr(error, "code", "") == "HF203":
-            self._watcher._fail(error)
+            self._watcher.fail(error)
         pause(self, resident, error)
 
     patch.setattr(Driver, "pause", alarm)
@@ -408,7 +407,7 @@ def damage_stops_the_engine(patch: Patch) -> None:
 @caught_by("G4", **TWINS)
 def the_fence_is_gone(patch: Patch) -> None:
     """Two engines write one journal."""
-    patch.setattr(MemoryStore, "_entry_keys", lambda self, batch: set())
+    patch.setattr(MemoryStore, "_entry_keys", lambda self, batch, gone: set())
 
 
 @pytest.mark.parametrize("mutate, promises, weather", MUTANTS)

@@ -22,6 +22,7 @@ from holdfast.client import AsyncClient
 from holdfast.core.entries import StepCompleted, StepErrored, TimerFired
 from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
+from holdfast.engine import admission as admission_module
 from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
 from holdfast.engine import effects as effects_module
@@ -51,7 +52,7 @@ from tests.sim.workloads import SHAPES, sim
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
 REST_SECONDS_MAX = 5.0
 NEVER_SECONDS = 1e9
-SPARE_MODULES = (timers_module, engine_module, committer_module)  # whose constants may be made small
+SPARE_MODULES = (admission_module, timers_module, engine_module, committer_module)  # whose constants may be made small
 
 
 @dataclass
@@ -97,8 +98,8 @@ class Watched(Machine):
         self.path.append(segment)
         super()._apply(entry, value)
 
-    def _ask(self, name: str, codec: Any) -> Any:
-        step = super()._ask(name, codec)
+    def _ask(self, name: str, codec: Any, kind: str = "step") -> Any:
+        step = super()._ask(name, codec, kind)
         self._note("ask", step.local)
         return step
 

@@ -45,9 +45,11 @@ class Admission:
 
     def fill(self) -> None:
         """Reads who is ready. Raises StoreError."""
-        known = self._engine.residents_count
-        ready = self._engine.store.ready(known + self._limits.backlog)
-        self._backlog.extend(n for n in ready if self._engine.resident(n) is None)
+        engine = self._engine
+        # Those being changed would be read again in every turn until that is durable.
+        known = engine.residents_count + engine.rows.open_count
+        ready = engine.store.ready(known + self._limits.backlog)
+        self._backlog.extend(n for n in ready if engine.resident(n) is None and not engine.rows.is_open(n))
         self._spilt = len(ready) == known + self._limits.backlog
 
     def queue(self, n: int) -> None:

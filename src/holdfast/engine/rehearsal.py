@@ -92,7 +92,7 @@ def adopted(driver: Driver, row: InvocationRow, handler: Handler, prefix: list[E
         machine.replay(prefix)
     entries: list[Entry] = []
     with _begun(driver, row._replace(id=id), handler, prefix, replaying=True) as machine:
-        for index, entry in enumerate(prefix):
+        for entry in prefix:
             step = machine.waiting.get(label(entry))
             if step is not None and step.spec is not None and not isinstance(entry, (*NOTES, records.PromiseSettled)):
                 entry = msgspec.structs.replace(entry, digest=step.spec.digest)  # noqa: PLW2901

@@ -60,6 +60,11 @@ class Rows:
         """Whether something of it is not durable yet: it must not be loaded now."""
         return n in self._open
 
+    @property
+    def open_count(self) -> int:
+        """Of how many something is not durable yet."""
+        return len(self._open)
+
     def added(self, row: InvocationRow) -> None:
         """A new one was put into the open batch, and waits for its turn."""
         self._change(row.n, row)
