@@ -209,10 +209,10 @@ def test_a_backlog_that_no_handler_is_there_for_is_paused_once(memory_world):
 
     moved, reads = [], []
     with memory_world.holdfast(h, limits=Limits(running=1, drain_seconds=0)) as client:
-        ids = [client.start(h).id for _ in range(6)]
-    with memory_world.holdfast(wrap=Counting, limits=Limits(backlog=6)) as client:
+        ids = [client.start(h).id for _ in range(20)]  # more than are written on the loop's own thread
+    with memory_world.holdfast(wrap=Counting, limits=Limits(backlog=20)) as client:
         assert all("no handler" in paused(client.attach(id)) for id in ids)
-    assert len(moved) == 6
+    assert len(moved) == 20
     assert len(reads) < 10  # and not in every turn while the pauses are being written
 
 

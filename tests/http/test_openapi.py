@@ -89,7 +89,9 @@ def server():
         hf.handler(plain)
         hf.schedule(anything, id="daily", cron="0 9 * * *")
 
-    with serving(shop, cart, order, prepare=prepare, limits=HttpLimits(wait_seconds=0.1)) as running:
+    with serving(
+        shop, cart, order, prepare=prepare, limits=HttpLimits(wait_seconds=0.1, wait_seconds_max=0.2)
+    ) as running:
         yield running
 
 
@@ -214,8 +216,8 @@ def test_schemathesis_finds_no_mistake_of_ours(server, face, tmp_path):
     command = [
         sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", "all",
         "--exclude-checks", "positive_data_acceptance",  # a schema cannot tell that a name is taken, or SQL wrong
-        "--max-examples", "10", "--workers", "1", "--header", "Prefer: wait=0", "--no-color", "--seed", "1",
-        "--request-timeout", "5", "--suppress-health-check", "all", "--exclude-operation-id", "watch",
+        "--max-examples", "5", "--workers", "1", "--header", "Prefer: wait=0", "--no-color", "--seed", "1",
+        "--request-timeout", "20", "--suppress-health-check", "all", "--exclude-operation-id", "watch",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

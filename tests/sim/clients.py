@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from holdfast.client import AsyncClient, AsyncHandle
+from holdfast.core.invocation import Status
 from holdfast.errors import (
     AlreadySettled,
     BadArguments,
@@ -30,6 +31,7 @@ from holdfast.errors import (
     WrongStatus,
 )  # fmt: skip
 from tests.sim.history import Answered, Seen
+from tests.sim.operators import Operators
 
 if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
@@ -49,6 +51,9 @@ class Clients:
         self._options = life.options
         self._client = client
         self._random = random
+        self._operators = Operators(life, client, random)
+        self._tries: dict[str, int] = {}  # resumes, by id
+        self._given_up: dict[str, bool] = {}  # ids of those that stay paused
 
     def begin(self) -> None:
         """They do as they please until the process dies."""
@@ -58,32 +63,51 @@ class Clients:
                 self._spawn(self._canceller(plan))
         self._spawn(self._settler(calm=False))
         self._spawn(self._resumer())
+        self._spawn(self._operators.work())
         if self._options.looks:
             self._spawn(self._looker())
 
     async def finish(self, seconds: float) -> None:
         """They see everything through to its end, in so many seconds."""
+        until = self._life.loop.time() + seconds
+        await self._operators.resume_schedules(paused=False)
         waiting = {self._life.loop.create_task(self._finisher(plan)): plan for plan in self._world.plans}
-        waiting |= {
-            self._life.loop.create_task(self._see_through(id)): id for id in self._anonymous()
-        }  # acknowledged by a life that died before its client could look
-        settler = self._spawn(self._settler(calm=True))
-        looker = self._spawn(self._looker()) if self._options.looks else None
+        helpers = [self._spawn(work) for work in (self._settler(calm=True), self._signaller(), self._mender())]
+        if self._options.looks:
+            helpers.append(self._spawn(self._looker()))
         _, late = await asyncio.wait(waiting, timeout=seconds)
-        for task in (settler, looker, *late):
-            if task is not None:
-                task.cancel()
+        await self._operators.resume_schedules(paused=True)
+        while self._unfinished() and self._life.loop.time() < until:  # those that others have called and sent
+            await asyncio.sleep(5.0)
+        for task in (*helpers, *late):
+            task.cancel()
         for task in waiting:
             plan = waiting[task]
-            id = plan if isinstance(plan, str) else plan.known
-            if task in late and id not in self._world.rotten:
+            if task in late and plan.known not in self._world.rotten:
                 self._life.broken("G8", f"nobody can tell how {waiting[task]} ends, after {seconds} s of calm")
 
-    def _anonymous(self) -> list[str]:
-        """Ids that no plan asks for again: of starts without an id, made more than once."""
-        named = {plan.known or plan.id for plan in self._world.plans}
+    def _unfinished(self) -> list[str]:
         rows = self._world.memory._invocations.values()
-        return [row.id for row in rows if row.id not in named]
+        return [row.id for row in rows if row.status < Status.DONE and not self._given_up.get(row.id)]
+
+    async def _signaller(self) -> None:
+        while True:
+            await self._nap(self._random.choice([1.0, 30.0, 300.0]))
+            await self._operators.signal()
+            await self._operators.settle_shared()
+
+    async def _mender(self) -> None:
+        """Resumes what is paused, some times; what cannot go on for good is killed."""
+        while True:
+            await self._nap(RESUME_SECONDS)
+            for view in await self._client.list(status="paused"):
+                tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
+                if tries <= RESUMES_MAX:
+                    await self._resume(view.id)
+                elif view.id in self._world.rotten:
+                    await self._operators.kill(view.id)
+                else:
+                    self._given_up[view.id] = True
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._life.loop.create_task(self._guarded(work))
@@ -114,16 +138,16 @@ class Clients:
             try:
                 await self._see(handle, self._random.choice([None, 0.05, 20.0]))
                 return
-            except TimeoutError:
+            except (TimeoutError, InvocationPaused):
                 await self._nap(10.0)
-            except InvocationPaused:
-                await self._nap(10.0)
+            except UnknownInvocation:
+                return  # purged
 
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
         """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
         try:
-            handle = await self._client.start(plan.handler, *plan.args, id=id)
+            handle = await self._client.start(plan.handler, *plan.args, id=id, key=plan.key)
         except UnknownHandler:
             return None  # not in this life
         except Unreadable:
@@ -180,7 +204,7 @@ class Clients:
     async def _cancel(self, id: str) -> None:
         self._life.errands.add(id)
         try:
-            await (await self._client.attach(id)).cancel("not wanted")
+            await self._client.cancel(id, "not wanted")
         except (WrongStatus, UnknownInvocation):
             return
         except StoreError as error:
@@ -235,7 +259,8 @@ class Clients:
 
     def _owner(self, promise: str) -> str:
         row = self._world.memory._promises.get(promise)
-        return "" if row is None else self._world.memory._invocations[row.n].id
+        invocation = None if row is None else self._world.memory._invocations.get(row.n)
+        return "" if invocation is None else invocation.id
 
     async def _resumer(self) -> None:
         while True:
@@ -268,13 +293,18 @@ class Clients:
             await self._client.asks()
 
     async def _look(self, id: str) -> None:
-        handle = await self._client.attach(id)
+        try:
+            handle = await self._client.attach(id)
+        except UnknownInvocation:
+            return  # purged
         calls: list[Callable[[], Coroutine[Any, Any, Any]]] = [handle.status, handle.journal]
         for call in calls:
             try:
                 await call()
             except Unreadable:
                 self._only_if_rotten(id, call.__name__)
+            except UnknownInvocation:
+                return
 
     async def _finisher(self, plan: Plan) -> None:
         await self._nap(self._random.choice([0.0, 0.01, 5.0]))
@@ -284,10 +314,11 @@ class Clients:
 
     async def _see_through(self, id: str) -> None:
         handle = await self._client.attach(id)
-        for _ in range(RESUMES_MAX):
+        while not self._given_up.get(id):
             try:
                 await self._see(handle, None)
                 return
             except InvocationPaused:
                 await self._nap(RESUME_SECONDS)
-                await self._resume(id)
+            except UnknownInvocation:
+                return

@@ -50,6 +50,13 @@ class Options:
     doubles: float  # calls made twice, at once or later
     conflicts: float  # ids used again for something else
     cancels: float  # invocations that are cancelled
+    signals: float
+    kills: float
+    pauses: float
+    retries: float
+    copies: float  # restarts and forks
+    purges: float
+    triggers: float
     looks: float  # pauses between looking at lists, journals and states; 0: never
     # between lives
     clock_ahead: float
@@ -58,7 +65,11 @@ class Options:
     rots: float
     edits: float
     missing: float  # lives whose program lacks a handler
+    renewed_from: int  # the life from which on a program has its new version
     drain_seconds: float  # of a clean stop
+    every: int = 0  # seconds between two ticks of the schedule; 0: there is none
+    missed: str = "once"
+    keyed: bool = False  # it ticks on an object
     twins: bool = False  # a second engine on the same store, as if the lock did not hold; never drawn
     limits: dict[str, Any] = field(default_factory=dict)
     small: dict[str, int] = field(default_factory=dict)  # constants of the engine, made small to be reached
@@ -83,6 +94,8 @@ def draw(seed: int) -> Options:
         return round(random.uniform(low, high), 3) if random.random() < chance else 0.0
 
     edits = some(0.4, 0.2, 0.8)
+    lives = random.choice([0, 1, 1, 2, 2, 3, 4, 6])
+    controlled = random.random() < 0.6
     shapes: tuple[str, ...] = ()
     if random.random() < 0.5:
         shapes = tuple(random.sample(list(SHAPES), random.randint(1, 4)))
@@ -101,7 +114,7 @@ def draw(seed: int) -> Options:
         small |= {"INLINE_ROWS_MAX": random.randint(0, 4), "MAINTAIN_COMMITS": random.randint(2, 9)}
     return Options(
         seed=seed,
-        lives=random.choice([0, 1, 1, 2, 2, 3, 4, 6]),
+        lives=lives,
         life_seconds=random.choice([0.5, 5.0, 60.0, 600.0]),
         plans=random.randint(2, 10),
         shapes=shapes,
@@ -122,6 +135,13 @@ def draw(seed: int) -> Options:
         doubles=some(0.5, 0.1, 0.5),
         conflicts=some(0.3, 0.1, 0.5),
         cancels=some(0.5, 0.1, 0.7),
+        signals=some(0.7, 0.2, 0.9),
+        kills=some(0.3, 0.05, 0.4) if controlled else 0.0,
+        pauses=some(0.3, 0.05, 0.4) if controlled else 0.0,
+        retries=some(0.5, 0.1, 0.8) if controlled else 0.0,
+        copies=some(0.4, 0.05, 0.4) if controlled else 0.0,
+        purges=some(0.3, 0.05, 0.4) if controlled else 0.0,
+        triggers=some(0.4, 0.05, 0.4) if controlled else 0.0,
         looks=some(0.5, 0.01, 5.0),
         clock_ahead=some(0.5, 0.2, 0.9),
         clock_back=some(0.2, 0.2, 0.5),
@@ -129,7 +149,11 @@ def draw(seed: int) -> Options:
         rots=some(0.2, 0.2, 0.8),
         edits=edits,
         missing=some(0.15, 0.2, 0.6),
+        renewed_from=random.randint(0, lives + 1),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
+        every=random.choice([40, 400, 4_000]) if random.random() < 0.25 else 0,
+        missed=random.choice(["once", "skip", "all"]),
+        keyed=random.random() < 0.3,
         limits=limits,
         small=small,
     )

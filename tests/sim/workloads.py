@@ -8,34 +8,56 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import holdfast
 from holdfast import Context, Retry, Service, StepFailed, TerminalError
 
-sim = Service("Sim")
+GROUPS: list[Service] = []
+
+
+def group_of(group: Any) -> Any:
+    """A service, object or workflow of the corpus."""
+    GROUPS.append(group)
+    return group
+
+
+sim = group_of(Service("Sim"))
 QUICK = Retry(initial=0.05, max_delay=2.0)
 FEW = Retry(max_attempts=3, initial=0.05)
 
 Arguments = Callable[[Random], tuple[Any, ...]]
-SHAPES: dict[str, tuple[Any, Arguments]] = {}
+
+
+class Shape(NamedTuple):
+    """A handler that clients start."""
+
+    target: str
+    fn: Any
+    draw: Arguments  # its arguments
+    keys: tuple[str, ...]  # of an object or workflow
+    main: bool
+
+
+SHAPES: dict[str, Shape] = {}
 EDITED = "Sim/edited"  # its code changes between lives
 UNDOING = "Sim/saga"  # it has a compensation to run
 
 
-def shape(draw: Arguments) -> Callable[[Any], Any]:
-    """Adds a handler to the corpus; `draw` gives its arguments."""
+def shape(draw: Arguments, group: Any = sim, keys: tuple[str, ...] = (), **options: Any) -> Callable[[Any], Any]:
+    """Adds a handler to the corpus."""
 
     def add(fn: Any) -> Any:
-        SHAPES[fn.__name__] = (fn, draw)
-        return sim.handler(fn)
+        main = options.pop("main", False)
+        SHAPES[fn.__name__] = Shape(f"{group.name}/{fn.__name__}", fn, draw, keys, main)
+        return (group.main if main else group.handler)(**options)(fn)
 
     return add
 
 
 def expect(ctx: Context, good: bool, promise: str, what: str) -> None:
     """The handler's own check: a broken promise is the world's to report."""
-    if not good and ctx.id not in ctx.dep("life").world.rotten:
+    if not good:
         ctx.dep("life").told(ctx.id, promise, what)
 
 

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 import holdfast
 from holdfast import TerminalError
 from holdfast.client import AsyncClient
-from holdfast.core.entries import StepCompleted, StepErrored, TimerFired
 from holdfast.core.invocation import Status
-from holdfast.core.machine import Machine
 from holdfast.engine import admission as admission_module
 from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
@@ -29,10 +27,13 @@ from holdfast.engine import effects as effects_module
 from holdfast.engine import engine as engine_module
 from holdfast.engine import timers as timers_module
 from holdfast.engine.engine import Engine
+from holdfast.engine.schedules import Plan as Schedule
+from holdfast.engine.schedules import make_rule
 from holdfast.errors import HoldfastError, StoreFailed
 from holdfast.service import Registry
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
+from tests.sim.between import tick, tick_key
 from tests.sim.clients import Clients
 from tests.sim.faults import FaultyStore, Options, rot
 from tests.sim.history import (
@@ -47,7 +48,8 @@ from tests.sim.history import (
     Rotted,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
-from tests.sim.workloads import SHAPES, sim
+from tests.sim.watched import Watched
+from tests.sim.workloads import GROUPS, SHAPES
 
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
 REST_SECONDS_MAX = 5.0
@@ -64,70 +66,8 @@ class Plan:
     handler: Any
     args: tuple[Any, ...]
     cancel: bool
+    key: str | None
     known: str | None = None  # its id, once a start was acknowledged
-
-
-class Watched(Machine):
-    """The engine's machine, and what went through it."""
-
-    born: ClassVar[Any] = None
-
-    def __init__(self, id: str, **options: Any) -> None:
-        self.path: list[Segment] = [Segment(None, None)]
-        self.fate = ""  # dropped, or died with what the store did not take
-        self.life: Life | None = None
-        super().__init__(id, **options)
-
-    def begin(self, handler: Any, *args: Any, **kwargs: Any) -> None:
-        if Watched.born is not None:
-            Watched.born(self)
-        super().begin(handler, *args, **kwargs)
-
-    def _apply(self, entry: Any, value: Any) -> None:
-        segment = Segment(entry, self.next_deadline())
-        if isinstance(entry, (StepCompleted, StepErrored)):
-            step = self.waiting.get(entry.step)
-            if step is None or step.spec is None or step.spec.digest != entry.digest:
-                segment.wrong = f"{entry.step} was recorded, and is not asked for with these arguments"
-        elif isinstance(entry, TimerFired):
-            timer = self.loop.timers.get(entry.timer)
-            if timer is None:
-                segment.wrong = f"{entry.timer} fired, and is not set"
-            elif entry.at / 1000 < timer.when():
-                segment.wrong = f"{entry.timer} fired at {entry.at}, before {timer.when()}"
-        self.path.append(segment)
-        super()._apply(entry, value)
-
-    def _ask(self, name: str, codec: Any, kind: str = "step") -> Any:
-        step = super()._ask(name, codec, kind)
-        self._note("ask", step.local)
-        return step
-
-    def abandon(self, step: Any) -> None:
-        if step.local in self.waiting:
-            self._note("drop", step.local)
-        super().abandon(step)
-
-    def evict(self) -> None:
-        if not self.fate:
-            self.fate = "dropped" if self.life is None or not self.life.at_loss else "died"
-        super().evict()
-
-    def _note(self, what: str, local: str) -> None:
-        if not self.fate:
-            self.path[-1].commands.append(f"{what} {local}")
-
-
-class Segment:
-    """What an entry made the handler ask for. The first one has no entry: it is the handler's beginning."""
-
-    __slots__ = ("commands", "deadline", "entry", "wrong")
-
-    def __init__(self, entry: Any, deadline: int | None) -> None:
-        self.entry = entry
-        self.deadline = deadline  # of the next timer, before the entry came
-        self.commands: list[str] = []
-        self.wrong = ""
 
 
 @dataclass
@@ -150,10 +90,14 @@ class World:
         self.inbox: dict[str, None] = {}  # promises somebody outside knows of
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
+        self.told: dict[tuple[str, int], dict[str, Any]] = {}  # what handlers noted, by their id and seed
         self.registry = registry()
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
-        self.plans = [self._plan(number) for number in range(options.plans)]
+        self.copies = 0
+        self.plans: list[Plan] = []
+        for number in range(options.plans):
+            self.plans.append(self._plan(number, self.plans))
 
     def run(self) -> History:
         """All lives, and the checks that look on while they last."""
@@ -167,12 +111,22 @@ class World:
     def broken(self, promise: str, what: str) -> None:
         self.history.broken(promise, what)
 
-    def _plan(self, number: int) -> Plan:
+    def told_by(self, id: str, promise: str, what: str) -> None:
+        """By a handler, which may have met another's damage."""
+        if not self.rotten:
+            self.broken(promise, f"{id}: {what}")
+
+    def _plan(self, number: int, plans: list[Plan]) -> Plan:
         random = self._random
         name = random.choice(self.options.shapes or list(SHAPES))
-        handler, draw = SHAPES[name]
+        target, handler, draw, keys, main = SHAPES[name]
+        args = draw(random)
+        key = random.choice(keys) if keys else None
         id = f"{name}-{number}" if random.random() < 0.85 else None
-        return Plan(id, f"Sim/{name}", handler, draw(random), random.random() < self.options.cancels)
+        if main:  # once per key, and with one input
+            id = f"{target.partition('/')[0]}:{key}"
+            args = next((earlier.args for earlier in plans if earlier.id == id), args)
+        return Plan(id, target, handler, args, random.random() < self.options.cancels, key)
 
     def _live(self, number: int, *, calm: bool) -> None:
         edit = ""
@@ -229,9 +183,10 @@ class World:
 def registry(but: str = "") -> Registry:
     """All handlers of the corpus, or all but one."""
     found = Registry()
-    for handler in sim.handlers.values():
-        if handler.target != but:
-            found.add(handler)
+    for group in GROUPS:
+        for handler in group.handlers.values():
+            if handler.target != but:
+                found.add(handler)
     return found
 
 
@@ -244,6 +199,7 @@ class Life:
         self.calm = calm
         self.edit = edit
         self.missing = missing
+        self.renewed = number >= world.options.renewed_from
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
@@ -282,6 +238,8 @@ class Life:
         for lived in world.machines:
             if not lived.machine.fate:
                 lived.machine.fate = "died"
+            if lived.life == self.number:
+                world.told.setdefault((lived.machine.id, lived.machine.seed), {}).update(lived.machine.told)
         self.loop.abandon()
         for engine in self._engines:
             for resident in list(engine._residents.values()):
@@ -307,11 +265,29 @@ class Life:
         engine = Engine(
             store,  # type: ignore[arg-type]
             registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
-            entropy=Dice(self._random), lane=lane,
+            entropy=Dice(self._random), lane=lane, plans=self._schedules(),
         )  # fmt: skip
+        bring_back = engine.bring_back
+
+        def brought_back(n: int) -> Any:
+            resident = bring_back(n)
+            if resident is not None:
+                self.errands.add(resident.id)
+            return resident
+
+        engine.bring_back = brought_back  # type: ignore[method-assign]
         self._stores.append(store)
         self._engines.append(engine)
         return engine
+
+    def _schedules(self) -> list[Schedule]:
+        options = self.options
+        handler = self.world.registry.find(tick_key if options.keyed else tick)
+        if not options.every or handler.target == self.missing:
+            return []
+        rule = make_rule(None, options.every, "UTC")
+        text = handler.arguments.encode(() if options.keyed else ("by the clock",), {})
+        return [Schedule("often", handler, rule, options.missed, text, "a" if options.keyed else None)]  # type: ignore[arg-type]
 
     def log(self, kind: Any, *data: Any) -> None:
         """An event of this life."""
@@ -324,8 +300,8 @@ class Life:
 
     def told(self, id: str, promise: str, what: str) -> None:
         """By a handler: what came back is not what it asked for."""
-        if id not in self.world.rotten:
-            self.broken(promise, f"{id}: {what}")
+        if not self.over:
+            self.world.told_by(id, promise, what)
 
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
@@ -387,6 +363,7 @@ class Life:
 
     def _born(self, machine: Watched) -> None:
         machine.life = self
+        machine.born_at = self.world.history.commits
         self.world.machines.append(Lived(self.number, machine, self.edit))
 
     def _written(self, batch: Batch) -> None:

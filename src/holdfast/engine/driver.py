@@ -142,12 +142,11 @@ class Driver:
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
         self._append(resident, entry)
-        if not resident.pausing:
+        if resident.pausing:
+            self._follow(resident, entry, value)
+            self._tell(resident)  # it is kept until this is durable: then the next entry's place can be read
+        else:
             self._run(resident, lambda: resident.machine.receive(entry, value))
-            return
-        self._follow(resident, entry, value)
-        if not resident.busy:
-            self._tell(resident)
 
     def fire_due(self, resident: Resident) -> None:
         """Fires every timer that is due, each with its own entry, in order."""

@@ -206,7 +206,7 @@ class Links:
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
-            refusal = engine.conflict(order, row)
+            refusal = engine.conflict(order, row) or self._waits.refusal_to_join(resident, row)
             if refusal is None:
                 self._wait(resident, spec.id)
         if refusal is not None:
@@ -234,6 +234,8 @@ class Links:
             self._refuse(resident, local, id, error)
         elif Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
+        elif (refusal := self._waits.refusal_to_join(resident, row)) is not None:
+            self._refuse(resident, local, id, refusal)
         else:
             self._wait(resident, id)
 

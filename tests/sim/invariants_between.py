@@ -1,0 +1,535 @@
+"""The promises between invocations: calls and sends, keys and their state, limits, signals, shared promises, schedules,
+task control. Over the ledger, as in invariants.py: what was asked for by replay, what was written by the commits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core import entries as records
+from holdfast.core.commands import (
+    AppendItem,
+    CallHandler,
+    CancelCall,
+    CancelOther,
+    SendCall,
+    SendSignal,
+    SetState,
+    SettleShared,
+)
+from holdfast.core.invocation import Status
+from tests.sim.history import Answered, LifeBegan
+from tests.sim.ledger import Act, Facts, StateText
+from tests.sim.workloads import EDITED
+
+if TYPE_CHECKING:
+    from tests.sim.invariants import Inspection
+
+HOLDS = {Status.READY, Status.SUSPENDED, Status.PAUSED}
+RUNS = {Status.READY, Status.SUSPENDED}
+REFUSED = {"HF112", "HF103"}  # WouldDeadlock, IdConflict
+
+
+def done(facts: Facts, act: Act) -> bool:
+    """Whether a deed must have been done by now: those of entries that came to a paused one wait for its resume."""
+    pending = facts.pending()
+    if pending is None:
+        return True
+    place = [record for record in facts.now.records if not isinstance(record.entry, records.NOTES)]
+    return act.place < 0 <= pending or (act.place >= 0 and facts.entries.index(place[act.place]) < pending)
+
+
+def replayed(look: Inspection) -> list[Facts]:
+    """Those whose acts are known."""
+    return [
+        facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED
+    ]
+
+
+# Calls and sends
+
+
+def g4_every_call_has_one_child(look: Inspection) -> None:
+    children: dict[tuple[int, str], list[Facts]] = defaultdict(list)
+    for facts in look.facts.values():
+        if facts.row.parent is not None and facts.row.call is not None:
+            children[facts.row.parent, facts.row.call].append(facts)
+    for facts in replayed(look):
+        asked: dict[str, str] = {}
+        for act in facts.acts():
+            if isinstance(act.command, CallHandler):
+                asked[act.command.call] = act.command.spec.id
+                _has_child(look, facts, act, children)
+        for (parent, call), found in children.items():
+            if parent == facts.row.n and any(asked.get(call) != child.id for child in found):
+                look.broken("G4", f"{[child.id for child in found]} were called by {facts.id} {call}, which did not")
+
+
+def _has_child(look: Inspection, facts: Facts, act: Act, children: Any) -> None:
+    assert isinstance(act.command, CallHandler)
+    spec, call = act.command.spec, act.command.call
+    found = children.get((facts.row.n, call), [])
+    if len(found) == 1 and found[0].started >= act.commit:
+        return
+    entry = next((r.entry for v in facts.versions for r in v.records if getattr(r.entry, "call", None) == call), None)
+    refused = isinstance(entry, records.CallErrored) and entry.code in REFUSED
+    there = spec.named and any(other.started <= _end_of(entry, facts) for other in look.of_id.get(spec.id, []))
+    cut_short = entry is None and facts.status in {Status.PAUSED, Status.KILLED}
+    given_up = any(isinstance(later.command, CancelCall) and later.command.call == call for later in facts.acts())
+    if not found and (refused or there or cut_short or given_up):
+        return
+    look.broken("G4", f"{facts.id} {call} called {spec.id}, and has {[(c.id, c.started) for c in found]}")
+
+
+def _end_of(entry: Any, facts: Facts) -> int:
+    commits = [record.commit for record in facts.entries if record.entry is entry]
+    return commits[0] if commits else 1 << 60
+
+
+def g4_every_send_is_one_invocation(look: Inspection) -> None:
+    wanted: dict[str, int] = {}
+    for facts in replayed(look):
+        for act in facts.acts():
+            if isinstance(act.command, SendCall):
+                id = act.command.spec.id
+                wanted[id] = facts.row.n
+                found = look.of_id.get(id, [])
+                prompt = any(other.started >= act.commit for other in found)
+                there = act.command.spec.named and any(other.started < act.commit for other in found)
+                if not prompt and not there and done(facts, act):
+                    look.broken("G4", f"{facts.id} sent {id} after commit {act.commit}, and it was not started")
+    known = {facts.row.n for facts in replayed(look)}
+    for facts in look.facts.values():
+        sent = facts.row.parent in known and facts.row.call is None
+        if sent and wanted.get(facts.id) is None:
+            look.broken("G4", f"{facts.id} was sent by {look.facts[facts.row.parent or 0].id}, which did not send it")
+
+
+def g4_sends_begin_after_their_delay(look: Inspection) -> None:
+    for facts in replayed(look):
+        for act in facts.acts():
+            if isinstance(act.command, SendCall) and act.command.spec.delay:
+                sent = look.known(act.command.spec.id)
+                if sent is None or sent.row.parent != facts.row.n or sent.row.began is None:
+                    continue
+                earliest = _time_of(facts, act) + int(act.command.spec.delay * 1000)
+                if sent.row.began < earliest:
+                    look.broken("G5", f"{sent.id} began at {sent.row.began}, and was sent for {earliest}")
+
+
+def _time_of(facts: Facts, act: Act) -> int:
+    return facts.row.began or 0 if act.place < 0 else facts.now.completions[act.place].entry.at
+
+
+def g4_signals_arrive_once(look: Inspection) -> None:
+    sent: dict[tuple[str, bytes], list[tuple[int, Facts | None, Act | None]]] = defaultdict(list)
+    for facts in replayed(look):
+        for act in facts.acts():
+            if isinstance(act.command, SendSignal):
+                sent[act.command.id, act.command.text].append((act.commit, facts, act))
+    for answer in look.history.of(Answered):
+        if answer.call == "signal":
+            sent[answer.id, f'"{answer.value[1]}"'.encode()].append((answer.commits, None, None))
+    for (id, text), sends in sent.items():
+        target = look.known(id)
+        if target is None or len(look.of_id[id]) > 1:
+            continue
+        arrived = [record.commit for record in _signals(target) if target.read(record.entry.value) == text]
+        if len(arrived) > len(sends):
+            look.broken("G4", f"{id} was sent {text!r} {len(sends)} times, and got it {len(arrived)} times")
+        for commit, sender, act in sends:
+            over = target.ends and target.ends[0][0] <= commit + 1
+            if arrived or over or target.reopened or (sender is not None and act is not None and not done(sender, act)):
+                continue
+            if sender is None or not target.status.ended:
+                look.broken("G4", f"{id} was sent {text!r} at commit {commit} and never got it")
+        if sends[0][1] is None and arrived and arrived[0] > sends[0][0]:
+            look.broken("G1", f"the signal {text!r} to {id} was acknowledged before it was durable")
+
+
+def _signals(facts: Facts) -> list[Any]:
+    """Those that arrived, in every version of the journal once."""
+    found = {id(record): record for version in facts.versions for record in version.records}
+    entries = {(record.entry.at, record.entry.name, record.entry.value): record for record in found.values()
+               if isinstance(record.entry, records.SignalArrived)}  # fmt: skip
+    return list(entries.values()) if facts.reopened else [
+        record for record in facts.entries if isinstance(record.entry, records.SignalArrived)
+    ]  # fmt: skip
+
+
+# What came of them
+
+
+def g6_callers_get_what_the_called_ended_with(look: Inspection) -> None:
+    for facts in look.fine():
+        for version in facts.versions:
+            for record in version.records:
+                if isinstance(record.entry, (records.CallCompleted, records.CallErrored)):
+                    _got_the_end(look, facts, record)
+
+
+def _got_the_end(look: Inspection, facts: Facts, record: Any) -> None:
+    entry = record.entry
+    child = look.known(entry.child, record.commit)
+    if child is None or entry.digest == b"forked":
+        return
+    outcome = child.end_at(record.commit)
+    what = f"{facts.id} got {entry!r:.200} of {entry.child}, which had ended with {outcome!r:.200}"
+    if isinstance(entry, records.CallCompleted):
+        fits = isinstance(outcome, records.Returned) and child.read(outcome.value) == facts.read(entry.result)
+        if not fits and not _edited(facts, record):
+            look.broken("G6", what)
+        return
+    if entry.code in {"HF112", "HF103", "HF104", "HF203"}:
+        return  # refused, or of another type: nothing of the other's
+    match outcome:
+        case records.Raised(failure):
+            fits = (failure.type, failure.message) == (entry.failure.type, entry.failure.message)
+        case records.Cancelled():
+            fits = entry.code == "HF504"
+        case _:
+            fits = False
+    if not fits:
+        look.broken("G6", what)
+
+
+def _edited(facts: Facts, record: Any) -> bool:
+    """Whether a fork has put another result there."""
+    return facts.row.origin is not None and facts.row.origin.endswith("edited") and record.commit == facts.started
+
+
+def g6_shared_promises_have_one_value(look: Inspection) -> None:
+    for row in look.promises.values():
+        if row.n:
+            continue
+        if row.status and len(look.settles[row.id]) > 1:
+            look.broken("G6", f"{row.id} was settled {len(look.settles[row.id])} times")
+        name = row.id.rpartition(":")[2]
+        prefix = row.id.rpartition(":")[0].replace(":", "/")
+        for facts in look.fine():
+            if f"{facts.row.target.partition('/')[0]}/{facts.row.key}" != prefix:
+                continue
+            for record in facts.entries:
+                entry = record.entry
+                if isinstance(entry, records.PromiseSettled) and entry.promise.rpartition("/")[2] == f"{name}#1":
+                    got = facts.read(entry.value), 1 if entry.ok else 2
+                    if row.value is None or got != (row.value[1:], row.status):
+                        look.broken("G6", f"{facts.id} was given {got} for {row.id}, which holds {row.value!r}")
+
+
+def g6_settled_by_handlers_is_settled(look: Inspection) -> None:
+    for facts in replayed(look):
+        for act in facts.acts():
+            if isinstance(act.command, SettleShared) and done(facts, act):
+                row = look.promises.get(act.command.id)
+                if row is None or not row.status:
+                    look.broken("G6", f"{facts.id} settled {act.command.id}, which is still open")
+
+
+# Keys
+
+
+def g4_one_writer_of_a_key(look: Inspection) -> None:
+    holders: dict[str, set[int]] = defaultdict(set)
+    changes = sorted(
+        (moved.commit, number, facts.row.n, moved)
+        for facts in look.facts.values()
+        if facts.row.lock is not None
+        for number, moved in enumerate(facts.moves)
+    )
+    begun: set[int] = set()
+    last: dict[tuple[int, int], Any] = {(commit, n): moved for commit, _, n, moved in changes}
+    for (commit, n), moved in sorted(last.items(), key=lambda item: (item[0][0], item[1].status not in _OVER)):
+        facts = look.facts[n]
+        lock = facts.row.lock or ""
+        if facts.begun is not None and facts.begun <= commit:
+            begun.add(n)
+        if moved.status in HOLDS and n in begun:
+            holders[lock].add(n)
+        else:
+            holders[lock].discard(n)
+        if len(holders[lock]) > 1:
+            names = sorted(look.facts[one].id for one in holders[lock])
+            look.broken("G4", f"{names} have begun with {lock} and not ended, at commit {commit}")
+
+
+_OVER = {Status.DONE, Status.FAILED, Status.CANCELLED, Status.KILLED, Status.QUEUED}
+
+
+def g4_keys_go_in_order_of_arrival(look: Inspection) -> None:
+    """Where the clock, by which they arrive, does not go back."""
+    options = look.world.options
+    if options.clock_back or options.clock_steps:
+        return
+    spans: dict[str, list[tuple[int, int, Facts]]] = defaultdict(list)  # from arrival to beginning, in commits
+    for facts in look.facts.values():
+        if facts.row.lock is not None and look.sound(facts):
+            spans[facts.row.lock] += [(*span, facts) for span in _waits(facts)]
+    for lock, found in spans.items():
+        for arrived, began, facts in found:
+            for earlier, other_began, other in found:
+                if earlier < arrived and began < other_began:
+                    look.broken("G4", f"{facts.id} overtook {other.id} at {lock}: {arrived} {began}, {earlier}")
+
+
+def _waits(facts: Facts) -> list[tuple[int, int]]:
+    """When it joined the queue of its key, and when it began."""
+    found = []
+    arrived: int | None = None
+    for moved in facts.moves:
+        if moved.status is Status.QUEUED:
+            arrived = moved.commit if moved.row.wake_at is None else None
+        elif moved.status in RUNS and facts.begun is not None and facts.begun <= moved.commit:
+            if arrived is not None or moved.commit == facts.started:
+                found.append((moved.commit if arrived is None else arrived, moved.commit))
+            arrived = None
+        else:
+            arrived = None
+    return found
+
+
+def g4_state_changes_apply_once(look: Inspection) -> None:
+    asked: dict[tuple[str, str, str], list[tuple[int, int, int, StateText]]] = defaultdict(list)
+    doubtful: set[tuple[str, str]] = set()
+    for facts in look.facts.values():
+        service, key = facts.row.target.partition("/")[0], facts.row.key
+        if key is None or facts.begun is None:
+            continue
+        if not look.sound(facts) or facts.replayed.wrong or facts.pending() is not None:
+            doubtful.add((service, key))
+            continue
+        for order, act in enumerate(facts.acts()):
+            if isinstance(act.command, (SetState, AppendItem)):
+                kind = "set" if isinstance(act.command, SetState) else "append"
+                change = StateText(kind, act.command.text)
+                asked[service, key, act.command.name].append((act.commit, facts.row.n, order, change))
+    for name in sorted(asked.keys() | look.state.keys()):
+        if name[:2] in doubtful:
+            continue
+        wanted = [change for *_, change in sorted(asked.get(name, []), key=lambda one: one[:3])]
+        written = [change for _, change in look.state.get(name, [])]
+        if wanted != written:
+            look.broken("G4", f"state {name}: {wanted} was asked for, {written} was written")
+
+
+def g4_lists_have_no_gaps(look: Inspection) -> None:
+    places: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for (service, key, name, index) in look.world.memory._items:
+        places[service, key, name].append(index)
+    for owner, indexes in places.items():
+        if sorted(indexes) != list(range(min(indexes), max(indexes) + 1)):
+            look.broken("G4", f"list {owner} has the places {sorted(indexes)}")
+
+
+def g4_counters_count_their_writers(look: Inspection) -> None:
+    """What the handlers of Counter make of all this: a count and a list that never part."""
+    store = look.world.memory
+    if look.world.rotten:
+        return
+    for key in store.object_keys("Counter", "", 100):
+        from holdfast.engine.objects import ObjectState
+
+        state = ObjectState(store, "Counter", key).all()
+        log = [text.decode() for text in state.get("log", [])]
+        count = int(bytes(state.get("count", b"0")))  # type: ignore[arg-type]
+        if count != len(log):
+            look.broken("G4", f"Counter/{key} counted {count}, and {log} wrote")
+        if doubles := [one for one, times in Counter(log).items() if times > 1]:
+            look.broken("G4", f"{doubles} wrote twice to Counter/{key}")
+
+
+# Limits
+
+
+def g4_limits_hold(look: Inspection) -> None:
+    lanes: dict[str, list[Facts]] = defaultdict(list)
+    for facts in look.facts.values():
+        if facts.row.lane is not None:
+            lanes[facts.row.lane].append(facts)
+    for lane, members in lanes.items():
+        if any(not look.sound(facts) for facts in members):
+            continue
+        limit = look.world.registry.find(members[0].row.target).limit
+        assert limit is not None
+        if limit.concurrency is not None:
+            _concurrency_holds(look, lane, members, limit.concurrency)
+        if limit.rate is not None and not look.world.options.clock_back and not look.world.options.clock_steps:
+            _rate_holds(look, lane, members, limit)
+
+
+def _concurrency_holds(look: Inspection, lane: str, members: list[Facts], most: int) -> None:
+    changes = sorted({moved.commit for facts in members for moved in facts.moves})
+    for commit in changes:
+        inside = [
+            facts
+            for facts in members
+            if facts.begun is not None and facts.begun <= commit and facts.status_at(commit) in RUNS
+        ]
+        # One that was paused goes on in its own right, whoever has come in its place.
+        free = [facts for facts in inside if not _resumed(facts, commit)]
+        if len(free) > most:
+            look.broken("G4", f"{[facts.id for facts in free]} ran in {lane} at once, after commit {commit}")
+
+
+def _resumed(facts: Facts, commit: int) -> bool:
+    return any(moved.status is Status.PAUSED and moved.commit <= commit for moved in facts.moves)
+
+
+def _rate_holds(look: Inspection, lane: str, members: list[Facts], limit: Any) -> None:
+    begun = sorted(at for facts in members for at in _beginnings(facts))
+    for first in range(len(begun)):
+        for last in range(first + limit.rate, len(begun)):
+            most = limit.rate + (begun[last] - begun[first] + 1) * limit.rate / limit.period_ms
+            if last - first + 1 > most + 1e-6:
+                look.broken("G4", f"{lane} began {last - first + 1} between {begun[first]} and {begun[last]}")
+                return
+
+
+def _beginnings(facts: Facts) -> list[int]:
+    times = []
+    waiting = True
+    for moved in facts.moves:
+        if moved.status is Status.QUEUED:
+            waiting = True
+        elif waiting and moved.status is not Status.PAUSED and (moved.row.began or facts.begun):
+            if moved.status is not Status.KILLED and moved.status is not Status.CANCELLED:
+                times.append(moved.row.updated)
+            waiting = False
+    return times
+
+
+# Ends that reach others
+
+
+def g7_cancel_reaches_the_called(look: Inspection) -> None:
+    for facts in replayed(look):
+        for act in facts.acts():
+            if isinstance(act.command, (CancelCall, CancelOther)) and done(facts, act):
+                id = act.command.id
+                other = look.known(id, act.commit)
+                if other is None or (isinstance(act.command, CancelCall) and not _called(look, facts, act)):
+                    continue
+                told = [r.commit for v in other.versions for r in v.records if _is_cancel(r.entry)]
+                ended = [commit for commit, _ in other.ends]
+                if not told and not (ended and min(ended) <= act.commit + 1) and not _never_began(other):
+                    look.broken("G7", f"{facts.id} does not wait for {id} since commit {act.commit}, nobody told it")
+
+
+def _called(look: Inspection, facts: Facts, act: Act) -> bool:
+    """Whether the call was made at all before it was given up."""
+    return any(other.started < act.commit for other in look.of_id.get(act.command.id, []))  # type: ignore[union-attr]
+
+
+def _is_cancel(entry: Any) -> bool:
+    return isinstance(entry, records.CancelRequested)
+
+
+def _never_began(facts: Facts) -> bool:
+    return facts.begun is None and facts.status in {Status.CANCELLED, Status.KILLED}
+
+
+def g7_kill_reaches_the_called(look: Inspection) -> None:
+    for answer in look.history.of(Answered):
+        killed = look.known(answer.id, answer.commits) if answer.call == "kill" else None
+        if killed is None:
+            continue
+        if killed.status_at(answer.commits) is not Status.KILLED:
+            look.broken("G7", f"the kill of {answer.id} was acknowledged, and is not durable")
+        left = [killed]
+        while left:
+            above = left.pop()
+            for child in look.facts.values():
+                if child.row.parent == above.row.n and child.row.call is not None and look.sound(child):
+                    status = child.status_at(answer.commits)
+                    if status is not None and not status.ended:
+                        look.broken("G7", f"{answer.id} was killed, and {child.id}, which it called, is {status.name}")
+                    elif status is Status.KILLED:
+                        left.append(child)
+
+
+def g7_the_sent_go_on(look: Inspection) -> None:
+    for facts in look.fine():
+        if facts.row.call is not None:
+            continue
+        for record in facts.entries:
+            if _is_cancel(record.entry) and record.entry.reason.startswith("its caller"):
+                by = record.entry.reason.split()[2]
+                caller = look.known(by)
+                named = caller is not None and any(
+                    isinstance(act.command, CancelCall) and act.command.id == facts.id for act in caller.acts()
+                )
+                if not named:
+                    look.broken("G7", f"{facts.id} was sent, and cancelled: {record.entry.reason}")
+        for _, outcome in facts.ends:
+            if isinstance(outcome, records.Cancelled) and outcome.reason.startswith("killed: its caller"):
+                look.broken("G7", f"{facts.id} was sent, and killed: {outcome.reason}")
+
+
+# Notes
+
+
+def g3_notes_are_recorded_once(look: Inspection) -> None:
+    for facts in look.fine():
+        names = [record.entry.note for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        if doubles := [name for name, times in Counter(names).items() if times > 1]:
+            look.broken("G3", f"{facts.id} has noted {doubles} more than once")
+
+
+def g3_what_was_emitted_is_recorded(look: Inspection) -> None:
+    for facts in replayed(look):
+        if facts.pending() is not None:
+            continue
+        told = [c.split()[1] for s in facts.replayed.path for c in s.commands if c.startswith("emit ")]
+        kept = [record.entry.note for record in facts.entries if isinstance(record.entry, records.Emitted)]
+        if sorted(told) != sorted(kept):
+            look.broken("G3", f"{facts.id} told {told}, and {kept} is recorded")
+
+
+# Schedules
+
+
+def g4_no_occurrence_twice(look: Inspection) -> None:
+    seen: dict[str, int] = {}
+    for facts in look.facts.values():
+        if facts.id.startswith("often@") and "+" not in facts.id:
+            seen[facts.id] = seen.get(facts.id, 0) + 1
+            due = _due(facts.id)
+            wall = look.events[facts.started - 1].wall
+            if wall < due:
+                look.broken("G5", f"{facts.id} was started at {wall}, before {due}")
+    for id, times in seen.items():
+        if times > 1:
+            look.broken("G4", f"{id} was started {times} times")
+
+
+def _due(id: str) -> int:
+    when = datetime.strptime(id.partition("@")[2], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return int(when.timestamp()) * 1000
+
+
+def g5_schedules_make_up_for_all(look: Inspection) -> None:
+    """Where a schedule was never stopped, taken out or wound: every time there was, in even steps."""
+    options = look.world.options
+    if not options.every or options.missed != "all" or options.clock_back or options.clock_steps:
+        return
+    stopped = any(answer.call == "schedule" and answer.value == "pause_schedule" and answer.life < options.lives
+                  for answer in look.history.of(Answered))  # fmt: skip
+    lives: list[LifeBegan] = look.history.of(LifeBegan)
+    if stopped or any(life.missing.partition("/")[2].startswith("tick") for life in lives):
+        return
+    times = sorted(_due(f.id) for f in look.facts.values() if f.id.startswith("often@") and "+" not in f.id)
+    gaps = [(a, b) for a, b in zip(times, times[1:], strict=False) if abs(b - a - options.every * 1000) > 1_000]
+    if gaps and len(times) < 900:
+        look.broken("G5", f"the schedule every {options.every} s fired at {gaps}, and not between")
+
+
+CHECKS = [
+    g4_every_call_has_one_child, g4_every_send_is_one_invocation, g4_sends_begin_after_their_delay,
+    g4_signals_arrive_once, g6_callers_get_what_the_called_ended_with, g6_shared_promises_have_one_value,
+    g6_settled_by_handlers_is_settled, g4_one_writer_of_a_key, g4_keys_go_in_order_of_arrival,
+    g4_state_changes_apply_once, g4_lists_have_no_gaps, g4_counters_count_their_writers, g4_limits_hold,
+    g7_cancel_reaches_the_called, g7_kill_reaches_the_called, g7_the_sent_go_on, g3_notes_are_recorded_once,
+    g3_what_was_emitted_is_recorded, g4_no_occurrence_twice, g5_schedules_make_up_for_all,
+]  # fmt: skip
