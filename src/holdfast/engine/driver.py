@@ -184,7 +184,8 @@ class Driver:
 
     def signal(self, resident: Resident, name: str, text: bytes) -> None:
         """Delivers a signal."""
-        self.deliver(resident, records.SignalArrived(self.now(resident), name, self.pack(resident, text)))
+        # As it is: it may be received now, and parts that are stored apart could not be read before they are durable.
+        self.deliver(resident, records.SignalArrived(self.now(resident), name, INLINE + text))
 
     def settle_or_pause(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """As `settle`, for a value that is settled already: one that does not fit pauses who waits for it."""
