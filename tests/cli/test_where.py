@@ -134,7 +134,9 @@ def test_an_answer_of_something_else_is_told_apart(body: bytes) -> None:
 
 @pytest.mark.parametrize("code,fix", [("HF105", "holdfast asks"), ("HF601", "--url"), ("HF604", "HOLDFAST_TOKEN")])
 def test_the_next_step_is_one_of_the_terminal_and_json_stays_as_it_came(code: str, fix: str) -> None:
-    failure = from_answer(404, b'{"title": "x", "detail": "y", "code": "%b", "fix": "send z"}' % code.encode(), "http://a")
+    failure = from_answer(
+        404, b'{"title": "x", "detail": "y", "code": "%b", "fix": "send z"}' % code.encode(), "http://a"
+    )
     assert fix in str(failure)
     assert "send z" not in str(failure)
     assert failure.problem.fix == "send z"
