@@ -145,7 +145,7 @@ class AsyncClient:
         store = self._engine.reading()
         row = store.promise(id)
         if row is None:
-            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id; list the open ones with asks()")
+            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id, or list the open questions")
         invocation = store.get(row.n) if row.n else None
         return view_promise(row, None if invocation is None else invocation.id)
 
