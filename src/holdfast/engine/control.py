@@ -178,7 +178,7 @@ class Control:
             )
         body = engine.store.state(service, key, name)
         if body is not None and body[:1] == LIST and text is not None:
-            raise WrongStatus(f"state {name!r} of {service}/{key} is a list", fix="remove it first")
+            raise WrongStatus(f"state {name!r} of {service}/{key} is a list", fix="clear it first")
         engine.committer.batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
         await engine.durable()
 
