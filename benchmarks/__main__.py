@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.options import Options
 from benchmarks.report import Report
-from benchmarks.workloads import agent, call, chat, fan, recover, replay, seq, sleepers
+from benchmarks.workloads import agent, call, chat, fan, http, idle, recover, replay, seq, sleepers
 
 WORKLOADS: dict[str, Callable[[Options], Iterator[Report]]] = {
     "seq": seq.measure,
@@ -18,6 +18,8 @@ WORKLOADS: dict[str, Callable[[Options], Iterator[Report]]] = {
     "agent": agent.measure,
     "recover": recover.measure,
     "replay": replay.measure,
+    "http": http.measure,
+    "idle": idle.measure,
     "call": call.measure,
     "chat": chat.measure,
 }

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -32,6 +33,20 @@ class Child:
         heard: dict[str, Any] = json.loads(line)
         return heard
 
+    def say(self, line: str) -> None:
+        """One line to the child's standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def spent(self) -> tuple[float, int]:
+        """CPU seconds of all its threads so far, and how often they were given a CPU."""
+        stats = [
+            (thread / "schedstat").read_text(encoding="ascii").split()
+            for thread in Path(f"/proc/{self._process.pid}/task").iterdir()
+        ]
+        return sum(int(nanoseconds) for nanoseconds, _, _ in stats) / 1e9, sum(int(times) for _, _, times in stats)
+
     def kill(self) -> None:
         """SIGKILL: nothing of the child's own runs after it."""
         self._process.kill()
@@ -42,7 +57,7 @@ class Child:
 def child(module: str, *arguments: object) -> Iterator[Child]:
     """Runs `python -m module arguments` and makes sure that it has ended."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         started = Child(process)
         try:
             yield started

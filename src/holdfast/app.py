@@ -116,13 +116,15 @@ class Holdfast:
         return self._registry.all()
 
     @asynccontextmanager
-    async def resting(self) -> AsyncIterator[AsyncClient]:
+    async def resting(self, store: str | Path | None = None) -> AsyncIterator[AsyncClient]:
         """Opens the store and runs nothing: what is started, answered, resumed or cancelled here goes on with the next
-        program that runs it. For tools, while no such program runs."""
-        engine = self._make_engine(resting=True)
+        program that runs it. For tools, while no such program runs. `store` is another file than this program's own,
+        such as a backup."""
+        opened = self._store if store is None else SqliteStore(Path(store))
+        engine = self._make_engine(opened, resting=True)
         await engine.start()
         try:
-            yield AsyncClient(engine, self._place())
+            yield AsyncClient(engine, _place(opened))
         finally:
             await engine.stop()
 
@@ -150,10 +152,10 @@ class Holdfast:
     async def __aenter__(self) -> AsyncClient:
         if self._engine is not None:
             raise BadArguments("this Holdfast is running already", fix="end the first `with` block, or make another")
-        engine = self._make_engine(resting=False)
+        engine = self._make_engine(self._store, resting=False)
         await engine.start()
         self._engine = engine
-        return AsyncClient(engine, self._place())
+        return AsyncClient(engine, _place(self._store))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -162,16 +164,13 @@ class Holdfast:
         if engine is not None:
             await engine.stop()
 
-    def _make_engine(self, *, resting: bool) -> Engine:
+    def _make_engine(self, store: Store, *, resting: bool) -> Engine:
         return Engine(
-            self._store, self._registry,
+            store, self._registry,
             deps=self._deps, limits=self._limits, clock=self._clock, entropy=self._entropy,
             build=self._build if self._build is not None else build_of(self._registry.all()),
             plans=self._plans, retention=self._retention, resting=resting,
         )  # fmt: skip
-
-    def _place(self) -> str:
-        return str(self.store_path or type(self._store).__name__)
 
     def serve(self, options: Options | None = None) -> None:
         """Runs and answers HTTP until SIGINT or SIGTERM: calls on port 8080, control on 9070, both of this machine
@@ -212,3 +211,7 @@ class Holdfast:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
             await self.over()
+
+
+def _place(store: Store) -> str:
+    return str(store.path if isinstance(store, SqliteStore) else type(store).__name__)

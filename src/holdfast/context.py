@@ -19,7 +19,7 @@ from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
-from holdfast.errors import BadArguments, BadTimer
+from holdfast.errors import BadArguments, BadTimer, HandlerMissing, UnknownHandler
 from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
 from holdfast.values import MISSING, codec_for, digest, hint_of, schema_of, show_inputs
@@ -172,16 +172,18 @@ class Context:
         at once or in its turn; cancelling the wait cancels it.
 
         handler: the function, or its stored name ("Service/handler"). `key` is that of an object or workflow. `id`
-        names the invocation; one that is there already is attached to.
+        names the invocation; one that is there already with the same input is attached to, and cancelling the wait does
+        not touch it.
 
         At the await: TerminalError if it raised one, InvocationFailed, InvocationCancelled, IdConflict, WouldDeadlock
-        when it would wait for this very handler. Raises UnknownHandler, BadArguments, WrongPlace.
+        when it would wait for this very handler. Raises BadArguments, WrongPlace; HandlerMissing, which pauses this
+        invocation, when this process does not have the handler.
         """
         found, text, known = self._target(handler, args, kwargs, key, id)
 
         def plan(local: str) -> CallSpec:
             return CallSpec(
-                found.name, found, text, key=key, named=known is not None, digest=digest((found.target, key), {}, None),
+                found.name, found, text, key=key, digest=digest((found.target, key, *args), kwargs),
                 id=known or secret_name("inv_", self._machine.seed, self.id, local), headers=self.headers,
             )  # fmt: skip
 
@@ -202,7 +204,7 @@ class Context:
         self._machine.do(
             SendCall(
                 CallSpec(
-                    found.name, found, text, key=key, named=known is not None, digest=b"", id=sent, delay=seconds,
+                    found.name, found, text, key=key, digest=b"", id=sent, delay=seconds,
                     headers=self.headers,
                 )
             )
@@ -279,7 +281,12 @@ class Context:
         self, wanted: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any], key: str | None,
         id: str | None,
     ) -> tuple[Handler, bytes, str | None]:  # fmt: skip
-        handler = self._registry.find(wanted)
+        try:
+            handler = self._registry.find(wanted)
+        except UnknownHandler as error:
+            # Not raised as it is: code that catches it would take another path than with the handler in its place.
+            fix = "register it before the engine starts, then resume this invocation"
+            raise self._machine.stop(HandlerMissing(error.what, cause=error.cause, fix=fix)) from None
         handler.check_key(key)
         if handler.main and handler.service is not None and key is not None:
             id = run_id(handler.service, key)

@@ -18,7 +18,8 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     │   ├── WrongStatus          HF111
     │   ├── WouldDeadlock        HF112
     │   ├── TooMany              HF113
-    │   └── UnknownSchedule      HF114
+    │   ├── UnknownSchedule      HF114
+    │   └── BadCommand HF701, AppNotLoaded HF702: the command line
     ├── ValueProblem             a value that cannot be stored or read back
     │   ├── Unserialisable       HF201
     │   ├── TooLarge             HF202
@@ -37,24 +38,22 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     ├── InvocationCancelled      HF504
     ├── InvocationPaused         HF505
     ├── EngineStopped            HF506
-    └── RequestError             a request over HTTP that was refused before anything was done
-        ├── UnknownRoute         HF601
-        ├── WrongMethod          HF602
-        ├── BadRequest           HF603
-        ├── Unauthorised         HF604
-        ├── Forbidden            HF605
-        ├── BodyTooLarge         HF606
-        ├── WrongContentType     HF607
-        ├── HeadersTooLarge      HF608
-        ├── TooSlow              HF609
-        ├── Busy                 HF610
-        └── InternalError        HF611   a mistake in Holdfast; the log has it
+    ├── RequestError             a request over HTTP that was refused before anything was done
+    │   ├── UnknownRoute         HF601
+    │   ├── WrongMethod          HF602
+    │   ├── BadRequest           HF603
+    │   ├── Unauthorised         HF604
+    │   ├── Forbidden            HF605
+    │   ├── BodyTooLarge         HF606
+    │   ├── WrongContentType     HF607
+    │   ├── HeadersTooLarge      HF608
+    │   ├── TooSlow              HF609
+    │   ├── Busy                 HF610
+    │   └── InternalError        HF611   a mistake in Holdfast; the log has it
+    └── Unreachable HF703, TimedOut HF704: the command line, with nobody to talk to, or not in time
 
     HandlerFault(BaseException)  handler code did what cannot be replayed; SDKs cannot swallow it
-    ├── HandlerIO                HF301
-    ├── HandlerStuck             HF302
-    ├── Mismatch                 HF303
-    └── ForeignWake              HF304
+    └── HandlerIO HF301, HandlerStuck HF302, Mismatch HF303, ForeignWake HF304, HandlerMissing HF305
 """
 
 from __future__ import annotations
@@ -332,6 +331,30 @@ class EngineStopped(HoldfastError):
     code = "HF506"
 
 
+class BadCommand(UsageError):
+    """Flags, arguments or answers that do not fit the command."""
+
+    code = "HF701"
+
+
+class AppNotLoaded(UsageError):
+    """The Holdfast object that was named cannot be imported."""
+
+    code = "HF702"
+
+
+class Unreachable(HoldfastError):
+    """There is no server where it was looked for, and no store to open instead."""
+
+    code = "HF703"
+
+
+class TimedOut(HoldfastError):
+    """Not over in the time that was given; it goes on."""
+
+    code = "HF704"
+
+
 class RequestError(HoldfastError):
     """A request over HTTP that was refused. `status` is the answer's, `headers` are sent with it."""
 
@@ -468,3 +491,9 @@ class ForeignWake(HandlerFault):
     """Something outside the journal tried to wake a handler."""
 
     code = "HF304"
+
+
+class HandlerMissing(HandlerFault):
+    """A handler calls or sends one that this process does not have."""
+
+    code = "HF305"

@@ -70,7 +70,8 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
             if shown != state.name:
                 shown = state.name
                 view = plain_view(view_invocation(status, None))
-                yield EventView(str(place.entries), "status", {"status": view["status"], "reason": view["reason"]})
+                data = {name: view[name] for name in ("status", "reason", "updated")}
+                yield EventView(str(place.entries), "status", data)
             if state.ended or watcher.closed:
                 return
             await watcher.bell.wait()

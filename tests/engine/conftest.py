@@ -5,7 +5,15 @@ import logging
 
 import pytest
 
-from tests.engine.world import World
+from holdfast import Limits
+from tests.engine.world import SlowStore, World
+
+WEATHERS = {
+    "kept": {},
+    "parked": {"limits": Limits(waiting=0)},
+    "slow": {"wrap": SlowStore},
+    "parked and slow": {"limits": Limits(waiting=0), "wrap": SlowStore},
+}
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -25,3 +33,9 @@ def quiet_asyncio(caplog):
     records = caplog.get_records("call")
     lost = [record.getMessage() for record in records if record.name == "asyncio" and record.levelno >= logging.ERROR]
     assert lost == []
+
+
+@pytest.fixture(params=WEATHERS)
+def weather(request):
+    """Callers that stay in memory or are parked, commits that are quick or take a while."""
+    return WEATHERS[request.param]

@@ -10,11 +10,24 @@ from typing import Any
 import apsw
 import pytest
 
-from holdfast import Context, Holdfast, HoldfastError, InvocationPaused, Retry, Service
+from holdfast import (
+    Context,
+    Holdfast,
+    HoldfastError,
+    InvocationPaused,
+    Object,
+    ObjectContext,
+    Retry,
+    Service,
+    WouldDeadlock,
+)
+from holdfast.engine.control import MAIL_MAX
 from tests.engine.world import World, open_promise, paused, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
-SHOWN = {block[1:6]: block.strip() for block in re.findall(r"```\n(\[HF.*?)```", PAGE, re.DOTALL)}
+SHOWN = [  # but those of the command line, which tests/cli looks at
+    text.strip() for text in re.findall(r"```\n(\[HF.*?)```", PAGE, re.DOTALL) if not text.startswith("[HF7")
+]
 
 CHANGING = (
     (r"at \S+\.py:\d+ in \S+", "at FILE:LINE in NAME"),
@@ -46,6 +59,37 @@ async def review(ctx: Context, claim: int) -> None:
     await ctx.promise("hold")
 
 
+account = Object("Account")
+
+
+@account.handler
+async def deposit(ctx: ObjectContext, amount: int) -> None:
+    ctx.append("entries", amount)
+
+
+@account.handler(shared=True)
+async def balance(ctx: ObjectContext) -> None:
+    ctx.get("entries")
+
+
+@account.handler(shared=True)
+async def correct(ctx: ObjectContext) -> None:
+    ctx.clear("entries")
+
+
+@account.handler
+async def audit(ctx: ObjectContext) -> str:
+    try:
+        await ctx.call(deposit, 0, key=ctx.key)
+    except WouldDeadlock as error:
+        return str(error)
+
+
+@account.handler
+async def close(ctx: ObjectContext) -> None:
+    await ctx.promise("hold")
+
+
 def refusal(call: Callable[[], Any]) -> str:
     with pytest.raises(HoldfastError) as caught:
         call()
@@ -66,6 +110,23 @@ def id_conflict(world: World) -> str:
     with world.holdfast(claims) as client:
         client.start(review, 1, id="claim-17")
         return refusal(lambda: client.start(review, 2, id="claim-17"))
+
+
+def bad_key(world: World) -> str:
+    with world.holdfast(account) as client:
+        return refusal(lambda: client.start(deposit, 1))
+
+
+def list_as_value(world: World) -> str:
+    with world.holdfast(account) as client:
+        client.call(deposit, 1, key="anna")
+        return refusal(lambda: client.call(balance, key="anna")).partition("BadArguments: ")[2]
+
+
+def id_conflict_by_key(world: World) -> str:
+    with world.holdfast(account) as client:
+        client.start(deposit, 1, key="anna", id="deposit-3")
+        return refusal(lambda: client.start(deposit, 1, key="otto", id="deposit-3"))
 
 
 def unknown_invocation(world: World) -> str:
@@ -103,6 +164,11 @@ def wrong_place(world: World) -> str:
     return reason_of(world, review).partition("WrongPlace: ")[2].partition("\nTraceback")[0]
 
 
+def shared_write(world: World) -> str:
+    with world.holdfast(account) as client:
+        return refusal(lambda: client.call(correct, key="anna")).partition("WrongPlace: ")[2]
+
+
 def already_settled(world: World) -> str:
     with world.holdfast(claims) as client:
         client.start(pay)
@@ -114,6 +180,40 @@ def already_settled(world: World) -> str:
 def wrong_status(world: World) -> str:
     with world.holdfast(claims) as client:
         return refusal(client.start(pay).resume)
+
+
+def ended_already(world: World) -> str:
+    with world.holdfast(account) as client:
+        run = client.start(deposit, 1, key="anna", id="claim-17")
+        run.result(5)
+        return refusal(run.cancel)
+
+
+def state_in_use(world: World) -> str:
+    with world.holdfast(account) as client:
+        client.start(close, key="anna", id="audit-1")
+        return refusal(lambda: client.set_state("Account", "anna", "entries", None))
+
+
+def would_deadlock(world: World) -> str:
+    with world.holdfast(account) as client:
+        return client.call(audit, key="anna", id="audit-1")
+
+
+def too_many(world: World) -> str:
+    with world.holdfast(claims) as client:
+        run = client.start(pay, id="claim-17")
+
+        async def nudge() -> None:  # at once, for one sync
+            await asyncio.gather(*(client._client.signal("claim-17", "nudge") for _ in range(MAIL_MAX)))
+
+        client._thread.call(nudge())
+        return refusal(lambda: run.signal("nudge"))
+
+
+def unknown_schedule(world: World) -> str:
+    with world.holdfast(claims) as client:
+        return refusal(lambda: client.pause_schedule("evening"))
 
 
 def value_problem(world: World, make: Callable[[], Any], **returns: Any) -> str:
@@ -181,6 +281,14 @@ def foreign_wake(world: World) -> str:
         return paused(client.start(other))
 
 
+def handler_missing(world: World) -> str:
+    async def clear(ctx: Context) -> None:
+        await ctx.call("Claims/refund")
+
+    with world.holdfast(claims, clear) as client:
+        return paused(client.start(clear))
+
+
 def store_locked(world: World) -> str:
     with world.holdfast(claims):
         return refusal(lambda: world.holdfast(claims).__enter__())
@@ -220,34 +328,48 @@ def invocation_paused(world: World) -> str:
     return str(caught.value)
 
 
-MADE = {
-    "HF101": unknown_handler,
-    "HF102": bad_arguments,
-    "HF103": id_conflict,
-    "HF104": unknown_invocation,
-    "HF106": bad_timer,
-    "HF107": bad_handler,
-    "HF108": wrong_place,
-    "HF109": already_settled,
-    "HF111": wrong_status,
-    "HF201": unserialisable,
-    "HF202": too_large,
-    "HF301": handler_io,
-    "HF302": handler_stuck,
-    "HF303": mismatch,
-    "HF304": foreign_wake,
-    "HF404": store_locked,
-    "HF406": store_read_only,
-    "HF407": store_foreign,
-    "HF503": invocation_failed,
-    "HF505": invocation_paused,
-}
+# In the order of the page.
+MADE = (
+    unknown_handler,
+    bad_arguments,
+    bad_key,
+    list_as_value,
+    id_conflict,
+    id_conflict_by_key,
+    unknown_invocation,
+    bad_timer,
+    bad_handler,
+    wrong_place,
+    shared_write,
+    already_settled,
+    wrong_status,
+    ended_already,
+    state_in_use,
+    would_deadlock,
+    too_many,
+    unknown_schedule,
+    unserialisable,
+    too_large,
+    handler_io,
+    handler_stuck,
+    mismatch,
+    foreign_wake,
+    handler_missing,
+    store_locked,
+    store_read_only,
+    store_foreign,
+    invocation_failed,
+    invocation_paused,
+)
 
 
-@pytest.mark.parametrize("code", sorted(SHOWN))
-def test_the_page_shows_what_is_printed(code: str, tmp_path: Path) -> None:
-    assert steady(MADE[code](World("sqlite", tmp_path)).strip()) == steady(SHOWN[code])
+CASES = [pytest.param(make, shown, id=make.__name__) for make, shown in zip(MADE, SHOWN, strict=False)]
+
+
+@pytest.mark.parametrize("make, shown", CASES)
+def test_the_page_shows_what_is_printed(make: Callable[[World], str], shown: str, tmp_path: Path) -> None:
+    assert steady(make(World("sqlite", tmp_path)).strip()) == steady(shown)
 
 
 def test_every_text_of_the_page_is_made_here() -> None:
-    assert set(SHOWN) == set(MADE)
+    assert len(MADE) == len(SHOWN)

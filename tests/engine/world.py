@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Client, Holdfast, InvocationPaused, MemoryStore, Service
+from holdfast import Client, Holdfast, InvocationPaused, MemoryStore, Service, StoreFailed
 from holdfast.stores.base import Batch, Store
 from holdfast.stores.sqlite import SqliteStore
 
@@ -35,6 +35,21 @@ class World:
             if not isinstance(handler, Service):
                 hf.handler(handler)
         return hf
+
+    @contextlib.contextmanager
+    def life(self, *handlers: Any, wrap: Callable[[Store], Store] | None = None, **options: Any) -> Iterator[Client]:
+        """As `holdfast`, for a process that dies at the end of the block: nothing after it becomes durable, no body is
+        waited for, nobody is told."""
+        stores: list[BrokenStore] = []
+
+        def mortal(inner: Store) -> Store:
+            stores.append(BrokenStore(inner if wrap is None else wrap(inner)))
+            return stores[0]
+
+        with self.holdfast(*handlers, wrap=mortal, **options) as client:
+            yield client
+            stores[0].error = StoreFailed("the process is dead")
+            in_engine(client, lambda: engine_of(client).fail(stores[0].error))
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Store]:

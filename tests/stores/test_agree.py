@@ -256,6 +256,7 @@ def busy_log(monkeypatch):
     monkeypatch.setattr(wal, "FORCED_PAGES", 20)
 
 
+@pytest.mark.timeout(600)  # a failure is made small first, which takes minutes; cut off there it would say "flaky"
 class TestAgreement(Agreement.TestCase):
     settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
 

@@ -293,6 +293,17 @@ def test_promises_come_in_order_of_creation_and_open_ones_oldest_first(store):
     assert [row.status for row in store.promises_of(1)] == [0, 0, 1]
 
 
+def test_a_withdrawn_promise_is_made_anew_and_keeps_its_place(store):
+    store.commit(Batch(promises=[promise("p"), promise("q")]))
+    store.commit(Batch(settles=[settle("p", 3, value=b"")]))
+    store.commit(Batch(promises=[promise("p", created=9)]))
+    assert store.promise("p") == promise("p", created=9)
+    assert [row.id for row in store.promises_of(1)] == ["p", "q"]
+    assert [row.id for row in store.open_promises(9)] == ["q", "p"]
+    store.commit(Batch(settles=[settle("p")]))
+    assert store.promise("p") == promise("p", created=9, status=1, settled=5, value=b"value")
+
+
 def test_a_promise_may_be_born_settled(store):
     done = promise("p", status=1, settled=3, value=b"v")
     store.commit(Batch(promises=[done]))
@@ -542,7 +553,7 @@ def seeded():
         starts=[start(1)],
         entries=[entry(1, 0)],
         blobs=[blob(1, 1)],
-        promises=[promise("open"), promise("shut")],
+        promises=[promise("open"), promise("shut"), promise("gone")],
         items=[item(0)],
     )
 
@@ -561,6 +572,9 @@ BREACHES = {
     "a blob twice": Batch(starts=[start(2)], blobs=[blob(1, 1, b"other")]),
     "a blob twice in the batch": Batch(starts=[start(2)], blobs=[blob(2, 1), blob(2, 1)]),
     "a promise twice": Batch(starts=[start(2)], promises=[promise("open", 2)]),
+    "a settled promise made again": Batch(starts=[start(2)], promises=[promise("shut")]),
+    "a withdrawn promise made again by another": Batch(starts=[start(2)], promises=[promise("gone", 2)]),
+    "a withdrawn promise made again twice": Batch(starts=[start(2)], promises=[promise("gone"), promise("gone")]),
     "a promise twice in the batch": Batch(starts=[start(2)], promises=[promise("new"), promise("new")]),
     "a settled promise settled": Batch(starts=[start(2)], settles=[settle("open"), settle("shut", 2)]),
     "an unknown promise settled": Batch(starts=[start(2)], settles=[settle("nobody")]),
@@ -577,7 +591,7 @@ BREACHES = {
 @pytest.mark.parametrize("name", BREACHES)
 def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, name, tmp_path):
     store.commit(seeded())
-    store.commit(Batch(settles=[settle("shut")]))
+    store.commit(Batch(settles=[settle("shut"), settle("gone", 3)]))
     before = snapshot(store)
     with pytest.raises(StoreFailed):
         store.commit(BREACHES[name])

@@ -26,7 +26,7 @@ from holdfast.core.patches import running
 from holdfast.core.payload import INLINE
 from holdfast.core.refusals import refused
 from holdfast.core.tasks import Step
-from holdfast.errors import BadArguments, Unreadable, ValueProblem, WrongPlace
+from holdfast.errors import BadArguments, HandlerFault, Unreadable, ValueProblem, WrongPlace
 
 if TYPE_CHECKING:
     from holdfast.core.loop import HandlerLoop
@@ -180,6 +180,12 @@ class Asks:
             what = "no handler is running: this is a step's body or other code"
             fix = "let the body return its value, and call ctx.run in the handler"
         raise WrongPlace(f"the context of invocation {self.id!r} was used while {what}", fix=fix)
+
+    def stop(self, fault: HandlerFault) -> HandlerFault:
+        """The handler cannot go on, whatever it makes of the fault. Raises WrongPlace."""
+        self.check_place()
+        self.loop.fault = self.loop.fault or fault
+        return self.loop.fault
 
     def _ask(self, name: str, codec: Any, kind: str = "step") -> Step[Any]:
         step: Step[Any] = Step(self.loop.branch().name(name), loop=self.loop)

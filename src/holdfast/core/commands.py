@@ -78,10 +78,10 @@ class WithdrawPromise:
 class CallSpec:
     """Another handler to be run, and how. Lives in memory only; `text` becomes the other invocation's input."""
 
-    __slots__ = ("delay", "digest", "handler", "headers", "id", "key", "name", "named", "text")
+    __slots__ = ("delay", "digest", "handler", "headers", "id", "key", "name", "text")
 
     def __init__(
-        self, name: str, handler: Any, text: bytes, *, digest: bytes, key: str | None, id: str, named: bool,
+        self, name: str, handler: Any, text: bytes, *, digest: bytes, key: str | None, id: str,
         delay: float = 0.0, headers: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
@@ -90,7 +90,6 @@ class CallSpec:
         self.digest = digest  # of handler, key and arguments
         self.key = key
         self.id = id  # of the other invocation
-        self.named = named  # the id was chosen by the caller, and may be there already
         self.delay = delay  # seconds until it may begin
         self.headers = headers
 

@@ -256,8 +256,9 @@ class Machine(Asks):
             case PromiseSettled():
                 self._settle(entry, value)
             case CancelRequested():
-                self._cancel_reason = entry.reason
-                if self._root is not None:
+                # A second one would break off the clean-up that the first began.
+                if self._root is not None and self._cancel_reason is None:
+                    self._cancel_reason = entry.reason
                     self.loop.cancel([self._root], entry.reason)
         self._run()
 

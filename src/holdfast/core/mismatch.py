@@ -95,6 +95,16 @@ def other_arguments(entries: Sequence[Entry], index: int, waiting: Sequence[str]
     )
 
 
+def other_call(call: str, was: tuple[str, str | None], now: tuple[str, str | None]) -> Mismatch:
+    """The code calls another handler or key where one that was called runs already. Both as target and key."""
+    recorded, here = (target if key is None else f"{target} of key {key!r}" for target, key in (was, now))
+    return Mismatch(
+        f"call {call!r} has begun {recorded}, but the code calls {here} there now",
+        cause="the call was edited, or its key comes from the clock, from random numbers or from a global",
+        fix="put the old code back and resume, or start a new invocation; what was called goes on",
+    )
+
+
 def ended_early(entries: Sequence[Entry], index: int, raised: str) -> Mismatch:
     """The handler is over and the journal is not; `raised` says what it raised, if anything."""
     return _report(

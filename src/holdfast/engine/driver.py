@@ -140,10 +140,12 @@ class Driver:
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
         self._append(resident, entry)
-        if resident.pausing:
-            self._follow(resident, entry, value)
-        else:
+        if not resident.pausing:
             self._run(resident, lambda: resident.machine.receive(entry, value))
+            return
+        self._follow(resident, entry, value)
+        if not resident.busy:
+            self._tell(resident)
 
     def fire_due(self, resident: Resident) -> None:
         """Fires every timer that is due, each with its own entry, in order."""
@@ -220,7 +222,7 @@ class Driver:
         except HoldfastError as error:  # what was stored before cannot be read
             self._unpackable(resident, error)
             return
-        self._body_ended(resident, entry, value)
+        self.deliver(resident, entry, value)
 
     def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
         """A body has failed for good."""
@@ -232,7 +234,7 @@ class Driver:
             self._unpackable(resident, error)
             return
         entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.started)
-        self._body_ended(resident, entry, LIVE)
+        self.deliver(resident, entry)
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """A body cannot go on until a person has looked."""
@@ -246,11 +248,6 @@ class Driver:
         if not resident.pausing:
             self.pause(resident, error)
         elif not resident.busy:
-            self._tell(resident)
-
-    def _body_ended(self, resident: Resident, entry: Completion, value: Any) -> None:
-        self.deliver(resident, entry, value)
-        if resident.pausing and not resident.busy:
             self._tell(resident)
 
     def read(self, n: int, payload: bytes) -> bytes:

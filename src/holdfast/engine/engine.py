@@ -34,7 +34,7 @@ from holdfast.engine.retirement import Retirement
 from holdfast.engine.rows import Rows
 from holdfast.engine.schedules import Plan, Schedules
 from holdfast.engine.settling import Settling
-from holdfast.engine.starts import Order, split_headers
+from holdfast.engine.starts import Order, conflict, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HoldfastError, IdConflict, StoreCorrupt, StoreError, UnknownHandler, UnknownInvocation
 from holdfast.service import Handler, Registry
@@ -374,30 +374,24 @@ class Engine:
             del self._acks[ack]
 
     def _exists(self, order: Order) -> bool:
-        id, handler = order.id, order.handler
-        n = self._numbers.get(id)
-        resident = None if n is None else self._residents.get(n)
+        row = self.rows.find(order.id)
+        if row is None:
+            return False
+        refusal = self.conflict(order, row)
+        if refusal is not None:
+            raise refusal
+        return True
+
+    def conflict(self, order: Order, row: InvocationRow) -> IdConflict | None:
+        """Why an order cannot be for the invocation that has its id already, if it cannot."""
+        resident = self._residents.get(row.n)
         if resident is not None:
-            target, key, earlier = resident.handler.target, resident.key, resident.text
+            text: bytes | None = resident.text
+        elif self.rows.is_open(row.n) and self.store.get(row.n) is None:
+            text = None  # queued in this very turn: large parts of its input are not in the store yet
         else:
-            row = self.store.find(id)
-            if row is None:
-                return n is not None  # queued in this very turn
-            target, key = row.target, row.key
-            earlier, _ = split_headers(self.driver.read(row.n, row.input))
-        if target != handler.target:
-            differs = f"another handler, {target!r}"
-        elif key != order.key:
-            differs = f"another key, {key!r}"
-        elif earlier != order.text:
-            differs = "another input"
-        else:
-            return True
-        raise IdConflict(
-            f"the id {id!r} belongs to an invocation of {differs}",
-            cause="an id names one piece of work for ever",
-            fix="use another id, or attach to the one that is there",
-        )
+            text, _ = split_headers(self.driver.read(row.n, row.input))
+        return conflict(order, row.target, row.key, text)
 
     def read_row(self, n: int) -> InvocationRow | None:
         """The row of one that is not in memory, if it can be read."""

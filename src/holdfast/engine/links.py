@@ -10,6 +10,7 @@ Nothing is delivered in the midst of another handler's turn: it is put off to ju
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,12 +30,12 @@ from holdfast.core.commands import (
 )
 from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
+from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
 from holdfast.engine.starts import Order
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
-    IdConflict,
     InvocationCancelled,
     StoreCorrupt,
     StoreError,
@@ -112,8 +113,8 @@ class Links:
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
                 self.later(self._cancel, id, reason)
-            case CancelCall(_, id):
-                self.later(self._cancel, id, f"its caller {resident.id} does not wait for it any more")
+            case CancelCall(local, id):
+                self.later(self._cancel_called, resident, local, id)
             case SettleShared(id, text, ok):
                 self.later(self._settle_shared, id, text, ok)
             case _:
@@ -182,7 +183,7 @@ class Links:
             return
         resident = self._engine.bring_back(row.n)
         if resident is not None:
-            if not resident.machine.ended and not resident.machine.cancelling and not resident.pausing:
+            if not resident.machine.ended and not resident.machine.cancelling:
                 self._engine.driver.cancel(resident, reason)
         elif row.began is None:
             self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
@@ -194,33 +195,35 @@ class Links:
         if not _still_waits(resident, local):
             return
         row = engine.rows.find(spec.id)
+        order = _order(resident, spec, local)
         if row is None:
-            refusal = self._waits.refusal(resident, spec)
-            if refusal is not None:
-                self._refuse(resident, local, spec.id, refusal)
+            refusal: HoldfastError | None = self._waits.refusal(resident, spec)
+            if refusal is None:
+                engine.create(order)
+        elif row.parent == resident.n and row.call == local:
+            refusal = None
+            if row.target != spec.handler.target or row.key != spec.key:
+                engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
-            engine.create(
-                Order(
-                    spec.id, spec.handler, spec.text, spec.key, dict(spec.headers or {}), parent=resident.n, call=local
-                )
-            )
-            return
-        if row.parent != resident.n and (row.target != spec.handler.target or row.key != spec.key):
-            self._refuse(resident, local, spec.id, _conflict(spec, row))
-            return
-        if row.parent != resident.n or row.call != local:
-            self._wait(resident, spec.id)
-        if Status(row.status).ended:
+        else:
+            refusal = engine.conflict(order, row) or self._waits.refusal_to_join(resident, row)
+            if refusal is None:
+                self._wait(resident, spec.id)
+        if refusal is not None:
+            self._refuse(resident, local, spec.id, refusal)
+        elif row is not None and Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
-        if engine.rows.find(spec.id) is None:
-            not_before = engine.driver.now(resident) + int(spec.delay * 1000) if spec.delay else None
-            headers = dict(spec.headers or {})
-            engine.create(
-                Order(spec.id, spec.handler, spec.text, spec.key, headers, not_before=not_before, parent=resident.n)
-            )
+        row = engine.rows.find(spec.id)
+        order = _order(resident, spec, None)
+        if row is None:
+            if spec.delay:
+                order.not_before = engine.driver.now(resident) + math.ceil(spec.delay * 1000)
+            engine.create(order)
+        elif row.parent != resident.n and (refusal := engine.conflict(order, row)) is not None:
+            log.warning("%s: nothing is sent: %s", resident.id, refusal)
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
         if not _still_waits(resident, local):
@@ -231,6 +234,8 @@ class Links:
             self._refuse(resident, local, id, error)
         elif Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
+        elif (refusal := self._waits.refusal_to_join(resident, row)) is not None:
+            self._refuse(resident, local, id, refusal)
         else:
             self._wait(resident, id)
 
@@ -376,6 +381,11 @@ class Links:
         if row is not None and not Status(row.status).ended:
             self.post(row, name, text)
 
+    def _cancel_called(self, resident: Resident, local: str, id: str) -> None:
+        row = self._engine.rows.find(id)
+        if row is not None and row.parent == resident.n and row.call == local:  # one it began, and did not only join
+            self._cancel(id, f"its caller {resident.id} does not wait for it any more")
+
     def _cancel(self, id: str, reason: str) -> None:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
@@ -387,9 +397,6 @@ def _still_waits(resident: Resident, local: str) -> bool:
     return not resident.pausing and local in resident.machine.waiting
 
 
-def _conflict(spec: CallSpec, row: InvocationRow) -> IdConflict:
-    return IdConflict(
-        f"the id {spec.id!r} belongs to an invocation of another handler or key, {row.target!r}",
-        cause="an id names one piece of work for ever",
-        fix="use another id",
-    )
+def _order(resident: Resident, spec: CallSpec, local: str | None) -> Order:
+    headers = dict(spec.headers or {})
+    return Order(spec.id, spec.handler, spec.text, spec.key, headers, parent=resident.n, call=local)

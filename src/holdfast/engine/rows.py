@@ -45,7 +45,10 @@ class Rows:
     def find(self, id: str) -> InvocationRow | None:
         """The same by id."""
         n = self._engine.number_of(id)
-        return self._engine.store.find(id) if n is None else self.get(n)
+        if n is not None:
+            return self.get(n)
+        row = self._engine.store.find(id)
+        return None if row is None else self._open.get(row.n, row)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """Those an invocation has called or sent, as they stand."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from holdfast.engine.gates import Gate
-from holdfast.errors import BadArguments
+from holdfast.errors import BadArguments, IdConflict
 from holdfast.service import Handler
 
 HEADERS_BYTES_MAX = 8_192  # of all headers of one invocation, as JSON
@@ -36,6 +36,24 @@ class Order:
     def gate(self) -> Gate:
         """What it must pass before it begins."""
         return gate_of(self.handler, self.key, self.text)
+
+
+def conflict(order: Order, target: str, key: str | None, text: bytes | None) -> IdConflict | None:
+    """Why an order cannot be for the invocation that has its id already, if it cannot. `text` is that one's input; None
+    if it cannot be read yet."""
+    if target != order.handler.target:
+        differs = f"another handler, {target!r}"
+    elif key != order.key:
+        differs = f"another key, {key!r}"
+    elif text is not None and text != order.text:
+        differs = "another input"
+    else:
+        return None
+    return IdConflict(
+        f"the id {order.id!r} belongs to an invocation of {differs}",
+        cause="an id names one piece of work for ever",
+        fix="use another id, or attach to the one that is there",
+    )
 
 
 def gate_of(handler: Handler, key: str | None, text: bytes) -> Gate:

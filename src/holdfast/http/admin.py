@@ -11,26 +11,29 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from starlette.responses import Response
 
 from holdfast.client import AsyncClient
+from holdfast.core.invocation import Status
 from holdfast.errors import BadRequest
 from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query, read_json
 from holdfast.http.face import Face, Operation, answer, routes_of
-from holdfast.http.invocations import Invocations, Started, started
+from holdfast.http.invocations import DELAY, ID, Invocations, Started, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
 from holdfast.stores.sqlite.reading import Table, read_table
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, ScheduleView
 
-TEXT = {"type": "string"}
-STATUS = Query("status", "only those with this status, such as paused", kinds.text, TEXT)
+TEXT = kinds.TEXT
+STATUS = Query(
+    "status", "only those with this status", kinds.text, {"enum": [status.name.lower() for status in Status]}
+)
 TARGET = Query("target", 'only those of "Service/handler", or of all handlers of "Service/"', kinds.text, TEXT)
 KEY = Query("key", "only those of this key", kinds.text, TEXT)
 PARENT = Query("parent", "only those that this invocation started", kinds.text, TEXT)
@@ -42,7 +45,10 @@ REASON = Query("reason", "why; it is shown with the invocation", kinds.text, TEX
 FROM = Query("from", "the step to begin at; without it, the start", kinds.text, TEXT)
 STEP = Query("step", "the step whose result is replaced", kinds.text, TEXT, required=True)
 NEW_ID = Query("id", "the new invocation's id", kinds.text, TEXT)
-OLDER_THAN = Query("older_than", "a duration such as P7D", kinds.duration, TEXT, required=True)
+OLDER_THAN = Query("older_than", "a duration such as P7D", kinds.duration, kinds.DURATION, required=True)
+HANDLER = Query("target", 'the handler, "Service/handler"', kinds.text, TEXT, required=True)
+OBJECT_KEY = Query("key", "of an object or workflow", kinds.text, TEXT)
+ORDER = (HANDLER, OBJECT_KEY, ID, DELAY)
 LISTED = (STATUS, TARGET, KEY, PARENT, BEFORE, LIMIT)
 
 
@@ -83,7 +89,7 @@ class Purged(TypedDict):
 class BackupOrder(msgspec.Struct, forbid_unknown_fields=True):
     """The new file's name, in the folder of the store."""
 
-    path: str
+    path: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 
 
 class BackupDone(TypedDict):
@@ -127,6 +133,8 @@ class Tasks:
         return [
             Operation("GET", "/invocations", "listInvocations", "Invocations, newest first.", self._list,
                       {200: InvocationList}, LISTED),
+            Operation("POST", "/invocations", "start", "Starts a handler; does not wait.", self._start, {202: Started},
+                      ORDER, body=Any, example={"name": "World"}),
             Operation("POST", "/invocations/purge", "purgeEnded", "Deletes those that ended long ago.",
                       self._purge_ended, {200: Purged}, (OLDER_THAN,)),
             self._move("cancel", "Asks it to end; its clean-up still runs, and its children end too.", REASON),
@@ -160,6 +168,10 @@ class Tasks:
         found = await self._client.list(**query)
         more = found[-1].id if len(found) == query["limit"] else None
         return answer(InvocationList(invocations=found, next=more))
+
+    async def _start(self, exchange: Exchange) -> Response:
+        query = exchange.query(ORDER)
+        return await started(await self._client.start_json(query.pop("target"), await exchange.body(), **query))
 
     async def _purge_ended(self, exchange: Exchange) -> Response:
         older_than: timedelta = exchange.query((OLDER_THAN,))["older_than"]
@@ -208,7 +220,7 @@ class Objects:
             Operation("GET", "/objects/{service}/{key}", "getState", "All state of a key.", self._state,
                       {200: dict[str, Any]}),
             Operation("PUT", one, "setState", "Sets one value, while no handler of the key is at work.", self._set,
-                      {204: None}, body=Any, body_required=True, example=1),
+                      {204: None}, body={"not": {"type": "null"}}, body_required=True, example=1),
             Operation("DELETE", one, "clearState", "Removes one value.", self._clear, {204: None}),
         ]  # fmt: skip
 
@@ -320,12 +332,10 @@ class Server:
         exchange.query(())
         store = self._file()
         name = read_json(await exchange.body(), BackupOrder).path
-        # No path over HTTP: who may ask for a copy may not choose any file of this machine. Nor one that SQLite would
+        # A name and no path: who may ask for a copy may not choose any file of this machine. Nor one that SQLite would
         # take for a part of the store.
-        if Path(name).name != name or name in {"", ".", ".."} or "\0" in name or name.startswith(store.name):
-            raise BadRequest(
-                f"{name[:80]!r} is no name of a new file", fix="give one such as copy.db, without a folder"
-            )
+        if name.startswith(store.name):
+            raise BadRequest(f"{name!r} would be taken for a part of the store", fix="give another, such as copy.db")
         target = store.with_name(name)
         await self._client.backup(target)
         return answer(BackupDone(path=name, bytes=(await asyncio.to_thread(target.stat)).st_size))

@@ -30,6 +30,15 @@ _JSON = re.compile(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', re.IGNOREC
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 
 
+TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
+DURATION = {
+    "type": "string",
+    "pattern": r"^(\d{1,9}(\.\d{1,3})?|P\d{1,5}D(T\d{1,5}S)?|PT(\d{1,5}H)?(\d{1,5}M)?\d{1,5}(\.\d{1,3})?S)$",
+    "examples": ["PT10S"],
+}
+SECONDS = {"type": "number", "minimum": 0}
+
+
 class Gone(Exception):  # as the other events of a connection; nobody is left to see an error
     """The client has closed its connection."""
 

@@ -17,11 +17,10 @@ from starlette.types import Receive, Scope, Send
 from holdfast.client import AsyncClient
 from holdfast.errors import BadHandler, BadRequest, UnknownHandler
 from holdfast.handle import AsyncHandle
-from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query
 from holdfast.http.face import Endpoint, Face, Operation, routes_of
-from holdfast.http.invocations import Invocations, Started, result, started
+from holdfast.http.invocations import DELAY, ID, Invocations, Started, result, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
 from holdfast.service import Handler
@@ -31,8 +30,6 @@ RESERVED = frozenset({"health", "invocations", "promises"})
 # Of the request, given to the handler as ctx.headers. No others: what is stored must hold no secrets.
 PASSED_ON = ("traceparent", "tracestate", "baggage", "x-request-id")
 
-ID = Query("id", "the invocation's id; one that is in use attaches to it", kinds.text, {"type": "string"})
-DELAY = Query("delay", "when to begin: seconds, or a duration such as PT10S", kinds.duration, {"type": "string"})
 KEY_HEADER = {"Idempotency-Key": "Requests with the same key are one invocation."}
 WAIT_HEADER = {"Prefer": "wait=SECONDS: how long to wait for the result; then 202."}
 

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from starlette.responses import Response
 
 from holdfast.client import AsyncClient
+from holdfast.core.ids import ID_CHARS_MAX
 from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.events import EVENT_HEADERS, MEDIA, Events
@@ -22,8 +23,11 @@ from holdfast.views import InvocationView, PromiseView, StepView
 
 QUICK_SECONDS = 1.0  # how long a result is waited for without watching the connection, which costs two tasks
 
-STEP = Query("step", "a step's id, as the journal shows it", kinds.text, {"type": "string"}, required=True)
-WAIT = Query("wait", "seconds to wait for the result", kinds.seconds, {"type": "number", "minimum": 0})
+NAME = kinds.TEXT | {"maxLength": ID_CHARS_MAX}
+ID = Query("id", "the invocation's id; one that is in use attaches to it", kinds.text, NAME)
+DELAY = Query("delay", "when to begin: seconds, or a duration such as PT10S", kinds.duration, kinds.DURATION)
+STEP = Query("step", "a step's id, as the journal shows it", kinds.text, kinds.TEXT, required=True)
+WAIT = Query("wait", "seconds to wait for the result", kinds.seconds, kinds.SECONDS)
 
 
 class Started(TypedDict):

@@ -16,7 +16,7 @@ import msgspec
 from starlette.responses import Response
 
 from holdfast.http import problems
-from holdfast.http.exchange import Exchange
+from holdfast.http.exchange import TEXT, Exchange
 from holdfast.http.face import Operation, answer
 from holdfast.values import Definitions, schema_for
 
@@ -108,7 +108,7 @@ def _described(operation: Operation, definitions: Definitions) -> dict[str, Any]
         for one in operation.query
     ]
     parameters += [
-        {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+        {"name": name, "in": "header", "description": about, "schema": TEXT}
         for name, about in operation.headers.items()
     ]
     described: dict[str, Any] = {
@@ -185,7 +185,7 @@ def _plain_example(schema: Mapping[str, Any], table: Mapping[str, Any], depth: i
             wanted = schema.get("required") or list(properties)[:1]
             return {name: example_of(properties.get(name, {}), table, depth + 1) for name in wanted}
         case "array":
-            items = schema.get("prefixItems", [schema.get("items", {})][: schema.get("minItems", 0)])
+            items = schema.get("prefixItems", [schema.get("items", {})] * schema.get("minItems", 0))
             return [example_of(item, table, depth + 1) for item in items]
         case "string":
             text = FORMATS.get(schema.get("format", ""), "text")

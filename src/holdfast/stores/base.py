@@ -79,7 +79,7 @@ class BlobRow(NamedTuple):
 
 
 class PromiseRow(NamedTuple):
-    """A durable value that someone outside settles."""
+    """A durable value that someone outside settles. Takes the place of one of that id that was withdrawn."""
 
     id: str
     n: int  # the invocation that waits for it
@@ -213,8 +213,9 @@ class Store(Protocol):
 
     def commit(self, batch: Batch) -> None:
         """Writes the whole batch in one transaction and syncs it. A duplicate (n, seq), n, id, (owner, number),
-        promise id or index in a list, a move of an unknown n, or a settle of a promise that is not open is
-        StoreFailed: the engine has a bug or a twin. StoreFull rolls back whole and leaves the store usable."""
+        index in a list or promise id (but of a withdrawn one of the same n), a move of an unknown n, or a settle of a
+        promise that is not open is StoreFailed: the engine has a bug or a twin. StoreFull rolls back whole and leaves
+        the store usable."""
 
     def maintain(self, idle: bool) -> None:
         """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while. Cheap enough to

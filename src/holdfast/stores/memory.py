@@ -14,7 +14,7 @@ from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked, UsageError
 from holdfast.stores.base import Batch, BlobRow, InvocationRow, MoveRow, PromiseRow, ScheduleRow
 
-OPEN = 0  # PromiseRow.status
+OPEN, WITHDRAWN = 0, 3  # PromiseRow.status
 HOLDS = (Status.READY, Status.SUSPENDED, Status.PAUSED)
 RUNS = (Status.READY, Status.SUSPENDED)
 SLEEPS = (Status.SUSPENDED, Status.QUEUED)
@@ -330,7 +330,9 @@ class MemoryStore:
         if _clash([row[:2] for row in batch.blobs], {key for key in self._blobs if key[0] not in gone}):
             return "a blob was written twice"
         promises = [row for row in self._promises.values() if row.n not in gone]
-        if _clash([row.id for row in batch.promises], {row.id for row in promises}):
+        made = {row.id: row.n for row in batch.promises}
+        taken = {row.id for row in promises if row.status != WITHDRAWN or made.get(row.id) != row.n}
+        if _clash([row.id for row in batch.promises], taken):
             return "a promise was made twice"
         still_open = {row.id for row in (*promises, *batch.promises) if row.status == OPEN}
         settled = [row.id for row in batch.settles]

@@ -58,9 +58,11 @@ INSERT OR ROLLBACK INTO blob (owner, number, digest, body)
 SELECT * FROM ({values}) WHERE column1 IS NOT NULL;
 
 -- name: add_promises
--- Promises, open or settled at once.
+-- Promises, open or settled at once. One that was withdrawn is made anew.
 INSERT OR ROLLBACK INTO promise (id, n, created, about, status, settled, value)
-SELECT * FROM ({values}) WHERE column1 IS NOT NULL;
+SELECT * FROM ({values}) WHERE column1 IS NOT NULL
+ON CONFLICT (id) DO UPDATE SET created = excluded.created, about = excluded.about, status = excluded.status,
+settled = excluded.settled, value = excluded.value WHERE promise.status = 3 AND promise.n = excluded.n;
 
 -- name: move
 -- Changes of status. At most one row of {values} per invocation: with two, UPDATE FROM takes either.

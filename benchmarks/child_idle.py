@@ -1,0 +1,19 @@
+"""python -m benchmarks.child_idle DATABASE: a server over a file full of sleepers; says its address."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from benchmarks.child_sleepers import bench
+from benchmarks.children import tell
+from holdfast import Holdfast
+from holdfast.http.server import Options, Servers, serve
+
+
+def ready(servers: Servers) -> None:
+    tell(address=servers.ingress_url.removeprefix("http://"))
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Holdfast(sys.argv[1], services=[bench]), Options(port=0, admin_port=0), ready))

@@ -1,0 +1,60 @@
+"""Events as lines: one for each thing that happened, and tokens run on as they come."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from rich.text import Text
+
+from holdfast.cli import wire
+from holdfast.cli.render.words import STATUS_STYLES, clean, first_line, json_text, now, span, status
+
+TIME_CHARS = 12
+
+
+class Picture:
+    """The lines of one invocation; times count from its beginning."""
+
+    def __init__(self, head: wire.Invocation) -> None:
+        self._begin = head.began or head.created
+
+    def line(self, event: wire.Event) -> Text:
+        """The line for an event that is no chunk."""
+        data: dict[str, Any] = event.data if isinstance(event.data, dict) else {"value": event.data}
+        at = _moment(data)
+        text = Text(f"+{span(max(0.0, (at - self._begin).total_seconds()))}".rjust(TIME_CHARS) + "  ", "dim")
+        match event.kind:
+            case "status":
+                text.append_text(status(str(data.get("status", ""))))
+                if data.get("reason"):
+                    text.append(f"  {first_line(data['reason'])}")
+            case "emit":
+                text.append(clean(told(data.get("output"))), "italic")
+            case _:
+                _step(text, msgspec.convert({"kind": event.kind, "state": "done", "id": event.kind, **data}, wire.Step))
+        return text
+
+
+def told(value: Any) -> str:
+    """What a handler or a body told its watchers: a text as it is, or JSON."""
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _step(text: Text, step: wire.Step) -> None:
+    text.append(clean(step.id))
+    if step.started and step.finished:
+        text.append(f"  {span((step.finished - step.started).total_seconds())}", "dim")
+    if step.state != "done":
+        text.append(f"  {clean(step.state)}", STATUS_STYLES.get(step.state, ""))
+    outcome = step.error or ("" if step.output is None else json_text(step.output))
+    if outcome:
+        text.append(f"  {first_line(outcome)}")
+
+
+def _moment(data: dict[str, Any]) -> datetime:
+    for name in ("finished", "started", "at", "updated"):
+        if data.get(name):
+            return msgspec.convert(data[name], datetime)
+    return now()

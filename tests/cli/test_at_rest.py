@@ -1,0 +1,131 @@
+"""Commands on a file while no server runs: what changes rows works, what needs somebody to run it says so."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.project import Project, kill, stop
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as project:
+        yield project
+
+
+def test_what_is_sent_runs_when_a_server_starts(project: Project) -> None:
+    sent = project.run("send", "Desk/greet", "name=World", "--id", "greet-1", "--app", "app:hf")
+    assert sent == (0, "greet-1\n", "no server runs: it begins when one starts\n")
+    listed = project.run("list", "--store", "agent.db")
+    assert listed.out.splitlines()[1].split()[:3] == ["greet-1", "Desk/greet", "queued"]
+    project.serve()
+    assert project.until_status("greet-1", "done")["output"] == "Hello World"
+
+
+def test_the_app_of_pyproject_is_used_when_no_server_listens(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.run("handlers", "--app", "app:hf").code == 0
+    quiet = f"http://127.0.0.1:{project.ports[1]}"
+    assert project.run("list", "--url", quiet).code == 5  # a server that is named is not passed over
+    assert "no server answers at" in project.run("list", HOLDFAST_URL=quiet).err
+
+
+def test_what_waits_is_steered_at_rest(project: Project) -> None:
+    server = project.serve()
+    project.ask("send", "Desk/approve", "amount=5", "--id", "approve-1")
+    project.ask("send", "Desk/hear", "--id", "hear-1")
+    project.ask("send", "Desk/rest", "seconds=3600", "--id", "rest-1")
+    project.ask("call", "Chat/message", "--key", "k", "text=hi")
+    for id in ("approve-1", "hear-1", "rest-1"):
+        project.until_status(id, "suspended")
+    assert stop(server) == 0
+    store = ("--app", "app:hf")
+    [ask] = project.run("asks", *store, "--json").json
+    assert project.run("answer", ask["id"], "--value", "yes", *store).code == 0
+    assert project.run("signal", "hear-1", "news", "bread", *store).code == 0
+    assert project.run("cancel", "rest-1", *store).code == 0
+    assert project.run("state", "show", "Chat", "k", *store).code == 0
+    assert project.run("check", *store).code == 0
+    assert "asks" not in project.run("show", "approve-1", *store).err
+    project.serve()
+    assert project.until_status("approve-1", "done")["output"] == "yes"
+    assert project.until_status("hear-1", "done")["output"] == "bread"
+    project.until_status("rest-1", "cancelled")
+
+
+def test_what_needs_a_server_says_so(project: Project) -> None:
+    called = project.run("call", "Desk/greet", "name=x", "--app", "app:hf")
+    assert (called.code, "nobody would run the handler" in called.err) == (5, True)
+    project.run("send", "Desk/greet", "name=x", "--id", "greet-1", "--app", "app:hf")
+    watched = project.run("watch", "greet-1", "--app", "app:hf")
+    assert (watched.code, "holdfast show greet-1" in watched.err) == (5, True)
+
+
+def test_a_store_that_a_server_has_is_not_opened_beside_it(project: Project) -> None:
+    server = project.serve()
+    done = project.run("list", "--store", "agent.db")
+    assert (done.code, f"in use by process {server.pid} on " in done.err) == (5, True)
+    assert "name it with --url" in done.err
+    assert project.run("list", "--app", "app:hf", "--json").problem["code"] == "HF404"
+    kill(server)
+    assert project.run("list", "--store", "agent.db").code == 0
+
+
+def test_a_file_that_is_not_there_is_not_made(project: Project) -> None:
+    done = project.run("list", "--store", "typo.db")
+    assert (done.code, "there is no file" in done.err) == (5, True)
+    assert not (project.folder / "typo.db").exists()
+    (project.folder / "other.db").write_text("not a database, only text that is long enough to look at")
+    assert project.run("list", "--store", "other.db", "--json").problem["code"] == "HF407"
+
+
+def test_without_anything_to_talk_to_the_next_step_is_named(tmp_path: Path) -> None:
+    with Project(tmp_path) as project:
+        (tmp_path / "pyproject.toml").unlink()
+        missing = project.run("serve")
+        assert (missing.code, "no app is named" in missing.err) == (2, True)
+
+
+def changed(project: Project) -> None:
+    source = (project.folder / "app.py").read_text()
+    (project.folder / "app.py").write_text(source.replace('ctx.run(note, "looked at")', 'ctx.run(slow, "looked at")'))
+
+
+def test_check_finds_what_new_code_would_break(project: Project) -> None:
+    server = project.serve()
+    project.ask("send", "Desk/approve", "amount=5", "--id", "approve-1")
+    project.ask("send", "Desk/rest", "seconds=3600", "--id", "rest-1")
+    project.until_status("approve-1", "suspended")
+    assert project.ask("backup", "yesterday.db").code == 0
+    stop(server)
+    assert project.run("check", "--app", "app:hf").code == 0
+    changed(project)
+    done = project.run("check", "--app", "app:hf")
+    assert done.code == 1
+    assert done.out.startswith("approve-1  Desk/approve\n  [HF303]")
+    assert done.out.endswith("1 of 2 unfinished invocations go on under this code\n")
+    found = {row["id"]: row["ok"] for row in project.run("check", "--app", "app:hf", "--json").json}
+    assert found == {"approve-1": False, "rest-1": True}
+    assert project.run("check", "--app", "app:hf", "--store", "yesterday.db").out == done.out
+
+
+def test_check_judges_the_code_at_hand_while_a_server_runs_the_old_one(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.serve()
+    project.ask("send", "Desk/approve", "amount=5", "--id", "approve-1")
+    project.until_status("approve-1", "suspended")
+    changed(project)
+    before = sorted(path.name for path in project.folder.iterdir())
+    monkeypatch.setattr("holdfast.cli.where.DEFAULT_URL", project.url)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    done = project.here("check")
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    assert (done.code, done.out.startswith("approve-1  Desk/approve\n  [HF303]")) == (1, True)
+    assert sorted(path.name for path in project.folder.iterdir() if path.name != "__pycache__") == before
+    assert project.ask("check").code == 0  # of a server that is named, its own code
+    assert project.json("show", "approve-1")["invocation"]["status"] == "suspended"

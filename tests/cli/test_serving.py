@@ -1,0 +1,153 @@
+"""Server processes: killed and started again under a waiting call, reloaded by dev, refused where they must be."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.project import Project, kill, listens, stop, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    with Project(tmp_path) as project:
+        yield project
+
+
+def steps(project: Project) -> list[str]:
+    path = project.folder / "steps.log"
+    return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+def test_a_call_outlives_kill_9_and_no_finished_step_runs_again(project: Project) -> None:
+    server = project.serve()
+    call = project.start("call", "Desk/work", "rounds=8", "--id", "work-1", HOLDFAST_URL=project.url)
+    until(lambda: len(steps(project)) >= 3)
+    kill(server)
+    until(lambda: "the server is away" in project.err())
+    assert call.poll() is None
+    project.serve()
+    out, _ = call.communicate(timeout=60)
+    assert (call.returncode, json.loads(out)) == (0, [f"round {number}" for number in range(8)])
+    # What ran in the moment of the kill may have run twice; everything else has once.
+    assert len(steps(project)) in {8, 9}
+    assert project.err().count("the server is away") == 1
+
+
+def test_a_watch_goes_on_behind_what_it_has_shown(project: Project) -> None:
+    server = project.serve()
+    project.ask("send", "Desk/work", "rounds=20", "--id", "work-1")
+    watch = project.start("watch", "work-1", "--json", HOLDFAST_URL=project.url)
+    assert watch.stdout is not None
+    first = watch.stdout.readline()
+    kill(server)
+    project.serve()
+    out, _ = watch.communicate(timeout=60)
+    events = [json.loads(line) for line in (first + out).splitlines()]
+    assert [event["data"]["id"] for event in events if event["event"] == "step"] == [f"slow#{n}" for n in range(1, 21)]
+    assert watch.returncode == 0
+
+
+def test_dev_reloads_and_runs_go_on_under_the_new_code(project: Project) -> None:
+    dev = project.serve(command="dev")
+    project.ask("send", "Desk/work", "rounds=10", "--id", "work-1")
+    until(lambda: len(steps(project)) >= 2)
+    source = (project.folder / "app.py").read_text()
+    (project.folder / "app.py").write_text(source.replace("return note(word)", "return note(word.upper())"))
+    output = project.until_status("work-1", "done")["output"]
+    # Old rounds keep what they returned, new ones run new code, and none ran twice: the old process was let finish.
+    words = [f"round {number}" for number in range(10)]
+    changed = next(number for number, word in enumerate(output) if word.isupper())
+    assert changed > 0
+    assert output == words[:changed] + [word.upper() for word in words[changed:]]
+    assert steps(project) == output
+    assert "app.py changed: starting anew" in project.err()
+    assert stop(dev) == 0
+    assert not listens(project.ports[1])
+
+
+def test_dev_waits_for_code_that_can_be_imported(project: Project) -> None:
+    project.serve(command="dev")
+    source = (project.folder / "app.py").read_text()
+    (project.folder / "app.py").write_text("import nowhere\n" + source)
+    until(lambda: "waiting for a change" in project.err())
+    assert "No module named 'nowhere'" in project.err()
+    assert "Traceback" not in project.err()
+    (project.folder / "app.py").write_text(source)
+    until(lambda: listens(project.ports[1]))
+    assert project.ask("call", "Desk/greet", "name=World").code == 0
+
+
+def test_dev_starts_a_killed_server_again(project: Project) -> None:
+    project.serve(command="dev")
+    project.ask("send", "Desk/work", "rounds=14", "--id", "work-1")
+    until(lambda: len(steps(project)) >= 7)  # it has run for two seconds: no loop of deaths
+    lock = (project.folder / "agent.db.lock").read_text()
+    os.kill(int(lock.split()[0]), signal.SIGKILL)
+    assert project.until_status("work-1", "done")["output"] == [f"round {number}" for number in range(14)]
+    assert "the server was ended by SIGKILL: starting again" in project.err()
+
+
+def test_the_server_of_a_dev_that_was_killed_ends_too(project: Project) -> None:
+    dev = project.serve(command="dev")
+    kill(dev)
+    until(lambda: not listens(project.ports[1]))
+    project.serve()
+
+
+def test_serve_tells_where_it_is(project: Project) -> None:
+    server = project.start("serve", "--port", "0", "--admin-port", "0", "--json")
+    assert server.stdout is not None
+    told = json.loads(server.stdout.readline())
+    assert told["process"] == server.pid
+    assert project.run("call", "Desk/greet", "name=World", "--url", told["admin"]).out == '"Hello World"\n'
+    assert stop(server) == 0
+
+
+def test_serve_is_refused_where_it_must_be(project: Project) -> None:
+    beyond = project.run("serve", "--admin-host", "0.0.0.0", "--port", "0", "--admin-port", "0")
+    assert (beyond.code, "there is no token" in beyond.err) == (2, True)
+    server = project.serve()
+    again = project.run("serve", "--port", "0", "--admin-port", "0")
+    assert (again.code, f"process {server.pid}" in again.err) == (5, True)
+    taken = project.run("serve", "--port", str(project.ports[0]))
+    assert (taken.code, "cannot serve on" in taken.err) == (2, True)
+
+
+def test_a_token_is_asked_for_and_passed_on(project: Project) -> None:
+    token = "a" * 32
+    project.serve(HOLDFAST_TOKEN=token)
+    assert project.ask("list", "--json").problem["status"] == 401
+    assert project.ask("list").code == 5
+    assert project.ask("list", HOLDFAST_TOKEN="b" * 32).code == 5
+    assert project.ask("list", HOLDFAST_TOKEN=token).code == 0
+
+
+def test_ctrl_c_ends_a_command_in_silence(project: Project) -> None:
+    project.serve()
+    call = project.start("call", "Desk/rest", "seconds=3600", "--id", "rest-1", HOLDFAST_URL=project.url)
+    until(lambda: "rest-1" in project.err())
+    call.send_signal(signal.SIGINT)
+    assert call.wait(30) == 130
+    assert project.err() == "rest-1\n"
+    assert project.until_status("rest-1", "suspended")
+
+
+def test_something_else_on_the_port_is_told_apart(project: Project) -> None:
+    other = subprocess.Popen(
+        ["python3", "-m", "http.server", str(project.ports[1]), "--bind", "127.0.0.1"],
+        cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: listens(project.ports[1]))
+        done = project.ask("list")
+        assert (done.code, "which is nothing Holdfast says" in done.err) == (5, True)
+    finally:
+        other.kill()
+        other.wait()
