@@ -108,7 +108,11 @@ class Control:
                 f"invocation {id!r} still waits for a body that runs", fix="resume it again when that has ended"
             )
         if row.began is None:
-            engine.rows.arrive(row._replace(status=move(Status(row.status), Move.REQUEUE)))
+            status = move(Status(row.status), Move.REQUEUE)
+            if row.wake_at is None:
+                engine.rows.arrive(row._replace(status=status))
+            else:
+                engine.rows.move(row, status, None, row.wake_at)
         elif engine.resting:
             outcome = records.Woken(engine.rows.obeyed(row))
             engine.rows.move(row, move(Status(row.status), Move.RESUME), outcome)

@@ -115,7 +115,10 @@ class Rows:
         status = Status.READY if row.status == Status.SUSPENDED else Status(row.status)
         if status is not Status.PAUSED:  # one that is, has another reason now
             status = move(status, Move.PAUSE)
-        self.move(row, status, msgspec.structs.replace(paused, obeyed=obeyed))
+        # One that is to begin later keeps its time, for the resume.
+        self.move(
+            row, status, msgspec.structs.replace(paused, obeyed=obeyed), row.wake_at if row.began is None else None
+        )
 
     def gate(self, row: InvocationRow) -> Gate | None:
         """What it must pass; None when that cannot be told, for its handler is gone or its input is damaged."""
