@@ -345,6 +345,7 @@ def g8_pauses_say_why(look: Inspection) -> None:
             paused = records.decode_outcome(moved.row.outcome or b"")
             known = paused.code in PAUSE_CODES
             known |= paused.code == "HF303" and target == EDITED
+            known |= paused.code == "HF305" and look.lives[moved.event.life].missing in paused.reason
             known |= paused.code == "HF101" and target == look.lives[moved.event.life].missing
             if not paused.reason or not known:
                 look.broken("G8", f"{facts.id} was paused: {paused.code} {paused.reason[:300]}")

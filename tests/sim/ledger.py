@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core import entries as records
-from holdfast.core.commands import Command, EndCancelled, Raise, Return
+from holdfast.core.commands import CallHandler, Command, EndCancelled, Raise, Return
 from holdfast.core.invocation import Status
 from holdfast.core.payload import expand, unpack
 from holdfast.core.state import StateView
@@ -180,11 +180,21 @@ class Facts:
             completions = version.completions
             for index, segment in enumerate(version.replayed.path):
                 if index < version.first:
+                    yield from self._asked_again(version, index, segment)
                     continue
                 commit = self.begun if not index else completions[index - 1].commit
                 assert commit is not None  # for the type checker: it has a path, so it has begun
                 for command in segment.asked:
                     yield Act(commit, index - 1, command)
+
+    def _asked_again(self, version: Version, index: int, segment: Segment) -> Iterator[Act]:
+        # What a copy still waits for was never asked for in its own name.
+        if version is not self.versions[0]:
+            return
+        came = {getattr(record.entry, "call", None) for record in version.records[: version.done]}
+        for command in segment.asked:
+            if isinstance(command, CallHandler) and command.call not in came:
+                yield Act(version.since, index - 1, command)
 
     def pending(self) -> int | None:
         """Of so many entries the deeds were done, if those of later ones may not have been."""

@@ -25,6 +25,7 @@ from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
 from holdfast.engine import effects as effects_module
 from holdfast.engine import engine as engine_module
+from holdfast.engine import rehearsal as rehearsal_module
 from holdfast.engine import timers as timers_module
 from holdfast.engine.engine import Engine
 from holdfast.engine.schedules import Plan as Schedule
@@ -161,7 +162,10 @@ class World:
             for name, value in self.options.small.items()
             if hasattr(module, name)
         ]
-        swaps += [(driver_module, "Machine", Watched), (effects_module, "Threads", SimThreads)]
+        swaps += [
+            (driver_module, "Machine", Watched), (effects_module, "Threads", SimThreads),
+            (rehearsal_module, "rehearsed", _unwatched(rehearsal_module.rehearsed)),
+        ]  # fmt: skip
         kept = [(module, name, getattr(module, name)) for module, name, _ in swaps]
         log = logging.getLogger("holdfast")
         level, collecting = log.level, gc.isenabled()
@@ -178,6 +182,25 @@ class World:
             log.setLevel(level)
             if collecting:
                 gc.enable()
+
+
+def _unwatched(rehearsed: Any) -> Any:
+    """Rehearsals of what may be are no part of what was."""
+
+    @contextmanager
+    def wrapped(*args: Any) -> Iterator[Any]:
+        born, Watched.born = Watched.born, None
+        try:
+            rehearsal = rehearsed(*args)
+            machine = rehearsal.__enter__()
+        finally:
+            Watched.born = born
+        try:
+            yield machine
+        finally:
+            rehearsal.__exit__(None, None, None)
+
+    return wrapped
 
 
 def registry(but: str = "") -> Registry:
