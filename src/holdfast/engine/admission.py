@@ -104,6 +104,6 @@ class Admission:
             self._engine.load_row(row)
         elif row.status == Status.QUEUED and row.wake_at is None:
             gate = self._engine.rows.gate(row)
-            # Without a gate its handler is gone, or its input is damaged: loading it says so.
+            # Without a gate its handler is gone: loading it says so.
             if gate is None or self._engine.gates.enter(row.n, gate, queued=True):
                 self._engine.load_row(row)

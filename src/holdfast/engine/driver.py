@@ -39,7 +39,7 @@ from holdfast.engine.objects import ObjectState
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
-from holdfast.engine.starts import gate_of, join_headers, split_headers
+from holdfast.engine.starts import gate_of_row, join_headers, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HandlerFault, HoldfastError, Unreadable
 from holdfast.objects import context_of
@@ -130,7 +130,6 @@ class Driver:
                 resident.begins = row.began
             journal = [records.decode_entry(body) for body in bodies]
             resident.text, headers = split_headers(self.read(row.n, row.input))
-            resident.gate = gate_of(handler, row.key, resident.text)
         except HoldfastError as error:
             self.pause(resident, error)
             return resident
@@ -262,7 +261,7 @@ class Driver:
         assert row.began is not None  # for the type checker: whoever loads a queued one says when it begins
         read = functools.partial(self.read, row.n)
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
-        resident = Resident(row, handler, machine, gate_of(handler, row.key, b"{}"), fresh=fresh)
+        resident = Resident(row, handler, machine, gate_of_row(handler, row), fresh=fresh)
         if row.key is not None and handler.service is not None:
             resident.state = ObjectState(self.store, handler.service, row.key)
         return resident
@@ -281,7 +280,6 @@ class Driver:
         resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
         resident.texts = BlobIndex()
         resident.text = text
-        resident.gate = gate_of(handler, row.key, text)
         resident.row = row._replace(input=self.pack(resident, join_headers(text, headers)))
         return resident
 

@@ -301,8 +301,10 @@ class Links:
         if fresh is not None:
             return fresh
         assert row.outcome is not None  # for the type checker: it has ended, and durably so
-        outcome = records.decode_outcome(row.outcome)
         try:
+            outcome = records.decode_outcome(row.outcome)
+            if isinstance(outcome, (records.Paused, records.Woken)):
+                raise Unreadable(f"the end of {row.id!r} is none", cause="the stored bytes are damaged")
             text = self._engine.driver.read(row.n, outcome.value) if isinstance(outcome, records.Returned) else b""
         except Unreadable as damage:
             return End(row.id, records.Raised(describe(damage)), b"")

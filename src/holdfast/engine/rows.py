@@ -16,7 +16,7 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of
-from holdfast.engine.starts import gate_of, split_headers
+from holdfast.engine.starts import gate_of_row
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
@@ -121,15 +121,9 @@ class Rows:
         )
 
     def gate(self, row: InvocationRow) -> Gate | None:
-        """What it must pass; None when that cannot be told, for its handler is gone or its input is damaged."""
+        """What it must pass; None when that cannot be told, for its handler is gone."""
         handler = self._engine.handler_of(row.target)
-        if handler is None:
-            return None
-        try:
-            text, _ = split_headers(self._engine.driver.read(row.n, row.input))
-            return gate_of(handler, row.key, text)
-        except HoldfastError:
-            return None
+        return None if handler is None else gate_of_row(handler, row)
 
     def end(self, row: InvocationRow, by: Move, outcome: Outcome) -> None:
         """Ends one that is not in memory: without its clean-up, or never begun. Raises WrongStatus."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from holdfast.engine.gates import Gate
-from holdfast.errors import BadArguments, IdConflict
+from holdfast.errors import BadArguments, IdConflict, Unreadable
 from holdfast.service import Handler
+from holdfast.stores.base import InvocationRow
 
 HEADERS_BYTES_MAX = 8_192  # of all headers of one invocation, as JSON
 IDEMPOTENCY_CHARS_MAX = 500
@@ -61,6 +62,12 @@ def gate_of(handler: Handler, key: str | None, text: bytes) -> Gate:
     return Gate(handler.lock(key), handler.lane(key, text), handler.limit)
 
 
+def gate_of_row(handler: Handler, row: InvocationRow) -> Gate:
+    """The same of a stored one: it stays in the lane it was put into, where the store counts it and finds it, whatever
+    its code or its damaged input say now."""
+    return Gate(handler.lock(row.key), row.lane, handler.limit)
+
+
 def idempotent_id(handler: Handler, key: str | None, given: str) -> str:
     """The invocation id that stands for an idempotency key: of one handler and object key, one start (G6). Raises
     BadArguments for a key that is empty or too long."""
@@ -86,10 +93,15 @@ def join_headers(text: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def split_headers(stored: bytes) -> tuple[bytes, dict[str, str]]:
-    """The arguments and the headers of a stored input."""
+    """The arguments and the headers of a stored input. Raises Unreadable."""
     if not stored.startswith(_HEAD):
         return stored, {}
-    members = _members(stored)
-    headers = msgspec.json.decode(members.pop("#headers"), type=dict[str, str])
+    try:
+        members = _members(stored)
+        headers = msgspec.json.decode(members.pop("#headers"), type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(
+            f"a stored input is no JSON: {error}", cause="the stored bytes are damaged", fix="restore a backup"
+        ) from None
     parts = [msgspec.json.encode(name) + b":" + bytes(value) for name, value in members.items()]
     return b"{" + b",".join(parts) + b"}", headers
