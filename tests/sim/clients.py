@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
 
 RESUMES_MAX = 6  # of one invocation, in the calm life: nothing pauses it again and again
+KILL_AFTER = 60  # looks at one that was damaged
 RESUME_SECONDS = 20.0  # until somebody has mended it
 
 ENDED = (InvocationCancelled, InvocationFailed, TerminalError)
@@ -97,17 +98,19 @@ class Clients:
             await self._operators.settle_shared()
 
     async def _mender(self) -> None:
-        """Resumes what is paused, some times; what cannot go on for good is killed."""
+        """Resumes what is paused, some times; what was damaged and has not ended by then is killed."""
         while True:
             await self._nap(RESUME_SECONDS)
             for view in await self._client.list(status="paused"):
                 tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
                 if tries <= RESUMES_MAX:
                     await self._resume(view.id)
-                elif view.id in self._world.rotten:
-                    await self._operators.kill(view.id)
-                else:
+                elif view.id not in self._world.rotten:
                     self._given_up[view.id] = True
+            for id in [id for id in self._unfinished() if id in self._world.rotten]:
+                tries = self._tries[id] = self._tries.get(id, 0) + 1
+                if tries > KILL_AFTER:
+                    await self._operators.kill(id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._life.loop.create_task(self._guarded(work))

@@ -49,9 +49,7 @@ def named(id: str) -> bool:
 
 def replayed(look: Inspection) -> list[Facts]:
     """Those whose acts are known."""
-    return [
-        facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED
-    ]
+    return [facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED]
 
 
 # Calls and sends
@@ -322,7 +320,7 @@ def g4_state_changes_apply_once(look: Inspection) -> None:
 
 def g4_lists_have_no_gaps(look: Inspection) -> None:
     places: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for (service, key, name, index) in look.world.memory._items:
+    for service, key, name, index in look.world.memory._items:
         places[service, key, name].append(index)
     for owner, indexes in places.items():
         if sorted(indexes) != list(range(min(indexes), max(indexes) + 1)):
@@ -457,7 +455,7 @@ def g7_kill_reaches_the_called(look: Inspection) -> None:
 
 def g7_the_sent_go_on(look: Inspection) -> None:
     for facts in look.fine():
-        if facts.row.call is not None:
+        if facts.row.call is not None or facts.row.origin is not None:
             continue
         for record in facts.entries:
             if _is_cancel(record) and record.entry.reason.startswith("its caller"):

@@ -31,7 +31,9 @@ from tests.sim.workloads import EDITED
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
 EDITS = ("", "argument", "name", "fewer")
+WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
 
 # The value that makes a machine decode the entry's own payload, whatever module it lives in.
@@ -252,7 +254,11 @@ class Ledger:
         for blob in batch.blobs:
             self.facts[blob.owner].blobs[blob.number] = blob.body
         for promise in batch.promises:
+            earlier = self.promises.get(promise.id)
+            if earlier is not None and earlier.status != WITHDRAWN:
+                self.broken("G6", f"promise {promise.id} was made again, and its status was {earlier.status}")
             self.promises[promise.id] = promise
+            self.settles.pop(promise.id, None)  # one that was withdrawn: a retry asks again
         for settle in batch.settles:
             self.settles[settle.id].append((number, settle))
             self.promises[settle.id] = self.promises[settle.id]._replace(status=settle.status, value=settle.value)
@@ -301,8 +307,9 @@ class Ledger:
             facts.ends.append((number, records.decode_outcome(row.outcome or b"")))
 
     def sound(self, facts: Facts) -> bool:
-        """Whether none of its bytes was damaged."""
-        return facts.id not in self.world.rotten
+        """Whether none of its bytes was damaged, nor of what it was copied from."""
+        rotten = self.world.rotten
+        return facts.id not in rotten and (facts.row.origin or "").partition(" from ")[0] not in rotten
 
     def fine(self) -> list[Facts]:
         """All that were not damaged."""
@@ -349,6 +356,8 @@ class Ledger:
             )  # fmt: skip
             found.end = _take(machine)
             for record in version.completions:
+                if machine.ended and isinstance(record.entry, FROM_OUTSIDE):
+                    continue  # it came too late, and nobody could know
                 if machine.ended:
                     found.wrong = f"the handler ended, and the journal goes on with {record.entry}"
                     break

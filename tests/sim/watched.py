@@ -47,6 +47,7 @@ class Watched(Machine):
         self.life: Life | None = None
         self.told: dict[str, Any] = {}  # notes, by id
         self.born_at = 0  # commit
+        self.died_of: BaseException | None = None
         super().__init__(id, **options)
 
     def begin(self, handler: Any, *args: Any, **kwargs: Any) -> None:
@@ -99,6 +100,10 @@ class Watched(Machine):
         if not self.fate:
             self.fate = "dropped" if self.life is None or not self.life.at_loss else "died"
         super().evict()
+
+    def _dead(self, fault: Any) -> Any:
+        self.died_of = fault
+        return super()._dead(fault)
 
     def _note_text(self, note: Any) -> str:
         match note:

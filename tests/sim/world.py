@@ -79,6 +79,11 @@ class Lived:
     machine: Watched
     edit: str
 
+    @property
+    def fault(self) -> BaseException | None:
+        """What it could not go on for."""
+        return self.machine.died_of
+
 
 class World:
     """Everything that outlives a process, and the lives one after another."""
