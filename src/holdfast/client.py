@@ -182,7 +182,7 @@ class AsyncClient:
 
     async def retry(self, id: str) -> None:
         """Opens a failed invocation again at its failing point. Raises UnknownInvocation, WrongStatus."""
-        await self._engine.control.retry(id)
+        await self._engine.reruns.retry(id)
 
     async def restart(self, id: str, *, from_step: str | None = None, new_id: str | None = None) -> AsyncHandle[Any]:
         """As AsyncHandle.restart."""

@@ -111,12 +111,12 @@ class AsyncHandle(Generic[R]):
 
     async def retry(self) -> None:
         """Opens it again after it has failed, at the failing point. Raises WrongStatus if it has not failed."""
-        await self._engine.control.retry(self.id)
+        await self._engine.reruns.retry(self.id)
 
     async def restart(self, *, from_step: str | None = None, new_id: str | None = None) -> AsyncHandle[R]:
         """A new run of the same input, with the journal as it was before `from_step`. Raises UnknownInvocation for a
         step it does not have, IdConflict."""
-        return self._sibling(await self._engine.control.restart(self.id, from_step, new_id))
+        return self._sibling(await self._engine.reruns.restart(self.id, from_step, new_id))
 
     async def fork(self, step: str, result: Any, *, new_id: str | None = None) -> AsyncHandle[R]:
         """A new run of the same input, with the journal up to `step` and this as its result. Raises UnknownInvocation,
@@ -125,7 +125,7 @@ class AsyncHandle(Generic[R]):
 
     async def fork_json(self, step: str, text: bytes, *, new_id: str | None = None) -> AsyncHandle[R]:
         """The same with the result as JSON text."""
-        return self._sibling(await self._engine.control.fork(self.id, step, text, new_id))
+        return self._sibling(await self._engine.reruns.fork(self.id, step, text, new_id))
 
     async def purge(self) -> None:
         """Deletes it with its journal; its id is free again. Raises WrongStatus if it has not ended."""

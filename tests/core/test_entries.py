@@ -71,6 +71,7 @@ SAMPLES: dict[str, list[Any]] = {
         Cancelled("the user left"),
         Paused("HF303", "code has changed", AT),
         Paused("HF303", "code has changed", AT, 3),
+        Paused("HF505", "lunch", AT, -1, queued=True),
         Woken(-1),
     ],
     "info": [
@@ -177,7 +178,7 @@ def test_a_record_with_fields_of_a_newer_version_is_read(kind: str, sample: Any)
         assert DECODERS[kind](encode(sample)[:1] + msgspec.msgpack.encode([*fields, *more])) == sample
 
 
-@pytest.mark.parametrize("first", [b"\x00", b"\x02", b"\xff", b"{"])
+@pytest.mark.parametrize("first", [b"\x00", b"\x02", b"\xfe", b"{"])
 def test_a_record_of_another_format_names_it(first: bytes) -> None:
     with pytest.raises(Unreadable, match=f"has format {first.hex()}, this version reads 1"):
         decode_entry(first + encode(TimerFired(1, "timer#1"))[1:])

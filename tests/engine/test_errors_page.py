@@ -3,6 +3,9 @@
 import asyncio
 import datetime as dt
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,12 +28,12 @@ from holdfast.engine.control import MAIL_MAX
 from tests.engine.world import World, open_promise, paused, wait_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
-SHOWN = [  # but those of the command line, which tests/cli looks at
-    text.strip() for text in re.findall(r"```\n(\[HF.*?)```", PAGE, re.DOTALL) if not text.startswith("[HF7")
-]
+SHOWN = [block.strip() for block in re.findall(r"```\n(\[HF.*?)```", PAGE, re.DOTALL)]
 
 CHANGING = (
     (r"at \S+\.py:\d+ in \S+", "at FILE:LINE in NAME"),
+    (r"raised at \S+\.py:\d+\n", "raised at FILE:LINE\n"),
+    (r"http://127\.0\.0\.1:\d+", "SERVER"),
     (r"prm_[0-9a-f]{32}", "PROMISE"),
     (r"<.*> tried to wake", "CALLBACK tried to wake"),
     (r"\S*/?(agent|notes|data/agent)\.db", "FILE.db"),
@@ -328,6 +331,42 @@ def invocation_paused(world: World) -> str:
     return str(caught.value)
 
 
+APP = """
+from holdfast import Context, Holdfast, Service
+
+desk = Service("Desk")
+
+@desk.handler
+async def greet(ctx: Context, name: str, times: int) -> str: ...
+
+hf = Holdfast("agent.db", services=[desk])
+"""
+
+
+def said(world: World, app: str, *arguments: str) -> str:
+    """What a command prints that fails, in a folder with that app."""
+    folder = world.path.parent
+    (folder / "app.py").write_text(app, encoding="utf-8")
+    command = [sys.executable, "-m", "holdfast.cli", *arguments]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode != 0
+    return run.stderr
+
+
+def bad_command(world: World) -> str:
+    return said(world, APP, "send", "--app", "app:hf", "Desk/greet", "name=World", "times=often")
+
+
+def app_not_loaded(world: World) -> str:
+    return said(world, "import tools\n" + APP, "list", "--app", "app:hf")
+
+
+def unreachable(world: World) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    return said(world, APP, "list", "--url", f"http://127.0.0.1:{port}")
+
+
 # In the order of the page.
 MADE = (
     unknown_handler,
@@ -360,6 +399,9 @@ MADE = (
     store_foreign,
     invocation_failed,
     invocation_paused,
+    bad_command,
+    app_not_loaded,
+    unreachable,
 )
 
 

@@ -85,6 +85,19 @@ def ended(server, id):
     return wait_for(lambda: (status := server.status(id)) in {"done", "failed", "cancelled", "killed"} and status)
 
 
+def test_a_handler_is_started_by_name(server):
+    query = {"target": "Work/read", "id": "by-name", "delay": "PT0.01S"}
+    answer = server.admin.post("/invocations", params=query, json={"pages": 1})
+    assert (answer.status_code, answer.json()["id"]) == (202, "by-name")
+    assert server.admin.get("/invocations/by-name/result").json() == ["page 0"]
+    put_ = server.admin.post("/invocations", params={"target": "Shelf/put", "key": "n"}, json={"name": "a", "value": 1})
+    assert ended(server, put_.json()["id"]) == "done"
+    assert server.admin.post("/invocations", params={"target": "Work/read"}).status_code == 202
+    assert problem(server.admin.post("/invocations", params={"target": "Work/lost"}))["code"] == "HF101"
+    assert problem(server.admin.post("/invocations", params={"target": "Shelf/put"}))["code"] == "HF102"
+    assert problem(server.admin.post("/invocations"))["code"] == "HF603"
+
+
 def test_a_list_is_filtered_and_read_page_by_page(server):
     ids = [server.started("/Work/read", json={"pages": 0}, params={"id": f"page-{number}"}) for number in range(5)]
     for id in ids:

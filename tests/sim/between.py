@@ -15,7 +15,6 @@ from holdfast import (
     Limit,
     Object,
     ObjectContext,
-    StepFailed,
     TerminalError,
     UnknownInvocation,
     Workflow,

@@ -20,7 +20,6 @@ from holdfast.core.commands import (
     SettleShared,
 )
 from holdfast.core.invocation import Status
-from holdfast.engine.starts import gate_of, split_headers
 from tests.sim.history import Answered, LifeBegan
 from tests.sim.ledger import Act, Facts, StateText
 from tests.sim.workloads import EDITED

@@ -128,11 +128,15 @@ class Asks:
     def note(self, name: str, make: Callable[[str], Note]) -> Note:
         """What the journal has noted at this place, or what `make` says now. Raises WrongPlace."""
         local = self.local_name(name)
-        noted = self._noted.get(local)
+        noted = self._noted.pop(local, None)
         if noted is None:
             noted = make(local)
             self._notes.append(noted)
         return noted
+
+    def has_come_to(self, note: Note) -> bool:
+        """Whether the handler has asked for this note of the journal."""
+        return note.note not in self._noted
 
     def emit(self, text: bytes) -> None:
         """The handler tells its watchers something. Raises WrongPlace."""
@@ -144,7 +148,7 @@ class Asks:
         self.check_place()
         if name not in self._versions:
             local = f"version {name}"
-            noted = self._noted.get(local)
+            noted = self._noted.pop(local, None)
             if isinstance(noted, VersionMarked):
                 self._versions[name] = noted.version
             elif self.replaying:

@@ -86,7 +86,10 @@ class Admission:
             if n is None:
                 self._unblock()
                 return
-            row = None if self._engine.resident(n) or self._engine.rows.is_open(n) else self._engine.read_row(n)
+            if self._engine.rows.is_open(n):
+                self._engine.committer.after(self.name, n)  # its turn must not be lost for a signal it gets just now
+                continue
+            row = None if self._engine.resident(n) else self._engine.read_row(n)
             if row is not None:
                 self._admit_row(row)
         self.soon()
@@ -103,7 +106,7 @@ class Admission:
         if row.status == Status.READY:
             self._engine.load_row(row)
         elif row.status == Status.QUEUED and row.wake_at is None:
-            gate = self._engine.rows.gate(row)
-            # Without a gate its handler is gone: loading it says so.
-            if gate is None or self._engine.gates.enter(row.n, gate, queued=True):
+            # Without its handler it passes no gate: loading it says why.
+            known = self._engine.handler_of(row.target) is not None
+            if not known or self._engine.gates.enter(row.n, self._engine.rows.gate(row), queued=True):
                 self._engine.load_row(row)

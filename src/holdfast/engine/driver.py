@@ -35,11 +35,12 @@ from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
+from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
-from holdfast.engine.starts import gate_of_row, join_headers, split_headers
+from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HandlerFault, HoldfastError, Unreadable
 from holdfast.objects import context_of
@@ -131,6 +132,8 @@ class Driver:
             journal = [records.decode_entry(body) for body in bodies]
             resident.text, headers = split_headers(self.read(row.n, row.input))
         except HoldfastError as error:
+            if begins is not None:
+                resident.begins = None  # it has not begun, and does not keep its key from others (G10)
             self.pause(resident, error)
             return resident
         self._run(resident, lambda: self._replay(resident, journal, headers))
@@ -139,12 +142,11 @@ class Driver:
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
         self._append(resident, entry)
-        if not resident.pausing:
+        if resident.pausing:
+            self._follow(resident, entry, value)
+            self._tell(resident)  # it is kept until this is durable: then the next entry's place can be read
+        else:
             self._run(resident, lambda: resident.machine.receive(entry, value))
-            return
-        self._follow(resident, entry, value)
-        if not resident.busy:
-            self._tell(resident)
 
     def fire_due(self, resident: Resident) -> None:
         """Fires every timer that is due, each with its own entry, in order."""
@@ -182,7 +184,8 @@ class Driver:
 
     def signal(self, resident: Resident, name: str, text: bytes) -> None:
         """Delivers a signal."""
-        self.deliver(resident, records.SignalArrived(self.now(resident), name, self.pack(resident, text)))
+        # As it is: it may be received now, and parts that are stored apart could not be read before they are durable.
+        self.deliver(resident, records.SignalArrived(self.now(resident), name, INLINE + text))
 
     def settle_or_pause(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """As `settle`, for a value that is settled already: one that does not fit pauses who waits for it."""
@@ -261,7 +264,7 @@ class Driver:
         assert row.began is not None  # for the type checker: whoever loads a queued one says when it begins
         read = functools.partial(self.read, row.n)
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
-        resident = Resident(row, handler, machine, gate_of_row(handler, row), fresh=fresh)
+        resident = Resident(row, handler, machine, Gate(row.lock, row.lane, handler.limit), fresh=fresh)
         if row.key is not None and handler.service is not None:
             resident.state = ObjectState(self.store, handler.service, row.key)
         return resident

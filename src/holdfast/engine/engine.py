@@ -29,6 +29,7 @@ from holdfast.engine.guard import Watchdog, install_guard
 from holdfast.engine.limits import Limits
 from holdfast.engine.links import Links
 from holdfast.engine.ports import Clock, Entropy, Lane, WriterThread
+from holdfast.engine.reruns import Reruns
 from holdfast.engine.resident import Resident
 from holdfast.engine.retirement import Retirement
 from holdfast.engine.rows import Rows
@@ -100,6 +101,7 @@ class Engine:
         self.admission = Admission(self, limits, self._timers.unblock)
         self.gates = Gates(self.store, self.committer, self.clock, self.admission.name)
         self.control = Control(self)
+        self.reruns = Reruns(self)
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.effects = self._effects
@@ -184,7 +186,7 @@ class Engine:
 
     def create(self, order: Order) -> None:
         """Starts an invocation whose id is free: at once if there is room and its gate is open, else in its turn."""
-        n = number(self.next_counter(), order.id)
+        n = self.claim(order.id)
         now = self.clock.now()
         gate = order.gate
         row = InvocationRow(
@@ -192,17 +194,12 @@ class Engine:
             order.not_before, b"", None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
             call=order.call, build=self.build,
         )  # fmt: skip
-        self._numbers[order.id] = n
         if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, queued=False):
             self._residents[n] = self.driver.create(
                 row._replace(began=now, status=Status.READY), order.handler, order.text, order.headers
             )
             return
-        row = self.driver.enqueue(row, order.handler, order.text, order.headers)
-        self.rows.added(row)
-        if order.not_before is None:
-            self.gates.arriving(gate)
-            self.committer.after(self.gates.arrived, gate)
+        self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
 
     def reading(self) -> Store:
         """The store, to read from, also while the engine stops. Raises EngineStopped when it was let go."""
@@ -258,10 +255,11 @@ class Engine:
         """The handler of a stored name. Raises UnknownHandler."""
         return self.registry.find(target)
 
-    def next_counter(self) -> int:
-        """What the next invocation's number is made from."""
+    def claim(self, id: str) -> int:
+        """The number of a new invocation, whose id is taken from now on."""
         self._counter += 1
-        return self._counter
+        n = self._numbers[id] = number(self._counter, id)
+        return n
 
     def bring_back(self, n: int) -> Resident | None:
         """An invocation in memory that has begun and goes on, loaded if need be. None for one that is paused, queued or
@@ -325,7 +323,7 @@ class Engine:
                 if resident.status.ended:
                     self.gates.leave(n, resident.gate, paused=False)
                 else:
-                    self.gates.pause(resident.gate)
+                    self.gates.pause(resident.gate.lock, resident.gate.lane)
         elif resident.status is Status.SUSPENDED:
             self._parkable[n] = resident
             while len(self._parkable) > self._limits.waiting:
@@ -336,12 +334,18 @@ class Engine:
         if row.n not in self._residents:
             self._numbers.pop(row.id, None)
             self.tell(row.n)
-        if row.status != Status.QUEUED or self.stopping or self.resting:
+        if self.stopping or self.resting:
             return
-        if row.wake_at is not None:
+        if row.status == Status.READY:
+            self.admission.queue(row.n)
+        elif row.status != Status.QUEUED:
+            return
+        elif row.wake_at is not None:
             self._timers.arm(row.n, row.wake_at, stored=True)
         elif row.lock is None and row.lane is None:
             self.admission.queue(row.n)
+        else:  # it may have been named while it was changed, and was passed over
+            self.gates.advance(row.lock, row.lane)
 
     def tell(self, n: int) -> None:
         """Wakes those who wait for a result; they look at the row."""

@@ -88,32 +88,38 @@ class Gates:
                 self._arriving[name] -= 1
                 if not self._arriving[name]:
                     del self._arriving[name]
-        self._advance(gate)
 
     def hold(self, n: int, gate: Gate, *, resumed: bool) -> None:
         """One that had begun is back in memory. `resumed`: while paused it was not counted."""
         if gate.lock is not None:
             self._held[gate.lock] = n
-        if resumed and gate.lane in self._running:
-            self._running[gate.lane] += 1
+        if resumed:
+            self.place(gate)
+
+    def place(self, gate: Gate) -> None:
+        """One that was paused counts again, also where that is more than the limit."""
+        if gate.lane is not None and gate.limit is not None:
+            self._running[gate.lane] = self._count(gate.lane) + 1
 
     def forget(self, n: int, gate: Gate) -> None:
         """It is parked or paused, and durable so: the store knows its lock."""
         if gate.lock is not None and self._held.get(gate.lock) == n:
             del self._held[gate.lock]
 
-    def pause(self, gate: Gate) -> None:
-        """One in the lane is paused: it keeps its lock, and another may run in its place."""
-        self._leave_lane(gate.lane)
+    def pause(self, lock: str | None, lane: str | None) -> None:
+        """One is paused, and durably so: it keeps its lock if it has begun, and another may take its place in the
+        lane."""
+        self._leave_lane(lane)
+        if lock is not None:
+            self.advance_lock(lock)
 
     def leave(self, n: int, gate: Gate, *, paused: bool) -> None:
         """It has ended, and durably so. `paused`: it was not counted any more."""
         self.forget(n, gate)
-        if paused:
-            self._advance(gate._replace(lane=None))
-            return
-        self._leave_lane(gate.lane)
-        self._advance(gate._replace(lane=None))
+        if not paused:
+            self._leave_lane(gate.lane)
+        if gate.lock is not None:
+            self.advance_lock(gate.lock)
 
     def holder(self, lock: str) -> int | None:
         """Who has begun with the lock and not ended."""
@@ -133,11 +139,12 @@ class Gates:
             for n in self._store.queued_for_lane(lane, CANDIDATES_MAX):
                 self._admit(n)
 
-    def _advance(self, gate: Gate) -> None:
-        if gate.lock is not None:
-            self.advance_lock(gate.lock)
-        if gate.lane is not None:
-            self.advance_lane(gate.lane)
+    def advance(self, lock: str | None, lane: str | None) -> None:
+        """Names those who may try now."""
+        if lock is not None:
+            self.advance_lock(lock)
+        if lane is not None:
+            self.advance_lane(lane)
 
     def _is_free(self, lock: str, n: int | None) -> bool:
         if lock in self._held or (n is None and lock in self._arriving):

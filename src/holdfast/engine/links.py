@@ -188,7 +188,7 @@ class Links:
         elif row.began is None:
             self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
         else:
-            self._engine.rows.append(row, records.CancelRequested(max(self._engine.clock.now(), row.updated), reason))
+            self._engine.rows.cancel(row, reason)
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from holdfast.core import entries as records
 from holdfast.core.entries import NOTES, Entry
 from holdfast.core.machine import Machine
+from holdfast.core.mismatch import label
 from holdfast.engine.reasons import obeyed_of
 from holdfast.engine.starts import split_headers
 from holdfast.errors import HandlerFault, HoldfastError, WrongStatus
@@ -26,18 +29,10 @@ if TYPE_CHECKING:
 def rehearsed(driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry]) -> Iterator[Machine]:
     """The machine of an invocation after a replay of `journal`; gone with the block. Raises HandlerFault and
     HoldfastError as the replay does."""
-    resident = driver.resident(row._replace(began=row.began or row.created), handler, fresh=False)
-    machine = resident.machine
-    try:
-        resident.text, headers = split_headers(driver.read(row.n, row.input))
-        machine.recall(journal)
-        obeyed = -1 if row.began is None else obeyed_of(row, len(journal))
-        machine.replaying = obeyed >= 0
-        driver.call_handler(resident, headers)
+    obeyed = -1 if row.began is None else obeyed_of(row, len(journal))
+    with _begun(driver, row, handler, journal, replaying=obeyed >= 0) as machine:
         machine.replay(journal, obeyed)
         yield machine
-    finally:
-        machine.evict()
 
 
 def journal_of(driver: Driver, n: int) -> list[Entry]:
@@ -74,13 +69,51 @@ def waits_for(driver: Driver, row: InvocationRow, handler: Handler, local: str, 
 
 def reopened(driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry], failing: int) -> list[Entry]:
     """A journal without the failure at `failing`: what came before it, and of what came after it all that the code
-    still waits for at that point. Raises HandlerFault, HoldfastError as a replay does."""
+    still waits for at that point. What followed from those was done then. Raises as a replay does."""
     kept = journal[:failing]
-    with rehearsed(driver, row._replace(outcome=None), handler, kept) as machine:
+    with _begun(driver, row, handler, journal, replaying=True) as machine:
+        machine.replay(kept)
+        machine.replaying = True
+        noted = []
         for entry in journal[failing + 1 :]:
             if isinstance(entry, NOTES):
-                continue
-            if isinstance(entry, records.SignalArrived) or machine.wants(entry):
+                noted.append(entry)
+            elif machine.wants(entry):
                 machine.receive(entry)
                 kept.append(entry)
-    return kept
+        # Of what it noted after the failure, what it has asked for again.
+        return kept + [note for note in noted if machine.has_come_to(note)]
+
+
+def adopted(driver: Driver, row: InvocationRow, handler: Handler, prefix: list[Entry], id: str) -> list[Entry]:
+    """The beginning of a journal as that of an invocation with another id, which may be among the arguments of its
+    steps. Raises as a replay does."""
+    with _begun(driver, row, handler, prefix, replaying=True) as machine:
+        machine.replay(prefix)
+    entries: list[Entry] = []
+    with _begun(driver, row._replace(id=id), handler, prefix, replaying=True) as machine:
+        for entry in prefix:
+            step = machine.waiting.get(label(entry))
+            if step is not None and step.spec is not None and not isinstance(entry, (*NOTES, records.PromiseSettled)):
+                entry = msgspec.structs.replace(entry, digest=step.spec.digest)  # noqa: PLW2901
+            entries.append(entry)
+            machine.replaying = True
+            machine.replay([entry])
+    return entries
+
+
+@contextmanager
+def _begun(
+    driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry], *, replaying: bool
+) -> Iterator[Machine]:
+    """The machine of an invocation at its first wait."""
+    resident = driver.resident(row._replace(began=row.began or row.created), handler, fresh=False)
+    machine = resident.machine
+    try:
+        resident.text, headers = split_headers(driver.read(row.n, row.input))
+        machine.recall(journal)
+        machine.replaying = replaying
+        driver.call_handler(resident, headers)
+        yield machine
+    finally:
+        machine.evict()

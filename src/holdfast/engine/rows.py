@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from holdfast.core import entries as records
-from holdfast.core.entries import Completion, Outcome, Paused
+from holdfast.core.entries import CancelRequested, Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of
-from holdfast.engine.starts import gate_of_row
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
@@ -31,8 +30,9 @@ class Rows:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._open: dict[int, InvocationRow] = {}  # changed here and not durable yet, as they will be
+        self._open: dict[int, InvocationRow | None] = {}  # changed here and not durable yet, as they will be
         self._lengths: dict[int, int] = {}  # of their journals
+        self._ending: set[int] = set()  # those whose cancel is not durable yet
         self._changes: dict[int, int] = {}  # how many of these changes are on their way
 
     def get(self, n: int) -> InvocationRow | None:
@@ -40,20 +40,20 @@ class Rows:
         resident = self._engine.resident(n)
         if resident is not None:
             return resident.row._replace(status=resident.status, wake_at=resident.wake_at)
-        return self._open.get(n) or self._engine.store.get(n)
+        return self._open[n] if n in self._open else self._engine.store.get(n)
 
     def find(self, id: str) -> InvocationRow | None:
         """The same by id."""
         n = self._engine.number_of(id)
-        if n is not None:
-            return self.get(n)
-        row = self._engine.store.find(id)
-        return None if row is None else self._open.get(row.n, row)
+        if n is None:
+            row = self._engine.store.find(id)
+            return row if row is None or row.n not in self._open else self._open[row.n]
+        return self.get(n)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """Those an invocation has called or sent, as they stand."""
         stored = {row.n: row for row in self._engine.store.children(n, limit)}
-        stored.update((row.n, row) for row in self._open.values() if row.parent == n)
+        stored.update((row.n, row) for row in self._open.values() if row is not None and row.parent == n)
         return [self.get(child) or row for child, row in stored.items()]
 
     def is_open(self, n: int) -> bool:
@@ -67,100 +67,162 @@ class Rows:
 
     def added(self, row: InvocationRow) -> None:
         """A new one was put into the open batch, and waits for its turn."""
-        self._change(row)
+        self._change(row.n, row)
+        self._queue(row)
+
+    def purge(self, n: int) -> None:
+        """Deletes one that has ended."""
+        self._engine.committer.batch.purges.append(n)
+        self._change(n, None)
+
+    def touch(self, row: InvocationRow) -> None:
+        """Something of it that is not in its row was put into the open batch."""
+        self._change(row.n, row)
 
     def wake(self, n: int) -> None:
         """There is something for one that is suspended: it will be loaded."""
         row = self.get(n)
         if row is not None and row.status == Status.SUSPENDED:
             self.move(row, move(Status.SUSPENDED, Move.WAKE), self._woken(row))
-            self._engine.committer.after(self._engine.admission.queue, n)
 
     def append(self, row: InvocationRow, entry: Completion) -> None:
         """Adds to a journal that nobody is running. One that is suspended will be loaded."""
         n = row.n
         woken = self._woken(row)
-        length = self._lengths.get(n, -1)
-        if length < 0:
-            length = self._engine.store.length(n)
+        length = self._length(n)
         self._engine.committer.batch.entries.append(EntryRow(n, length, records.encode(entry)))
-        self._change(row)
+        self._change(n, row)
         self._lengths[n] = length + 1
         self._engine.recorded(n)
-        if woken is None or row.status not in {Status.READY, Status.SUSPENDED}:
-            return  # a queued one has nothing to say yet, a paused one has said it
-        self.move(row, Status.READY, woken)
-        if row.status == Status.SUSPENDED:
-            self._engine.committer.after(self._engine.admission.queue, n)
+        if woken is not None and row.status in {Status.READY, Status.SUSPENDED}:
+            self.move(row, Status.READY, woken)  # a queued one has nothing to say yet, a paused one has said it
 
-    def move(self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None = None) -> None:
+    def cancel(self, row: InvocationRow, reason: str) -> None:
+        """Asks one that has begun to end. A paused one goes on, to clean up."""
+        if not self._is_ending(row.n):  # a second one would break off the clean-up that the first began
+            self._ending.add(row.n)
+            self.append(row, records.CancelRequested(max(self._engine.clock.now(), row.updated), reason))
+        if row.status == Status.PAUSED:
+            self.resume(row)
+
+    def resume(self, row: InvocationRow) -> None:
+        """Lets a paused one go on, or wait for its turn again if it had not had it. Raises WrongStatus."""
+        status = move(Status(row.status), Move.RESUME)
+        if not was_queued(row):
+            self.move(row, status, records.Woken(self.obeyed(row)))
+            return
+        self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at)
+        self._queue(row)
+
+    def reopen(self, row: InvocationRow, obeyed: int) -> None:
+        """Lets a failed one wait for its turn again; the deeds of `obeyed` entries were done. Raises WrongStatus."""
+        self._write(row, move(Status(row.status), Move.REOPEN), records.Woken(obeyed), None)
+        self._queue(row._replace(wake_at=None))
+
+    def move(self, row: InvocationRow, status: Status, outcome: Outcome | None) -> None:
         """Changes a status."""
-        body = None if outcome is None else records.encode(outcome)
-        now = self._engine.clock.now()
-        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body))
-        self._change(row._replace(status=status, updated=now, wake_at=wake_at, outcome=body))
+        gates, after = self._engine.gates, row._replace(status=status)
+        if _counts(row) and not _counts(after):
+            self._engine.committer.after(gates.pause, row.lock, row.lane)
+        elif _counts(after) and not _counts(row):
+            gates.place(self.gate(row))
+        self._write(row, status, outcome, None)
 
     def arrive(self, row: InvocationRow) -> None:
-        """The time of one that was to begin later has come: it joins its queue."""
-        gate = self.gate(row)
-        self.move(row, Status.QUEUED, None)
-        if gate is not None:
-            self._engine.gates.arriving(gate)
-            self._engine.committer.after(self._engine.gates.arrived, gate)
+        """The time of one that was to begin later has come: it joins its queue, in the order of these times."""
+        self._write(row, Status.QUEUED, None, None, at=row.wake_at)
+        self._queue(row._replace(wake_at=None))
 
     def pause(self, row: InvocationRow, why: HoldfastError | Paused) -> None:
-        """Pauses one that is not in memory, or cannot be. Raises WrongStatus."""
+        """Pauses one that is not in memory, or cannot be. One that has not begun keeps its time. Raises WrongStatus."""
         paused = why if isinstance(why, Paused) else reason_of(why, self._engine.clock.now())
-        obeyed = self.obeyed(row)
+        queued = row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
+        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row), queued=queued)
         status = Status.READY if row.status == Status.SUSPENDED else Status(row.status)
         if status is not Status.PAUSED:  # one that is, has another reason now
             status = move(status, Move.PAUSE)
-        # One that is to begin later keeps its time, for the resume.
-        self.move(
-            row, status, msgspec.structs.replace(paused, obeyed=obeyed), row.wake_at if row.began is None else None
-        )
+        if queued:
+            self._write(row, status, paused, row.wake_at)
+        else:
+            self.move(row, status, paused)
 
-    def gate(self, row: InvocationRow) -> Gate | None:
-        """What it must pass; None when that cannot be told, for its handler is gone."""
+    def gate(self, row: InvocationRow) -> Gate:
+        """What it must pass, or has passed."""
         handler = self._engine.handler_of(row.target)
-        return None if handler is None else gate_of_row(handler, row)
+        return Gate(row.lock, row.lane, None if handler is None else handler.limit)
 
     def end(self, row: InvocationRow, by: Move, outcome: Outcome) -> None:
         """Ends one that is not in memory: without its clean-up, or never begun. Raises WrongStatus."""
         status = move(Status(row.status), by)
         now = self._engine.clock.now()
         for promise in self._engine.store.promises_of(row.n):
-            if not promise.status:
+            if not promise.status and not self._engine.settling.is_under_way(promise.id):
                 self._engine.committer.batch.settles.append(SettleRow(promise.id, WITHDRAWN, now, b""))
-        self.move(row, status, outcome)
+        self._write(row, status, outcome, None)
         self._engine.links.tell(row, End(row.id, outcome, b""))
         self._engine.committer.after(self._ended, row)
-
-    def _ended(self, row: InvocationRow) -> None:
-        engine = self._engine
-        engine.tell(row.n)
-        gate = self.gate(row)
-        if gate is not None:
-            counted = row.status in {Status.READY, Status.SUSPENDED} and row.began is not None
-            engine.gates.leave(row.n, gate, paused=not counted)
-        elif row.lock is not None:
-            engine.gates.advance_lock(row.lock)
 
     def obeyed(self, row: InvocationRow) -> int:
         """Of how many entries the deeds were done; -1 for one that has not begun."""
         return -1 if row.began is None else obeyed_of(row, self._engine.store.length(row.n))
 
+    def unheard(self, row: InvocationRow) -> int:
+        """How many entries were added to a journal while nobody ran it."""
+        return self._length(row.n) - max(0, self.obeyed(row))
+
+    def _length(self, n: int) -> int:
+        known = self._lengths.get(n)
+        return self._engine.store.length(n) if known is None else known
+
+    def _ended(self, row: InvocationRow) -> None:
+        self._engine.tell(row.n)
+        self._engine.gates.leave(row.n, self.gate(row), paused=not _counts(row))
+
+    def _is_ending(self, n: int) -> bool:
+        stored = self._engine.store.entries(n)
+        return n in self._ending or any(isinstance(records.decode_entry(body), CancelRequested) for body in stored)
+
     def _woken(self, row: InvocationRow) -> Outcome | None:
         return None if row.began is None else records.Woken(self.obeyed(row))
 
-    def _change(self, row: InvocationRow) -> None:
-        self._open[row.n] = row
-        self._changes[row.n] = self._changes.get(row.n, 0) + 1
-        self._engine.committer.after(self._settle, row.n)
+    def _queue(self, row: InvocationRow) -> None:
+        if row.wake_at is None:
+            gate = self.gate(row)
+            self._engine.gates.arriving(gate)
+            self._engine.committer.after(self._engine.gates.arrived, gate)
+
+    def _write(
+        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, at: int | None = None
+    ) -> None:
+        body = None if outcome is None else records.encode(outcome)
+        now = self._engine.clock.now() if at is None else at
+        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body))
+        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body))
+
+    def _change(self, n: int, row: InvocationRow | None) -> None:
+        self._open[n] = row
+        self._changes[n] = self._changes.get(n, 0) + 1
+        self._engine.committer.after(self._settle, n)
 
     def _settle(self, n: int) -> None:
         self._changes[n] -= 1
         if not self._changes[n]:
             del self._changes[n]
             self._lengths.pop(n, None)
-            self._engine.row_settled(self._open.pop(n))
+            self._ending.discard(n)
+            row = self._open.pop(n)
+            if row is not None:
+                self._engine.row_settled(row)
+
+
+def was_queued(row: InvocationRow) -> bool:
+    """Whether a paused one had not had its turn when it was paused."""
+    if row.began is None or row.outcome is None:
+        return row.began is None
+    outcome = records.decode_outcome(row.outcome)
+    return isinstance(outcome, Paused) and outcome.queued
+
+
+def _counts(row: InvocationRow) -> bool:
+    """Whether it takes a place under its limit."""
+    return row.began is not None and row.status in {Status.READY, Status.SUSPENDED}

@@ -8,6 +8,7 @@ schedules that no program declares: one that is gone from the code is gone from 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,12 +21,14 @@ from cronsim import CronSim, CronSimError
 
 from holdfast.core.ids import check_id
 from holdfast.engine.starts import Order
-from holdfast.errors import BadArguments, HoldfastError, UnknownSchedule
+from holdfast.errors import BadArguments, HoldfastError, UnknownSchedule, Unreadable
 from holdfast.service import Handler, run_id
 from holdfast.stores.base import ScheduleRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
+
+log = logging.getLogger("holdfast")
 
 Missed = Literal["once", "skip", "all"]
 
@@ -127,7 +130,7 @@ class Schedules:
                 self._engine.committer.batch.unschedules.append(row.id)
         for plan in self._plans.values():
             known = self._rows.get(plan.id)
-            earlier = None if known is None else _read(known)
+            earlier = _known(known)
             wanted = _stored(plan)
             if known is not None and earlier is not None and known.target == plan.handler.target:
                 if msgspec.structs.replace(earlier, last_at=None, last_id=None) == wanted:
@@ -235,7 +238,23 @@ def _stored(plan: Plan) -> Stored:
 
 
 def _read(row: ScheduleRow) -> Stored:
-    return msgspec.msgpack.decode(row.body, type=Stored)
+    try:
+        return msgspec.msgpack.decode(row.body, type=Stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(
+            f"the stored schedule {row.id!r} does not decode: {error}",
+            cause="the file is damaged",
+            fix="restore a backup",
+        ) from None
+
+
+def _known(row: ScheduleRow | None) -> Stored | None:
+    """What is stored of a declared schedule. Damage costs its past, and no more (G10): it begins anew."""
+    try:
+        return None if row is None else _read(row)
+    except Unreadable as damage:
+        log.error("a schedule begins anew: %s", damage)  # noqa: TRY400
+        return None
 
 
 def _iso(ms: int) -> str:

@@ -29,6 +29,10 @@ class Settling:
         self._engine = engine
         self._under_way: set[str] = set()
 
+    def is_under_way(self, id: str) -> bool:
+        """Whether a settlement is not durable yet."""
+        return id in self._under_way
+
     async def settle(self, id: str, text: bytes, *, ok: bool) -> None:
         """Resolves (`text` is the value's JSON) or rejects (the reason's) a promise; returns once it is durable.
 
@@ -90,6 +94,7 @@ class Settling:
             # Asked of a copy: a value that does not fit would be found at the resume only, when it is too late.
             fits = rehearsal.waits_for(engine.driver, invocation, engine.handler(invocation.target), local, text, ok=ok)
         if fits:
+            engine.rows.touch(invocation)
             engine.rows.wake(row.n)
         return fits
 

@@ -11,7 +11,6 @@ import msgspec
 from holdfast.engine.gates import Gate
 from holdfast.errors import BadArguments, IdConflict, Unreadable
 from holdfast.service import Handler
-from holdfast.stores.base import InvocationRow
 
 HEADERS_BYTES_MAX = 8_192  # of all headers of one invocation, as JSON
 IDEMPOTENCY_CHARS_MAX = 500
@@ -60,12 +59,6 @@ def conflict(order: Order, target: str, key: str | None, text: bytes | None) -> 
 def gate_of(handler: Handler, key: str | None, text: bytes) -> Gate:
     """What an invocation of a handler must pass before it begins."""
     return Gate(handler.lock(key), handler.lane(key, text), handler.limit)
-
-
-def gate_of_row(handler: Handler, row: InvocationRow) -> Gate:
-    """The same of a stored one: it stays in the lane it was put into, where the store counts it and finds it, whatever
-    its code or its damaged input say now."""
-    return Gate(handler.lock(row.key), row.lane, handler.limit)
 
 
 def idempotent_id(handler: Handler, key: str | None, given: str) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from starlette.types import Receive
 
-from holdfast.errors import BadRequest, BodyTooLarge, HeadersTooLarge, TooSlow, WrongContentType
+from holdfast.errors import BadRequest, BodyTooLarge, HeadersTooLarge, WrongContentType
 from holdfast.http.limits import Traffic, stopping
 
 T = TypeVar("T")
@@ -160,21 +160,23 @@ class Exchange:
         return self.headers.get(b"content-length", b"0").strip() != b"0" or b"transfer-encoding" in self.headers
 
     async def body(self) -> bytes:
-        """All of it; `free` must follow. Raises BodyTooLarge, TooSlow, Busy, Gone."""
-        limits = self.traffic.limits
+        """All of it; then `free`. The connection knows how long it may take. Raises BodyTooLarge, Busy, Gone."""
         length = self.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length[:20]) > limits.body_bytes:
+        if length.isdigit() and int(length[:20]) > self.traffic.limits.body_bytes:
             raise self._too_large()
-        try:
-            async with asyncio.timeout(limits.body_seconds):
-                return await self._read()
-        except TimeoutError:
-            raise TooSlow(
-                f"the body did not arrive within {limits.body_seconds:g} s",
-                cause="the connection is slow, or the client has stopped sending",
-                fix="send it again, or keep what is large elsewhere and send its name",
-                headers=CLOSE,
-            ) from None
+        parts = []
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            part: bytes = message.get("body", b"")
+            self.traffic.take(len(part))
+            self._buffered += len(part)
+            if self._buffered > self.traffic.limits.body_bytes:
+                raise self._too_large()
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def free(self) -> None:
         """The body is no longer in memory."""
@@ -199,21 +201,6 @@ class Exchange:
         """Returns when the client has closed its connection. Only after the body was read, if there is one."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
-
-    async def _read(self) -> bytes:
-        parts = []
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            part: bytes = message.get("body", b"")
-            self.traffic.take(len(part))
-            self._buffered += len(part)
-            if self._buffered > self.traffic.limits.body_bytes:
-                raise self._too_large()
-            parts.append(part)
-            if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(

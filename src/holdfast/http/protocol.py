@@ -35,7 +35,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.logger = log  # uvicorn warns of every request that is no HTTP, and any client can send those
         self._head_bytes = 0  # of a request whose headers are not complete
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None  # for the headers, then for the body
+        self._reading_body = False
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -44,11 +45,13 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self.limits.connections:
             self._refuse(problem(busy(f"{self.limits.connections} connections are open, which is the limit")))
             return
-        self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_late)
+        self._read_timer = self.loop.call_later(self.limits.head_seconds, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As asyncio calls it."""
-        self._stop_timers()
+        self._stop_reading()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -57,18 +60,16 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is not None and not cycle.response_complete:  # a request is being answered
+        if cycle is None or cycle.response_complete:
+            self._await_head(len(data))
+        elif not cycle.more_body:  # all of a request is here
             self._head_bytes = 0
-            if self._head_timer is not None:
-                self._head_timer.cancel()
-                self._head_timer = None
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > self.limits.head_bytes:
-            limit = f"the limit is {self.limits.head_bytes:,} bytes"
-            self._refuse(problem(HeadersTooLarge(f"request line and headers are too large; {limit}")))
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.limits.head_seconds, self._head_late)
+            self._stop_reading()
+        elif not self._reading_body:
+            self._head_bytes = 0
+            self._stop_reading()
+            self._reading_body = True
+            self._read_timer = self.loop.call_later(self.limits.body_seconds, self._body_late, cycle)
 
     def pause_writing(self) -> None:
         """As asyncio calls it: the client does not read."""
@@ -94,8 +95,30 @@ class Connection(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
+    def _await_head(self, count: int) -> None:
+        if self._reading_body:
+            self._stop_reading()
+        self._head_bytes += count
+        if self._head_bytes > self.limits.head_bytes:
+            limit = f"the limit is {self.limits.head_bytes:,} bytes"
+            self._refuse(problem(HeadersTooLarge(f"request line and headers are too large; {limit}")))
+        elif self._read_timer is None:
+            self._read_timer = self.loop.call_later(self.limits.head_seconds, self._head_late)
+
+    def _body_late(self, cycle: RequestResponseCycle) -> None:
+        if cycle.response_complete:
+            return
+        if cycle.response_started:
+            self.transport.abort()
+            return
+        late = TooSlow(
+            f"the body did not arrive within {self.limits.body_seconds:g} s",
+            cause="the connection is slow, or the client has stopped sending",
+            fix="send it again, or keep what is large elsewhere and send its name",
+        )
+        self._refuse(problem(late))
+
     def _head_late(self) -> None:
-        self._head_timer = None
         if self._head_bytes:
             late = f"request line and headers did not arrive within {self.limits.head_seconds:g} s"
             self._refuse(problem(TooSlow(late, fix="send them at once")))
@@ -111,10 +134,11 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
         self._write_timer = self._write_timer or self.loop.call_later(self.limits.write_seconds, self.transport.abort)
 
-    def _stop_timers(self) -> None:
-        for timer in (self._head_timer, self._write_timer):
-            if timer is not None:
-                timer.cancel()
+    def _stop_reading(self) -> None:
+        self._reading_body = False
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
 
 def connection_of(limits: HttpLimits) -> type[Connection]:
