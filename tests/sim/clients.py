@@ -276,7 +276,10 @@ class Clients:
         self._life.errands.add(id)
         try:
             await self._client.resume(id)
-        except WrongStatus:
+        except (WrongStatus, UnknownInvocation):
+            return
+        except Unreadable:
+            self._only_if_rotten(id, "resume")
             return
         except StoreError as error:
             if error.code == "HF401":

@@ -46,6 +46,18 @@ def named(id: str) -> bool:
     return not id.startswith("inv_")
 
 
+def done_at(facts: Facts, act: Act) -> int:
+    """The commit of a deed, or one soon before: what comes to one that nobody runs is seen when it is loaded."""
+    heard = [moved.commit for moved in facts.moves if moved.commit >= act.commit and moved.row.outcome is None]
+    heard += [commit for commit, _ in facts.ends if commit >= act.commit]
+    waits = any(
+        moved.row.outcome is not None and not moved.status.ended
+        for moved in facts.moves
+        if moved.commit == max((m.commit for m in facts.moves if m.commit <= act.commit), default=0)
+    )
+    return min(heard, default=act.commit) if waits else act.commit
+
+
 def replayed(look: Inspection) -> list[Facts]:
     """Those whose acts are known."""
     return [facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED]
@@ -415,7 +427,7 @@ def g7_cancel_reaches_the_called(look: Inspection) -> None:
             if other is None or (isinstance(act.command, CancelCall) and not _began(facts, act.command, other)):
                 continue
             told = any(_is_cancel(record) for version in other.versions for record in version.records)
-            over = any(commit <= act.commit + 1 for commit, _ in other.ends) or _never_began(other)
+            over = any(commit <= done_at(facts, act) + 1 for commit, _ in other.ends) or _never_began(other)
             if not told and not over:
                 look.broken("G7", f"{facts.id} gave up {other.id} after commit {act.commit}, and nobody told it")
 

@@ -249,6 +249,8 @@ class Ledger:
         for n in fresh:
             facts = self.facts[n]
             facts.now.done = len(facts.entries) if _is_copy(facts.row) else -1
+        for n, _ in batch.rewrites:
+            self.facts[n].now.done = len(self.facts[n].entries)
         for move in batch.moves:
             self._move(number, move, event)
         for blob in batch.blobs:

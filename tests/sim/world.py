@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -169,7 +169,7 @@ class World:
         ]
         swaps += [
             (driver_module, "Machine", Watched), (effects_module, "Threads", SimThreads),
-            (rehearsal_module, "rehearsed", _unwatched(rehearsal_module.rehearsed)),
+            (rehearsal_module, "_begun", _unwatched(rehearsal_module._begun)),
         ]  # fmt: skip
         kept = [(module, name, getattr(module, name)) for module, name, _ in swaps]
         log = logging.getLogger("holdfast")
@@ -189,21 +189,18 @@ class World:
                 gc.enable()
 
 
-def _unwatched(rehearsed: Any) -> Any:
+def _unwatched(begun: Any) -> Any:
     """Rehearsals of what may be are no part of what was."""
 
     @contextmanager
-    def wrapped(*args: Any) -> Iterator[Any]:
+    def wrapped(*args: Any, **options: Any) -> Iterator[Any]:
         born, Watched.born = Watched.born, None
-        try:
-            rehearsal = rehearsed(*args)
-            machine = rehearsal.__enter__()
-        finally:
-            Watched.born = born
-        try:
+        with ExitStack() as stack:
+            try:
+                machine = stack.enter_context(begun(*args, **options))
+            finally:
+                Watched.born = born
             yield machine
-        finally:
-            rehearsal.__exit__(None, None, None)
 
     return wrapped
 
