@@ -82,10 +82,9 @@ class Clients:
             await asyncio.sleep(5.0)
         for task in (*helpers, *late):
             task.cancel()
-        for task in waiting:
-            plan = waiting[task]
+        for task, plan in waiting.items():
             if task in late and plan.known not in self._world.rotten:
-                self._life.broken("G8", f"nobody can tell how {waiting[task]} ends, after {seconds} s of calm")
+                self._life.broken("G8", f"nobody can tell how {plan} ends, after {seconds} s of calm")
 
     def _unfinished(self) -> list[str]:
         rows = self._world.memory._invocations.values()

@@ -19,7 +19,6 @@ from holdfast.stores.memory import MemoryStore
 from tests.sim.loop import Crash, SimLane, Time
 from tests.sim.workloads import EDITED, SHAPES
 
-
 # Shapes that meet: on a key, on a name, under a limit.
 FAMILIES: tuple[tuple[str, ...], ...] = (
     ("add", "pass_on", "wipe", "look", "glance"),

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core import entries as records
-from holdfast.core.commands import CallHandler, Command, EndCancelled, Raise, Return
+from holdfast.core.commands import CallHandler, CancelCall, Command, EndCancelled, Raise, Return
 from holdfast.core.invocation import Status
 from holdfast.core.payload import expand, unpack
 from holdfast.core.state import StateView
@@ -194,6 +194,8 @@ class Facts:
         if version is not self.versions[0]:
             return
         came = {getattr(record.entry, "call", None) for record in version.records[: version.done]}
+        before = version.replayed.path[: version.first]
+        came |= {c.call for other in before for c in other.asked if isinstance(c, CancelCall)}
         for command in segment.asked:
             if isinstance(command, CallHandler) and command.call not in came:
                 yield Act(version.since, index - 1, command)

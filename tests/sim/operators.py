@@ -150,7 +150,7 @@ class Operators:
             return []
 
     async def _purge(self) -> None:
-        view = await self._some(lambda view: view.status in OVER and view.parent is None)
+        view = await self._some(lambda view: view.status in OVER)
         if view is not None and await self._try(self._client.purge(view.id)):
             self._life.log(Answered, "purge", view.id, None)
 
