@@ -1,10 +1,12 @@
 """What nobody runs when something comes for it: what is damaged, paused, or just over. Found by the simulation."""
 
+import asyncio
+
 import pytest
 
-from holdfast import Context, InvocationFailed, Limit, MemoryStore, Service
-from tests.engine.family import service, status
-from tests.engine.world import open_promise, paused, wait_for
+from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service
+from tests.engine.family import service
+from tests.engine.world import SlowStore, open_promise, paused
 
 
 def spoil(store: MemoryStore, id: str, **fields: bytes) -> None:
@@ -67,24 +69,23 @@ def test_signals_that_came_too_late_for_a_paused_one_do_not_keep_it_from_its_end
         assert handle.result(5) == "first"
 
 
-def test_a_cancel_that_came_too_late_for_a_paused_one_leaves_its_result(world):
-    group = service()
-
-    async def h(ctx: Context) -> None:
-        id = ctx.send(quitter, id="quitter").id
-        await ctx.receive("now")
-        ctx.cancel(id)
-
-    async def quitter(ctx: Context) -> str:
+def test_a_signal_to_one_whose_handler_is_gone_is_durable_when_it_is_acknowledged(memory_world):
+    async def h(ctx: Context) -> str:
         return await ctx.receive("word", str)
 
-    with world.holdfast(group, h, quitter) as client:
-        handle = client.start(h)
-        wait_for(lambda: client.list(target="quitter"))
-        client.pause("quitter")
-        client.signal("quitter", "word", "in time")
-        client.signal(handle.id, "now")
-        handle.result(5)
-        assert status(client, "quitter") == "paused"
-        client.resume("quitter")
-        assert client.attach("quitter").result(5) == "in time"
+    async def main() -> list[int]:
+        async with memory_world.holdfast(wrap=SlowStore, limits=Limits(waiting=0)) as client:
+            store = client._engine.store
+            lengths = []
+            for id in ids:  # each is paused as it is brought back
+                await client.signal(id, "word", "heard")
+                lengths.append(store.length(store.find(id).n))
+            return lengths
+
+    with memory_world.holdfast(h) as client:
+        ids = [client.start(h).id for _ in range(3)]
+    assert asyncio.run(main()) == [1, 1, 1]
+    with memory_world.holdfast(h) as client:
+        for id in ids:
+            client.resume(id)
+            assert client.attach(id).result(5) == "heard"

@@ -166,29 +166,32 @@ class Links:
 
     def post(self, row: InvocationRow, name: str, text: bytes) -> None:
         """Gives a signal to an invocation that has not ended."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
-            self._engine.committer.after(self._once_more, row.id, self.post, name, text)
-            return
-        resident = self._engine.bring_back(row.n)
-        if resident is None:
-            entry = records.SignalArrived(max(self._engine.clock.now(), row.updated), name, b"\0" + text)
-            self._engine.rows.append(row, entry)
-        elif not resident.machine.ended:
-            self._engine.driver.signal(resident, name, text)
+        engine = self._engine
+        resident = engine.bring_back(row.n)
+        row = engine.rows.get(row.n) or row  # one that could not be brought back is paused now
+        if resident is not None:
+            if not resident.machine.ended:
+                engine.driver.signal(resident, name, text)
+        elif row.status in {Status.READY, Status.SUSPENDED} and engine.rows.is_open(row.n):
+            engine.committer.after(self._once_more, row.id, self.post, name, text)
+        else:
+            entry = records.SignalArrived(max(engine.clock.now(), row.updated), name, b"\0" + text)
+            engine.rows.append(row, entry)
 
     def ask_to_end(self, row: InvocationRow, reason: str) -> None:
         """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
-            self._engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
-            return
-        resident = self._engine.bring_back(row.n)
+        engine = self._engine
+        resident = engine.bring_back(row.n)
+        row = engine.rows.get(row.n) or row
         if resident is not None:
             if not resident.machine.ended and not resident.machine.cancelling:
-                self._engine.driver.cancel(resident, reason)
+                engine.driver.cancel(resident, reason)
+        elif row.status in {Status.READY, Status.SUSPENDED} and engine.rows.is_open(row.n):
+            engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
         elif row.began is None:
-            self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+            engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
         else:
-            self._engine.rows.cancel(row, reason)
+            engine.rows.cancel(row, reason)
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
