@@ -122,7 +122,13 @@ def g3_no_life_took_another_path(look: Inspection) -> None:
             replayed = facts.at(lived.machine.born_at).replayed
             if not look.sound(facts) or replayed.wrong or (facts.row.target == EDITED and lived.edit != facts.edit):
                 continue
-            differs = _differs(lived, replayed.path, excused=died)
+            paused = [
+                facts.status_at(record.commit) is Status.PAUSED
+                for record in facts.at(lived.machine.born_at).completions
+            ]
+            # What came while it was paused, it saw and did nothing; what it read then it reads anew when it is resumed.
+            path = replayed.path[: paused.index(True) + 1] if True in paused else replayed.path
+            differs = _differs(lived, path, excused=died or path is not replayed.path)
         if differs:
             look.broken("G3", f"{lived.machine.id} in life {lived.life}: {differs}")
 
