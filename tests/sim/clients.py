@@ -120,7 +120,8 @@ class Clients:
         except (StoreError, EngineStopped):
             return  # of no use to this client any more
         except HoldfastError as error:
-            self._life.broken("G8", f"a client got {error!r}")
+            if not self._world.rotten or not isinstance(error, Unreadable):
+                self._life.broken("G8", f"a client got {error!r}")
 
     async def _nap(self, seconds: float) -> None:
         await asyncio.sleep(self._random.random() * seconds)
@@ -208,6 +209,9 @@ class Clients:
         try:
             await self._client.cancel(id, "not wanted")
         except (WrongStatus, UnknownInvocation):
+            return
+        except Unreadable:
+            self._only_if_rotten(id, "cancel")
             return
         except StoreError as error:
             if error.code == "HF401":

@@ -229,6 +229,7 @@ class Life:
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
         self.at_loss = False  # the store has not taken the last batch
+        self.failed = False  # it has refused one
         self.errands: set[str] = set()  # what clients' calls may have brought to memory past admission
         self._random = Random(f"life {world.options.seed} {number}")
         self.loop = VirtualLoop(world.time, self._random, self._complain)
@@ -256,6 +257,8 @@ class Life:
         how = self.loop.run(main, begun + (2 * seconds + 200 if stops else seconds))
         if how == "ended":
             how = "stopped" if self.engine.failure is None else "failed"
+            if self.engine.failure is not None and not self.failed:
+                self.broken("G10", f"the engine failed, and no commit had: {self.engine.failure!r}")
         elif how == "late" and not stops:
             how = "crashed"
         self.log(LifeEnded, world.time.now(), how)
@@ -413,7 +416,7 @@ class Life:
     def _refused(self, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)
         self.log(Refused, code, str(error).partition("\n")[0])
-        self.at_loss = True
+        self.at_loss = self.failed = True
         if code != "HF401":
             self._enough()
 
