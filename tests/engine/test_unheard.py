@@ -56,6 +56,23 @@ def test_who_waits_for_one_whose_end_is_damaged_is_told_so_and_not_paused(memory
         assert client.attach("waits").result(5) == "Unreadable"
 
 
+def test_who_calls_one_whose_input_is_damaged_is_told_so_and_not_paused(memory_world):
+    group = service()
+
+    async def h(ctx: Context) -> str:
+        ctx.send(group.quick, "a", id="it")
+        try:
+            return await ctx.call(group.quick, "a", id="it")
+        except InvocationFailed as error:
+            return error.error_type
+
+    with memory_world.holdfast(group) as client:
+        client.start(group.quick, "a", id="it").result(5)
+    spoil(memory_world.store(), "it", input=b"")
+    with memory_world.holdfast(group, h) as client:
+        assert client.call(h, timeout=5) == "Unreadable"
+
+
 def test_signals_that_came_too_late_for_a_paused_one_do_not_keep_it_from_its_end(world, weather):
     async def h(ctx: Context) -> str:
         return await ctx.receive("word", str)

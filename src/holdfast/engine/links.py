@@ -209,13 +209,19 @@ class Links:
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
-            refusal = engine.conflict(order, row) or self._waits.refusal_to_join(resident, row)
+            refusal = self._conflict(order, row) or self._waits.refusal_to_join(resident, row)
             if refusal is None:
                 self._wait(resident, spec.id)
         if refusal is not None:
             self._refuse(resident, local, spec.id, refusal)
         elif row is not None and Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
+
+    def _conflict(self, order: Order, row: InvocationRow) -> HoldfastError | None:
+        try:
+            return self._engine.conflict(order, row)
+        except Unreadable as damage:  # of the one that is there: it stops that one, and not who calls it (G10)
+            return damage
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
@@ -225,7 +231,7 @@ class Links:
             if spec.delay:
                 order.not_before = engine.driver.now(resident) + math.ceil(spec.delay * 1000)
             engine.create(order)
-        elif row.parent != resident.n and (refusal := engine.conflict(order, row)) is not None:
+        elif row.parent != resident.n and (refusal := self._conflict(order, row)) is not None:
             log.warning("%s: nothing is sent: %s", resident.id, refusal)
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
