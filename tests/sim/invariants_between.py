@@ -166,13 +166,15 @@ def g4_signals_arrive_once(look: Inspection) -> None:
 
 
 def _signals(facts: Facts) -> list[Any]:
-    """Those that arrived, in every version of the journal once."""
-    found = {id(record): record for version in facts.versions for record in version.records}
-    entries = {(record.entry.at, record.entry.name, record.entry.value): record for record in found.values()
-               if isinstance(record.entry, records.SignalArrived)}  # fmt: skip
-    return list(entries.values()) if facts.reopened else [
-        record for record in facts.entries if isinstance(record.entry, records.SignalArrived)
-    ]  # fmt: skip
+    """Those that arrived; a retry writes some of them anew."""
+    if not facts.reopened:
+        return [record for record in facts.entries if isinstance(record.entry, records.SignalArrived)]
+    found: dict[Any, Any] = {}
+    for version in facts.versions:
+        for record in version.records:
+            if isinstance(record.entry, records.SignalArrived):
+                found.setdefault((record.entry.at, record.entry.name, record.entry.value), record)
+    return list(found.values())
 
 
 # What came of them

@@ -98,7 +98,7 @@ class Watched(Machine):
 
     def evict(self) -> None:
         if not self.fate:
-            self.fate = "dropped" if self.life is None or not self.life.at_loss else "died"
+            self.fate = "died" if self.life is not None and self.life.is_losing() else "dropped"
         super().evict()
 
     def _dead(self, fault: Any) -> Any:

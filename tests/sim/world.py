@@ -331,6 +331,11 @@ class Life:
         if not self.over:
             self.world.told_by(id, promise, what)
 
+    def is_losing(self) -> bool:
+        """Whether what was done last may come to nothing: refused by the store, or too late for it."""
+        engine = self.engine
+        return self.at_loss or (engine.stopping and bool(engine.committer.batch.rows()))
+
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
 
