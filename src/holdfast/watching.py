@@ -12,7 +12,7 @@ from holdfast.core.invocation import Status
 from holdfast.core.payload import unpack
 from holdfast.engine.bus import Chunk
 from holdfast.engine.engine import Engine
-from holdfast.errors import BadArguments
+from holdfast.errors import BadArguments, EngineStopped
 from holdfast.views import plain, plain_view, view_entry, view_invocation
 
 
@@ -33,12 +33,18 @@ class _Place:
     """How far a watcher has come: so many entries, and of each body that runs so many chunks."""
 
     def __init__(self, after: str | None) -> None:
-        entries, *rest = (after or "0").split(";")
         self.chunks: dict[str, tuple[int, int]] = {}  # by step: attempt and index of the last one seen
+        self.life = 0  # in which they were seen
         try:
-            self.entries = int(entries)
-            for step, attempt, index in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-                self.chunks[unquote(step)] = (int(attempt), int(index))
+            match (after or "0").split(";"):
+                case [entries]:
+                    self.entries = int(entries)
+                case [entries, life, *rest] if rest:
+                    self.entries, self.life = int(entries), int(life)
+                    for step, attempt, index in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+                        self.chunks[unquote(step)] = (int(attempt), int(index))
+                case _:
+                    raise ValueError(after)
         except ValueError:
             raise BadArguments(
                 f"{after!r:.60} is no event's id", fix="give the id of the last event seen, or none for all"
@@ -47,8 +53,14 @@ class _Place:
     @property
     def id(self) -> str:
         """The place as an event's id."""
-        seen = (f"{quote(step, safe='')};{attempt};{index}" for step, (attempt, index) in self.chunks.items())
-        return ";".join([str(self.entries), *seen])
+        seen = [f"{quote(step, safe='')};{attempt};{index}" for step, (attempt, index) in self.chunks.items()]
+        return ";".join([str(self.entries), *([str(self.life)] if seen else []), *seen])
+
+    def enter(self, life: int) -> None:
+        """Bodies that another process ran began again in this one, from their first attempt."""
+        if self.life != life:
+            self.life = life
+            self.chunks = {}
 
     def is_new(self, chunk: Chunk) -> bool:
         """Marks a chunk as seen; False if it was."""
@@ -66,12 +78,17 @@ class _Place:
 async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[EventView]:
     """Events from the beginning or after an id, until the invocation has ended or the engine stops."""
     place = _Place(after)
+    place.enter(engine.bus.life)
     row = await engine.known(id)
     shown: str | None = None
     with engine.bus.watch(row.n) as watcher:
+        await engine.durable()  # what was on its way before anybody watched rings no bell
         while True:
             watcher.bell.clear()
-            status = engine.reading().get(row.n)
+            try:
+                status = engine.reading().get(row.n)
+            except EngineStopped:
+                return
             if status is None:
                 return  # purged
             for event in _news(engine, row.n, place):

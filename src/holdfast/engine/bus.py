@@ -36,7 +36,8 @@ class Watch:
 class Bus:
     """All watchers of an engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, life: int) -> None:
+        self.life = life  # tells the chunks of this process from those of the one before
         self.watched: dict[int, dict[Watch, None]] = {}
         self._chunks: dict[int, dict[str, list[Chunk]]] = {}  # of bodies that run, by invocation and step
         self._bytes: dict[tuple[int, str], int] = {}

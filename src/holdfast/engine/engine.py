@@ -85,7 +85,7 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.store.open()
         limits = self._limits
-        self.bus = Bus()
+        self.bus = Bus(self.clock.now())
         self.links = Links(self)
         self.rows = Rows(self)
         self.settling = Settling(self)
