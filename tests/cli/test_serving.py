@@ -85,6 +85,15 @@ def test_dev_waits_for_code_that_can_be_imported(project: Project) -> None:
     assert project.ask("call", "Desk/greet", "name=World").code == 0
 
 
+def test_dev_ends_where_no_change_would_help(project: Project) -> None:
+    server = project.serve()
+    locked = project.run("dev", "--port", "0", "--admin-port", "0")
+    assert (locked.code, f"process {server.pid}" in locked.err) == (5, True)
+    taken = project.run("dev", "--port", str(project.ports[0]))
+    assert (taken.code, "cannot serve on" in taken.err) == (2, True)
+    assert "waiting for a change" not in locked.err + taken.err
+
+
 def test_dev_starts_a_killed_server_again(project: Project) -> None:
     project.serve(command="dev")
     project.ask("send", "Desk/work", "rounds=14", "--id", "work-1")
