@@ -85,6 +85,19 @@ def test_dev_waits_for_code_that_can_be_imported(project: Project) -> None:
     assert project.ask("call", "Desk/greet", "name=World").code == 0
 
 
+def test_dev_says_which_runs_do_not_fit_the_new_code(project: Project) -> None:
+    project.serve(command="dev")
+    for id in ("approve-1", "approve-2"):
+        project.ask("send", "Desk/approve", "amount=5", "--id", id)
+        project.until_status(id, "suspended")
+    project.ask("send", "Desk/hear", "--id", "hear-1")
+    project.until_status("hear-1", "suspended")
+    assert "not fit" not in project.err()
+    source = (project.folder / "app.py").read_text()
+    (project.folder / "app.py").write_text(source.replace('ctx.run(note, "looked at")', 'ctx.run(slow, "looked at")'))
+    until(lambda: "2 unfinished runs do not fit the new code: holdfast check\n" in project.err())
+
+
 def test_dev_ends_where_no_change_would_help(project: Project) -> None:
     server = project.serve()
     locked = project.run("dev", "--port", "0", "--admin-port", "0")

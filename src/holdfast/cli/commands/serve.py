@@ -64,11 +64,19 @@ async def serve(
     logging.getLogger("holdfast").setLevel(logging.DEBUG if verbose else logging.WARNING)
     name = require_app(app)
     options = Options(host=host, port=port, admin_host=admin_host, admin_port=admin_port, tokens_file=tokens)
+    checks: list[asyncio.Task[None]] = []
+
+    def ready(servers: Servers) -> None:
+        _ready(screen, name, hf, servers)
+        if leash:
+            checks.append(asyncio.create_task(_check(screen, servers)))
+
     try:
         hf = load_app(name)
         if leash:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _leash)
-        await run(hf, options, lambda servers: _ready(screen, name, hf, servers))
+        await run(hf, options, ready)
+        await asyncio.gather(*checks)
     except (AppNotLoaded, BadHandler) as error:
         if not leash:
             raise
@@ -98,6 +106,14 @@ def _ready(screen: Screen, name: str, hf: Holdfast, servers: Servers) -> None:
     screen.say(f"  admin     {servers.admin_url}")
     screen.say(f"  store     {hf.store_path or 'not a file'}")
     screen.say(f"  handlers  {handlers}")
+
+
+async def _check(screen: Screen, servers: Servers) -> None:
+    """Under `dev` the code may be another one than a moment ago; a deploy is checked before it, by `holdfast check`."""
+    misfits = sum(not row.ok for row in await servers.client.check())
+    if misfits:
+        runs = "1 unfinished run does" if misfits == 1 else f"{misfits} unfinished runs do"
+        screen.note(f"{runs} not fit the new code: holdfast check")
 
 
 def _leash() -> None:
