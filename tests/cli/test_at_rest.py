@@ -22,6 +22,7 @@ def test_what_is_sent_runs_when_a_server_starts(project: Project) -> None:
     assert sent == (0, "greet-1\n", "it begins when a server starts\n")
     listed = project.run("list", "--store", "agent.db")
     assert listed.out.splitlines()[1].split()[:3] == ["greet-1", "Desk/greet", "queued"]
+    assert project.run("list", "--store", "agent.db", "--target", "Desk/nope").code == 0  # no code, no names
     project.serve()
     assert project.until_status("greet-1", "done")["output"] == "Hello World"
 

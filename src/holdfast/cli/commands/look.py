@@ -12,6 +12,7 @@ from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.events import events
 from holdfast.cli.link import Link, at
+from holdfast.cli.names import require_target
 from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
@@ -48,6 +49,8 @@ async def list_(
         Page,
         {"status": status, "target": target, "key": key, "parent": parent, "before": before, "limit": limit},
     )
+    if target is not None and not found.value.invocations:  # runs of a handler that is gone are still shown
+        await require_target(link, target)
     screen.show(found, lambda page: lists.invocations(page.invocations))
     if found.value.next is not None:
         screen.note(f"there are more: --limit {limit * 10}, or --before {found.value.next}")
