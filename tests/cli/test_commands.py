@@ -129,7 +129,7 @@ def test_list_filters_and_goes_on(served: Project) -> None:
     assert first.err == "there are more: --limit 20, or --before listed-1\n"
     rest = served.json("list", "--key", "listed", "--limit", "2", "--before", "listed-1")
     assert [row["id"] for row in rest["invocations"]] == ["listed-0"]
-    assert served.ask("list", "--target", "Chat/history", "--status", "killed") == (0, "nothing\n", "")
+    assert served.ask("list", "--target", "Chat/history", "--status", "killed") == (0, "no invocations\n", "")
     assert served.ask("list", "--target", "Desk/", "--status", "cancelled", "--key", "no").code == 0
 
 

@@ -192,8 +192,12 @@ def test_what_a_handler_takes_is_told_from_its_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture",
-    [lists.invocations([]), lists.asks([]), lists.keys([]), lists.state({}), lists.handlers([]), lists.schedules([])],
-)
-def test_nothing_is_said(picture: RenderableType) -> None:
-    assert drawn(picture) == ["nothing"]
+    "picture,text",
+    [
+        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"), (lists.keys([]), "no keys"),
+        (lists.state({}), "no state"), (lists.handlers([]), "no handlers"), (lists.schedules([]), "no schedules"),
+        (lists.rows(wire.Rows(["a"], [])), "no rows"),
+    ],
+)  # fmt: skip
+def test_an_empty_list_says_of_what(picture: RenderableType, text: str) -> None:
+    assert drawn(picture) == [text]

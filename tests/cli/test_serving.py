@@ -152,13 +152,20 @@ def test_a_token_is_asked_for_and_passed_on(project: Project) -> None:
     assert project.ask("list", HOLDFAST_TOKEN=token).code == 0
 
 
-def test_ctrl_c_ends_a_command_in_silence(project: Project) -> None:
+def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(project: Project) -> None:
     project.serve()
     call = project.start("call", "Desk/rest", "seconds=3600", "--id", "rest-1", HOLDFAST_URL=project.url)
     until(lambda: "rest-1" in project.err())
     call.send_signal(signal.SIGINT)
     assert call.wait(30) == 130
-    assert project.err() == "rest-1\n"
+    assert project.err() == "rest-1\nrest-1 goes on; holdfast watch rest-1\n"
+    assert project.until_status("rest-1", "suspended")
+    watch = project.start("watch", "rest-1", HOLDFAST_URL=project.url)
+    assert watch.stdout is not None
+    assert "suspended" in watch.stdout.readline()
+    watch.send_signal(signal.SIGINT)
+    assert watch.wait(30) == 130
+    assert project.err().count("rest-1 goes on; holdfast watch rest-1\n") == 2
     assert project.until_status("rest-1", "suspended")
 
 
