@@ -32,6 +32,9 @@ class Order:
     parent: int | None = None
     call: str | None = None  # the caller's step that waits for it
 
+    def __post_init__(self) -> None:
+        join_headers(self.text, self.headers)  # refused here: nothing may fail once a key or a place is taken
+
     @property
     def gate(self) -> Gate:
         """What it must pass before it begins."""
@@ -77,7 +80,10 @@ def join_headers(text: bytes, headers: Mapping[str, str]) -> bytes:
     they are too large."""
     if not headers:
         return text
-    head = msgspec.json.encode(dict(headers))
+    try:
+        head = msgspec.json.encode(msgspec.convert(dict(headers), dict[str, str]))
+    except (msgspec.ValidationError, UnicodeEncodeError, TypeError) as error:
+        raise BadArguments(f"the headers are no texts: {error}", fix="give a dict of str to str") from None
     if len(head) > HEADERS_BYTES_MAX:
         raise BadArguments(
             f"the headers are {len(head):,} bytes, the limit is {HEADERS_BYTES_MAX:,}", fix="pass data as arguments"
