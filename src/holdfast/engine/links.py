@@ -156,9 +156,10 @@ class Links:
         return self._shared.get(id) or self._engine.store.promise(id)
 
     def shared_waiters(self, id: str) -> list[Resident]:
-        """The residents that wait for a promise of a workflow."""
-        residents = (self._engine.resident(n) for n in self._waiters(id))
-        return [resident for resident in residents if resident is not None]
+        """Those in memory that wait for a promise of a workflow, who know its type; if none is, one that was parked."""
+        waiters = self._waiters(id)
+        known = [resident for n in waiters if (resident := self._engine.resident(n)) is not None]
+        return known or [resident for n in waiters[:1] if (resident := self._engine.bring_back(n)) is not None]
 
     def post(self, row: InvocationRow, name: str, text: bytes) -> None:
         """Gives a signal to an invocation that has not ended."""
