@@ -87,7 +87,10 @@ def _has_child(look: Inspection, facts: Facts, act: Act, children: Any) -> None:
     assert isinstance(act.command, CallHandler)
     spec, call = act.command.spec, act.command.call
     found = children.get((facts.row.n, call), [])
-    if len(found) == 1 and (found[0].started >= act.commit or facts.reopened):  # a retry comes to the same call again
+    # A retry comes to the same call again, and somebody may have purged what was called.
+    if found and facts.reopened:
+        return
+    if len(found) == 1 and found[0].started >= act.commit:
         return
     entry = next((r.entry for v in facts.versions for r in v.records if getattr(r.entry, "call", None) == call), None)
     refused = isinstance(entry, records.CallErrored) and entry.code in REFUSED
