@@ -225,8 +225,9 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
-            row = promises[entry.promise]
-            began, question, value = moment(row.created), _question(row), plain(read(entry.value))
+            row = promises.get(entry.promise)  # none: a workflow's, or of the invocation this is a copy of
+            began, question = (None, None) if row is None else (moment(row.created), _question(row))
+            value = plain(read(entry.value))
             if entry.ok:
                 return StepView("promise", entry.promise, "done", began, at, 1, question, value, None)
             return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value)

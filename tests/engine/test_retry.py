@@ -540,9 +540,7 @@ def test_a_call_that_the_failure_cancelled_goes_on(world):
         assert handle.result(5) == ["childslow", "paid"]
 
 
-@pytest.mark.xfail(
-    reason="what the dropped clean-up sent and called has the ids of what the second run sends and calls"
-)
+@pytest.mark.xfail(reason="the dropped clean-up has taken the ids of what is sent and called now")
 def test_what_the_clean_up_sent_and_called_is_no_answer_to_what_is_sent_and_called_now(world):
     shop = Shop()
     service = Service("S")
