@@ -83,7 +83,7 @@ class AsyncClient:
         """Starts a handler, given as the function or by name ("Service/handler"), and returns once that is durable.
 
         id: names the invocation; one that is in use is attached to, if handler, key and input are the same.
-        idempotency_key: the same for keys that others make: of one handler and key, one start.
+        idempotency_key: the same for keys that others make, in place of an id: of one handler and key, one start.
         key: of an object or workflow. delay: seconds until it may begin. headers: what ctx.headers shows.
 
         Raises UnknownHandler, BadArguments, BadTimer, IdConflict, StoreError, EngineStopped.
@@ -285,8 +285,12 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:  # fmt: skip
         handler.check_key(key)
         engine = self._engine
-        if handler.main and handler.service is not None and key is not None:
-            id = run_id(handler.service, key)
+        main = run_id(handler.service, key) if handler.main and handler.service is not None and key is not None else None
+        if id is not None and (main is not None or idempotency_key is not None):
+            named = "an id and an idempotency key" if main is None else f"an id, and {handler.target!r} is named by its key"
+            raise BadArguments(f"the start was given {named}", fix="leave the id out")
+        if main is not None:
+            id = main
         elif idempotency_key is not None:
             id = idempotent_id(handler, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)

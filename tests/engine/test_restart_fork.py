@@ -2,6 +2,7 @@
 again; a fork has one result edited."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 import msgspec
@@ -17,6 +18,7 @@ from holdfast import (
     Retry,
     Service,
     StepFailed,
+    StoreFailed,
     TerminalError,
     UnknownHandler,
     UnknownInvocation,
@@ -186,7 +188,7 @@ def finish(one, handle):
 
 
 @pytest.mark.parametrize(
-    ("step_id", "wrong"),
+    "step_id, wrong",
     [("quote#1", {"price": "dear"}), ("child#1", [1]), ("hook#1", "x"), ("ask#1", "yes"), ("fails#1", None)],
 )
 def test_a_result_that_does_not_fit_is_refused_and_nothing_is_started(world, step_id, wrong):
@@ -301,7 +303,7 @@ class Sends:
 
 
 @pytest.mark.parametrize(
-    ("from_step", "again"),
+    "from_step, again",
     [
         (None, ["at the beginning", "after a", "after b"]),
         ("note#1", ["after a", "after b"]),
@@ -335,10 +337,8 @@ def test_a_death_right_after_the_restart_sends_nothing_twice(world):
                 handle.result(5)
                 wait_for(lambda: sum(name.startswith("told") for name in sends.flags.ran) == 3)  # noqa: B023
                 one.store.dies_at, one.store.keeps_last = one.store.commits + commit, keeps_last
-                try:
+                with contextlib.suppress(StoreFailed):
                     handle.restart(from_step="note#2", new_id=f"y {id}").result(5)
-                except Exception as error:  # noqa: BLE001
-                    assert "died" in str(error)
             with life(world, sends.service) as one:
                 if commit == 1 and not keeps_last:
                     with pytest.raises(UnknownInvocation):
@@ -368,7 +368,7 @@ def test_large_values_are_copied_and_outlive_the_original(world):
         handle = one.client.start(h, text, id="x")
         wait_for(lambda: len(ids(handle)) == 2)
         fork = handle.fork("note#1", "edited", new_id="y")
-        from_start = handle.restart(new_id="z")
+        handle.restart(new_id="z")
         wait_for(lambda: fork.status().status == "suspended")
         handle.kill()
         handle.purge()
@@ -552,7 +552,7 @@ def test_a_main_handler_of_a_workflow_is_not_run_twice(world):
     with life(world, flow) as one:
         handle = one.client.start(run, key="k")
         handle.result(5)
-        for attempt in (lambda: handle.restart(), lambda: handle.fork("abs#1", 2)):
+        for attempt in (handle.restart, lambda: handle.fork("abs#1", 2)):
             with pytest.raises(BadArguments, match="runs once per key"):
                 attempt()
 

@@ -69,7 +69,7 @@ def idempotent_id(handler: Handler, key: str | None, given: str) -> str:
             f"the idempotency key has {len(given)} characters", fix=f"give 1 to {IDEMPOTENCY_CHARS_MAX} of them"
         )
     text = "\0".join((handler.target, key or "", given))
-    return "idm_" + hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+    return "idm_" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def join_headers(text: bytes, headers: Mapping[str, str]) -> bytes:
