@@ -15,7 +15,7 @@ from holdfast.core.invocation import Status
 from holdfast.engine import rehearsal
 from holdfast.engine.engine import Engine
 from holdfast.engine.objects import ObjectState
-from holdfast.engine.starts import Order, idempotent_id
+from holdfast.engine.starts import Order, check_headers, idempotent_id
 from holdfast.errors import BadArguments, BadTimer, UnknownPromise
 from holdfast.handle import AsyncHandle
 from holdfast.service import Handler, run_id
@@ -295,7 +295,7 @@ class AsyncClient:
             id = idempotent_id(handler, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
-        await engine.submit(Order(known, handler, text, key, dict(headers or {}), not_before))
+        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
         return AsyncHandle(engine, known, handler)
 
     def _problem(self, row: Any) -> str | None:
