@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -205,8 +206,10 @@ class AsyncClient:
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:
-        """Keys of an object that have state, in order, those after `after`."""
-        return self._engine.reading().object_keys(service, after, min(limit, LIST_MAX))
+        """Keys of an object that have state, in order, those after `after`; `limit` at most 1,000. Raises
+        BadArguments."""
+        _check_limit(limit)
+        return self._engine.reading().object_keys(service, after, limit)
 
     async def state(self, service: str, key: str) -> dict[str, Any]:
         """All state of one key as plain data, lists as lists. Raises Unreadable."""
@@ -251,15 +254,20 @@ class AsyncClient:
     async def check(self) -> list[CheckView]:
         """Replays every unfinished invocation that has begun against the code at hand, without running a body, and says
         which it would stop."""
-        checked = []
-        for status in (Status.READY, Status.SUSPENDED, Status.PAUSED):
+        store = self._engine.reading()
+        numbers = []  # all at once: one that moves from status to status meanwhile would be missed, or met twice
+        for status in (Status.QUEUED, Status.READY, Status.SUSPENDED, Status.PAUSED):
             before: int | None = None
-            while rows := self._engine.reading().list(status=int(status), before=before, limit=LIST_MAX):
+            while rows := store.list(status=int(status), before=before, limit=LIST_MAX):
                 before = rows[-1].n
-                for row in rows:
-                    if row.began is not None:
-                        problem = self._problem(row)
-                        checked.append(CheckView(row.id, row.target, problem is None, problem))
+                numbers += [row.n for row in rows if row.began is not None]
+        checked = []
+        for n in numbers:
+            await asyncio.sleep(0)  # what runs goes on meanwhile
+            row = self._engine.reading().get(n)
+            if row is not None and not Status(row.status).ended:
+                problem = self._problem(row)
+                checked.append(CheckView(row.id, row.target, problem is None, problem))
         return checked
 
     def handlers(self) -> list[Handler]:
@@ -285,14 +293,7 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:  # fmt: skip
         handler.check_key(key)
         engine = self._engine
-        main = run_id(handler.service, key) if handler.main and handler.service is not None and key is not None else None
-        if id is not None and (main is not None or idempotency_key is not None):
-            named = "an id and an idempotency key" if main is None else f"an id, and {handler.target!r} is named by its key"
-            raise BadArguments(f"the start was given {named}", fix="leave the id out")
-        if main is not None:
-            id = main
-        elif idempotency_key is not None:
-            id = idempotent_id(handler, key, idempotency_key)
+        id = _id_of(handler, id, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
         await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
@@ -320,8 +321,7 @@ class AsyncClient:
         known = {known.name.lower(): known for known in Status}
         if status is not None and status not in known:
             raise BadArguments(f"{status!r} is not a status", fix="use one of: " + ", ".join(known))
-        if not 0 < limit <= LIST_MAX:
-            raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
+        _check_limit(limit)
         store = self._engine.reading()
         rows = store.list(
             status=None if status is None else int(known[status]), target=target, key=key,
@@ -334,6 +334,22 @@ class AsyncClient:
             if above is not None:
                 parents[n] = above.id
         return [view_invocation(row, parents.get(row.parent or 0)) for row in rows]
+
+
+def _id_of(handler: Handler, id: str | None, key: str | None, idempotency_key: str | None) -> str | None:
+    """The id that a start is to have, by whatever names it. Raises BadArguments."""
+    if id is not None and idempotency_key is not None:
+        raise BadArguments("the start was given an id and an idempotency key", fix="give one of the two")
+    if handler.main and handler.service is not None and key is not None:
+        if id is not None:
+            raise BadArguments(f"a start of {handler.target!r} is named by its key", fix="leave the id out")
+        return run_id(handler.service, key)
+    return id if idempotency_key is None else idempotent_id(handler, key, idempotency_key)
+
+
+def _check_limit(limit: int) -> None:
+    if not 0 < limit <= LIST_MAX:
+        raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
 
 
 def _milliseconds(delay: float | timedelta) -> int:

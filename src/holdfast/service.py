@@ -99,8 +99,7 @@ class Handler:
             if key is not None:
                 raise BadArguments(f"{self.target!r} is no object's handler and takes no key", fix="leave the key out")
             return
-        given: object = key
-        if not isinstance(given, str) or not 0 < len(given) <= KEY_CHARS_MAX or not given.isprintable():
+        if not is_key(key):
             raise BadArguments(
                 f"{self.target!r} was given the key {key!r:.60}",
                 cause=f"its {self.kind} is addressed by a key of 1 to {KEY_CHARS_MAX} printable characters",
@@ -215,6 +214,11 @@ class Workflow(Service):
     def run_id(self, key: str) -> str:
         """The id of the main handler's invocation for a key."""
         return run_id(self.name, key)
+
+
+def is_key(key: object) -> bool:
+    """Whether it can be the key of an object or a workflow."""
+    return isinstance(key, str) and 0 < len(key) <= KEY_CHARS_MAX and key.isprintable()
 
 
 def run_id(workflow: str, key: str) -> str:

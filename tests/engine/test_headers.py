@@ -6,7 +6,7 @@ from holdfast import BadArguments, Context, Limits, Object, Service
 from tests.engine.lives import Flags, life
 from tests.engine.world import wait_for
 
-TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Ünïcode": "värde \"quoted\" \\ \n"}
+TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Ünïcode": 'värde "quoted" \\ \n'}
 
 
 class Seen:
@@ -117,7 +117,7 @@ def test_too_many_are_refused_at_the_start(world):
         assert one.client.start(seen.h, headers={"a": "x" * 8_000}).result(5) == {"a": "x" * 8_000}
 
 
-@pytest.mark.parametrize("damage", [b'{"#headers":{"a":1}}', b'{"#headers":', b'{"#headers":[],"x":1}', b'{"#headers":{}'])
+@pytest.mark.parametrize("damage", [b'{"a":1}}', b"", b'[],"x":1}', b"{}"])
 def test_damaged_ones_pause_their_invocation_and_no_other(memory_world, damage):
     seen = Seen()
     with seen.life(memory_world) as one:
@@ -125,7 +125,7 @@ def test_damaged_ones_pause_their_invocation_and_no_other(memory_world, damage):
         one.client.start(seen.nothing, headers={"a": "1"}, id="y")
     rows = memory_world._memory._invocations
     (n,) = [n for n, row in rows.items() if row.id == "x"]
-    rows[n] = rows[n]._replace(input=b"\0" + damage)
+    rows[n] = rows[n]._replace(input=b'\0{"#headers":' + damage)
     with seen.life(memory_world) as one:
         one.client.signal("y", "go")
         assert one.client.attach("y").result(5) == {"a": "1"}

@@ -44,7 +44,7 @@ def test_a_purged_one_is_gone_with_all_it_had(world):
         handle.result(5)
         n = one.engine.store.find("x").n
         handle.purge()
-        for attempt in (handle.status, handle.journal, handle.purge, lambda: handle.result(1), lambda: handle.kill()):
+        for attempt in (handle.status, handle.journal, handle.purge, lambda: handle.result(1), handle.kill):
             with pytest.raises(UnknownInvocation):
                 attempt()
         with pytest.raises(UnknownPromise):

@@ -88,7 +88,7 @@ class StateView:
 
     def get(self, name: str) -> bytes | None:
         """The text of a value, None if there is none."""
-        _check(name)
+        check_name(name)
         if name in self._values:
             return self._values[name]
         if name in self._lists and self._lists[name].end > self._lists[name].first:
@@ -100,7 +100,7 @@ class StateView:
 
     def set(self, name: str, text: bytes) -> None:
         """Writes a value. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
         if name in self._lists:
             self._empty(name)
@@ -111,7 +111,7 @@ class StateView:
 
     def clear(self, name: str) -> None:
         """Removes a value or a list. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
         if name not in self._values:
             self._empty(name)
@@ -142,7 +142,7 @@ class StateView:
 
     def append(self, name: str, text: bytes) -> None:
         """Adds an element to a list. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
         if self._values.get(name) is not None:
             raise not_a_list(name)
@@ -155,7 +155,7 @@ class StateView:
 
     def items(self, name: str) -> list[bytes]:
         """The texts of a list's elements, oldest first."""
-        _check(name)
+        check_name(name)
         if not self._writes:
             # By value: the writer may empty the list while this handler waits.
             text = self._note(f"items {name}", lambda: b"[%b]" % b",".join(self._all(name)))
@@ -225,7 +225,8 @@ def _other(name: str) -> Unreadable:
     )
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises BadArguments for what cannot name a value or a list."""
     given: object = name
     if not isinstance(given, str) or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
         raise BadArguments(

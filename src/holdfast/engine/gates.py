@@ -44,6 +44,7 @@ class Gates:
         self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, int] = {}  # locks of residents, and of those whose end is not durable yet
+        self._borrowed: Counter[str] = Counter()  # locks of keys whose state a person changes, not durable yet
         self._arriving: Counter[str] = Counter()  # locks and lanes of queued rows that are not durable yet
         self._running: dict[str, int] = {}  # begun and not ended, by lane; parked ones too
         self._rates: dict[str, int] = {}  # by lane: when its allowance is whole again, in milliseconds
@@ -121,6 +122,11 @@ class Gates:
         if gate.lock is not None:
             self.advance_lock(gate.lock)
 
+    def borrow(self, lock: str) -> None:
+        """Nobody begins with the lock before what is in the open batch is durable."""
+        self._borrowed[lock] += 1
+        self._committer.after(self._give_back, lock)
+
     def holder(self, lock: str) -> int | None:
         """Who has begun with the lock and not ended."""
         held = self._held.get(lock)
@@ -146,8 +152,14 @@ class Gates:
         if lane is not None:
             self.advance_lane(lane)
 
+    def _give_back(self, lock: str) -> None:
+        self._borrowed[lock] -= 1
+        if not self._borrowed[lock]:
+            del self._borrowed[lock]
+            self.advance_lock(lock)
+
     def _is_free(self, lock: str, n: int | None) -> bool:
-        if lock in self._held or (n is None and lock in self._arriving):
+        if lock in self._held or lock in self._borrowed or (n is None and lock in self._arriving):
             return False
         if self._store.holder(lock) is not None:
             return False
