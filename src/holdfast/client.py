@@ -28,6 +28,7 @@ from holdfast.views import (
     InvocationView,
     PromiseView,
     ScheduleView,
+    is_question,
     moment,
     plain,
     view_ask,
@@ -145,21 +146,22 @@ class AsyncClient:
         store = self._engine.reading()
         row = store.promise(id)
         if row is None:
-            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id; list the open ones with asks()")
+            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id, or list the open questions")
         invocation = store.get(row.n) if row.n else None
         return view_promise(row, None if invocation is None else invocation.id)
 
     async def asks(self) -> list[AskView]:
         """The inbox: open questions, oldest first."""
         store = self._engine.reading()
-        rows = store.open_promises(LIST_MAX)
-        views = []
-        for row in rows:
-            invocation = store.get(row.n)
-            view = view_ask(row, "" if invocation is None else invocation.id)
-            if view.question:
-                views.append(view)
-        return views
+        looked_at = LIST_MAX
+        while True:  # what is open and no question is passed over, however much of it there is
+            rows = store.open_promises(looked_at)
+            asked = [row for row in rows if is_question(row)]
+            if len(asked) >= LIST_MAX or len(rows) < looked_at:
+                break
+            looked_at *= 4
+        ids = {n: row.id for n in {row.n for row in asked} if (row := store.get(n)) is not None}
+        return [view_ask(row, ids.get(row.n, "")) for row in asked[:LIST_MAX]]
 
     async def answer(self, ask: str, value: Any) -> None:
         """Answers a question of the inbox. Raises as `resolve`."""

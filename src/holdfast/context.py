@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.core.commands import CallSpec, CancelOther, SendCall, SendSignal
 from holdfast.core.entries import PromiseInfo
-from holdfast.core.ids import check_id, secret_name
+from holdfast.core.ids import check_id, check_signal_name, secret_name
 from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
 from holdfast.core.retry import Retry
@@ -27,9 +27,6 @@ from holdfast.values import MISSING, codec_for, digest, hint_of, schema_of, show
 T = TypeVar("T")
 AsyncHandler = Callable[..., Awaitable[T]]
 GeneratorHandler = Callable[..., Generator[Any, Any, T]]
-
-
-SIGNAL_CHARS_MAX = 100
 
 
 class Sent:
@@ -225,7 +222,7 @@ class Context:
     def signal(self, invocation: Sent | str, name: str, value: Any = None) -> None:
         """Sends a named message to another invocation, exactly once. One that is not there or has ended gets none."""
         text = codec_for(hint_of(value)).encode(value)
-        self._machine.do(SendSignal(_id_of(invocation), _signal_name(name), text))
+        self._machine.do(SendSignal(_id_of(invocation), check_signal_name(name), text))
 
     def receive(self, name: str, type: Any = Any, *, timeout: float | timedelta | None = None) -> Step[Any]:
         """The next message of that name; await it. What arrived before is kept, oldest first.
@@ -234,7 +231,7 @@ class Context:
         `timeout` seconds without one. Raises BadTimer as `sleep`.
         """
         when = None if timeout is None else self._machine.loop.time() + self._seconds(timeout)
-        return self._expiring(self._machine.ask_signal(_signal_name(name), codec_for(type)), when)
+        return self._expiring(self._machine.ask_signal(check_signal_name(name), codec_for(type)), when)
 
     def emit(self, event: Any) -> None:
         """Tells the watchers of this invocation something: once, durably, in order with its steps."""
@@ -310,18 +307,3 @@ def _check_question(question: Any) -> None:
 
 def _id_of(invocation: Sent | str) -> str:
     return check_id(invocation if isinstance(invocation, str) else invocation.id)
-
-
-def _signal_name(name: str) -> str:
-    given: object = name
-    if (
-        isinstance(given, str)
-        and 0 < len(given) <= SIGNAL_CHARS_MAX
-        and given.isprintable()
-        and not set(given) & set("/#")
-    ):
-        return given
-    raise BadArguments(
-        f"{name!r:.60} cannot be the name of a signal",
-        fix=f"give 1 to {SIGNAL_CHARS_MAX} printable characters without '/' and '#'",
-    )

@@ -19,7 +19,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 def test_what_is_sent_runs_when_a_server_starts(project: Project) -> None:
     sent = project.run("send", "Desk/greet", "name=World", "--id", "greet-1", "--app", "app:hf")
-    assert sent == (0, "greet-1\n", "no server runs: it begins when one starts\n")
+    assert sent == (0, "greet-1\n", "it begins when a server starts\n")
     listed = project.run("list", "--store", "agent.db")
     assert listed.out.splitlines()[1].split()[:3] == ["greet-1", "Desk/greet", "queued"]
     project.serve()
@@ -31,6 +31,25 @@ def test_the_app_of_pyproject_is_used_when_no_server_listens(project: Project, m
     quiet = f"http://127.0.0.1:{project.ports[1]}"
     assert project.run("list", "--url", quiet).code == 5  # a server that is named is not passed over
     assert "no server answers at" in project.run("list", HOLDFAST_URL=quiet).err
+
+
+def test_without_a_server_the_configured_app_is_opened_and_that_is_said(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.cli.where.DEFAULT_URL", project.url)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    sent = project.here("send", "Desk/greet", "name=World", "--id", "greet-1")
+    assert (sent.code, sent.out) == (0, "greet-1\n")
+    assert sent.err.splitlines() == [
+        f"no server runs; this is {project.folder}/agent.db at rest", "it begins when a server starts",
+    ]  # fmt: skip
+    assert project.here("list", "--json").err == ""
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    (project.folder / "pyproject.toml").unlink()
+    nobody = project.here("list")
+    assert (nobody.code, f"no server answers at {project.url}" in nobody.err) == (5, True)
+    assert project.here("list", HOLDFAST_STORE="agent.db").out.splitlines()[1].startswith("greet-1")
 
 
 def test_what_waits_is_steered_at_rest(project: Project) -> None:

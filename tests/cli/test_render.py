@@ -1,6 +1,7 @@
 """What a person sees: words for time and size, columns that never cut an id, bars, and no power over the terminal."""
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,6 +67,14 @@ def test_stored_text_cannot_steer_the_terminal(evil: str) -> None:
         lists.handlers([wire.Handler(evil, evil, doc=evil)]), lists.schedules([wire.Schedule(evil, evil, evil)]),
     ):  # fmt: skip
         assert evil not in "\n".join(drawn(picture)).replace("\n", "")
+
+
+def test_json_on_a_terminal_is_still_json_and_steers_nothing() -> None:
+    value = {"text": "\x1b[2J\x9b31m\u202e\u00fc", "list": [1, True, None]}
+    text = "\n".join(drawn(words.json_picture(value)))
+    assert json.loads(text) == value
+    assert not {"\x1b", "\x9b", "\u202e"} & set(text)
+    assert "\u00fc" in text
 
 
 def test_only_the_elastic_column_gives_way() -> None:

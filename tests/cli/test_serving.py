@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_ctrl_c_ends_a_command_in_silence(project: Project) -> None:
     assert call.wait(30) == 130
     assert project.err() == "rest-1\n"
     assert project.until_status("rest-1", "suspended")
+
+
+def test_without_the_extra_it_says_what_to_install(project: Project) -> None:
+    script = "import sys; sys.modules['typer'] = None; from holdfast.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=project.folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "the command line needs typer\n  next step: pip install 'holdfast[server]'\n"
+
+
+def test_debug_shows_the_traceback(project: Project) -> None:
+    done = project.run("list", "--url", project.url, "--debug")
+    assert "Traceback" in done.err
 
 
 def test_something_else_on_the_port_is_told_apart(project: Project) -> None:

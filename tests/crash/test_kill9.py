@@ -136,8 +136,9 @@ def live_until_done(folder: Path, one_life: Callable[[], tuple[list[str], bool]]
         kills += 1
     assert acknowledged == set(answers) == {f"work-{number}" for number in range(COUNT)}
     assert answers == {f"work-{number}": expected(number) for number in range(COUNT)}
-    # In one life at most `bodies` bodies were in flight (Limits of the child), so no more ran in vain.
-    assert sum(runs_before.values()) - len(runs_before) <= 6 * kills
+    # At a kill at most `bodies` bodies were in flight (Limits of the child), and on a slow disk as many again had ended
+    # and waited for their commit: no more ran in vain.
+    assert sum(runs_before.values()) - len(runs_before) <= 2 * 6 * kills
     return kills
 
 

@@ -7,9 +7,12 @@ import time
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from holdfast import Context, Service
 from holdfast.http.limits import HttpLimits
+from holdfast.http.protocol import connection_of
 from tests.http.serving import WAIT_SECONDS, drain, problem, receive, serving, wait_for
 from tests.http.test_problems import parts, raw_problem
 
@@ -139,6 +142,33 @@ def test_a_result_that_is_not_read_is_dropped(small):
         taken = wait_for(lambda: small.on_loop(lambda: len(connections_of(small))), "the request")
         assert taken
         wait_for(lambda: small.on_loop(lambda: not connections_of(small)), "the connection to be dropped")
+
+
+def test_what_is_left_of_an_answer_on_an_unused_connection_is_not_waited_for():
+    """So little that it was never counted as not read: without this it would stay for ever."""
+
+    class Transport:
+        def __init__(self, left):
+            self.left, self.calls = left, []
+
+        def get_write_buffer_size(self):
+            return self.left
+
+        def is_closing(self):
+            return False
+
+        def __getattr__(self, name):
+            return lambda *args: self.calls.append(name)
+
+    async def after_idling(left):
+        config = uvicorn.Config(lambda: None, lifespan="off")
+        connection = connection_of(HttpLimits())(config, ServerState(), {}, asyncio.get_running_loop())
+        connection.transport = Transport(left)
+        connection.timeout_keep_alive_handler()
+        return connection.transport.calls
+
+    assert asyncio.run(after_idling(1)) == ["abort"]
+    assert asyncio.run(after_idling(0)) == ["close"]
 
 
 def connections_of(server):

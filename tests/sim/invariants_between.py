@@ -43,9 +43,7 @@ def done(facts: Facts, act: Act) -> bool:
 
 def replayed(look: Inspection) -> list[Facts]:
     """Those whose acts are known."""
-    return [
-        facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED
-    ]
+    return [facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED]
 
 
 # Calls and sends
@@ -316,7 +314,7 @@ def g4_state_changes_apply_once(look: Inspection) -> None:
 
 def g4_lists_have_no_gaps(look: Inspection) -> None:
     places: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for (service, key, name, index) in look.world.memory._items:
+    for service, key, name, index in look.world.memory._items:
         places[service, key, name].append(index)
     for owner, indexes in places.items():
         if sorted(indexes) != list(range(min(indexes), max(indexes) + 1)):

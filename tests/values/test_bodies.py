@@ -109,7 +109,7 @@ def test_of_several_arguments_none_is_the_body():
 @pytest.mark.parametrize(
     "codec, body, said",
     [
-        (PLAN, b"", "plan(): there is no argument 'goal'"),
+        (PLAN, b"", "plan(): argument 'goal' is missing"),
         (PLAN, b"[1]", "plan(): the body is not a JSON object"),
         (PLAN, b'{"goal":', "plan(): the body is not a JSON object"),
         (PLAN, b"\xef\xbb\xbf{}", "plan(): the body is not a JSON object"),

@@ -114,4 +114,6 @@ async def _run(
     if Link not in wanted:
         return await work(**values)
     async with connect(where) as link:
+        if where.fallback and not link.server:
+            screen.note(f"no server runs; this is {link.place} at rest")
         return await work(**values, **{wanted[Link]: link})

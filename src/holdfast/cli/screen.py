@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 
 from holdfast.cli.link import Answer
 from holdfast.cli.problems import Problem, as_json
-from holdfast.cli.render.words import clean
+from holdfast.cli.render.words import clean, json_picture
 
 T = TypeVar("T")
 
@@ -46,11 +46,10 @@ class Screen:
 
     def data(self, value: Any) -> None:
         """A value as JSON: on one line for a pipe or --json, spread out on a terminal."""
-        raw = msgspec.json.encode(value)
         if self.json or not self.out.is_terminal:
-            self.raw(raw)
+            self.raw(msgspec.json.encode(value))
         else:
-            self.out.print_json(raw.decode())
+            self.out.print(json_picture(value), soft_wrap=True)
 
     def raw(self, json: bytes) -> None:
         """A line of JSON."""
@@ -71,9 +70,9 @@ class Screen:
         if not self.json:
             self.err.print(clean(text), style="dim", markup=False, soft_wrap=True)
 
-    def ask_line(self, text: str) -> None:
+    def ask_line(self, text: RenderableType) -> None:
         """A line of a form: beside the answer, so that a form can be filled in while stdout is a pipe."""
-        self.err.print(clean(text), markup=False)
+        self.err.print(clean(text) if isinstance(text, str) else text, markup=False, soft_wrap=True)
 
     def ask(self, prompt: str) -> str:
         """What a person types. Raises EOFError when nobody is there any more."""

@@ -18,6 +18,8 @@ PARTITION_BITS = 6
 PARTITIONS = 1 << PARTITION_BITS
 ID_CHARS_MAX = 200  # long enough for a URL slug and a tenant, short enough for an index page
 
+SIGNAL_CHARS_MAX = 100
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's, in ASCII order: text order is number order
 
 
@@ -63,6 +65,22 @@ def check_id(id: str) -> str:
             fix="use a short text such as 'trip-17', or leave the id out and one is made",
         )
     return id
+
+
+def check_signal_name(name: str) -> str:
+    """The name itself. Raises BadArguments if it cannot be a signal's."""
+    given: object = name
+    if (
+        isinstance(given, str)
+        and 0 < len(given) <= SIGNAL_CHARS_MAX
+        and given.isprintable()
+        and not set(given) & set("/#")
+    ):
+        return given
+    raise BadArguments(
+        f"{name!r:.60} cannot be the name of a signal",
+        fix=f"give 1 to {SIGNAL_CHARS_MAX} printable characters without '/' and '#'",
+    )
 
 
 def spread(id: str) -> int:

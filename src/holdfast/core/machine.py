@@ -120,7 +120,9 @@ class Machine(Asks):
             for index, entry in enumerate(entries):
                 if index == obeyed:
                     self.go_live()
-                if isinstance(entry, NOTES) or (self.ended and isinstance(entry, (CancelRequested, SignalArrived))):
+                if isinstance(entry, NOTES):
+                    continue
+                if self.ended and isinstance(entry, (CancelRequested, SignalArrived)):
                     continue  # what nobody asked for may come when the handler is over
                 if self.ended:
                     raise self._dead(mismatch.ended_early(entries, index, self._raised()))
@@ -233,8 +235,8 @@ class Machine(Asks):
         return [*self.loop.timers, *self.waiting]
 
     def _apply(self, entry: Completion, value: Any) -> None:
-        self.at = entry.at
-        self.loop.now = entry.at / 1000
+        self.at = max(self.at, entry.at)  # a signal may have come before it began
+        self.loop.now = self.at / 1000
         match entry:
             case StepCompleted():
                 step = self.waiting.pop(entry.step)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
 from holdfast.core.entries import Paused
+from holdfast.core.ids import check_signal_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.payload import compress
 from holdfast.core.state import check_name
@@ -141,27 +142,27 @@ class Control:
         """Sends a named message. Raises UnknownInvocation, WrongStatus, TooMany, BadArguments when it does not fit who
         waits for it."""
         engine = self._open()
+        check_signal_name(name)
         row = await self._going(id)
         resident = engine.bring_back(row.n)
         if resident is not None and resident.status.ended:  # as it was brought back
             await engine.durable()
             raise _over(id)
-        if resident is not None:
-            box = resident.machine.mailbox
-            receiver = box.receiver(name)
-            if receiver is not None:
-                try:
-                    receiver.codec.decode(text)
-                except Unreadable as error:
-                    raise BadArguments(
-                        f"the value does not fit signal {name!r} of {id!r}", cause=error.what, fix="send another value"
-                    ) from None
-            elif box.count >= MAIL_MAX:
-                raise TooMany(
-                    f"invocation {id!r} has {box.count} signals it has not received",
-                    cause="it is sent more than it reads, or nothing reads signals of this name",
-                    fix="send them later, or receive them in the handler",
-                )
+        receiver = None if resident is None else resident.machine.mailbox.receiver(name)
+        letters = engine.rows.unheard(row) if resident is None else resident.machine.mailbox.count
+        if receiver is not None:
+            try:
+                receiver.codec.decode(text)
+            except Unreadable as error:
+                raise BadArguments(
+                    f"the value does not fit signal {name!r} of {id!r}", cause=error.what, fix="send another value"
+                ) from None
+        elif letters >= MAIL_MAX:
+            raise TooMany(
+                f"invocation {id!r} has {letters} signals it has not received",
+                cause="it is sent more than it reads, or nothing reads signals of this name",
+                fix="send them later, or receive them in the handler",
+            )
         engine.links.post(row, name, text)
         await engine.durable()
 
@@ -185,7 +186,7 @@ class Control:
         body = engine.store.state(service, key, name)
         if body is not None and body[:1] == LIST:
             if text is not None:
-                raise WrongStatus(f"state {name!r} of {lock} is a list", fix="remove it first")
+                raise WrongStatus(f"state {name!r} of {lock} is a list", fix="clear it first")
             batch.trims.append(TrimRow(service, key, name, engine.store.items_end(service, key, name)))
         batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
         engine.gates.borrow(lock)

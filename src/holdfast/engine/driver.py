@@ -42,7 +42,7 @@ from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HoldfastError, Unreadable
+from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
 from holdfast.steps import plan_thread
@@ -184,7 +184,8 @@ class Driver:
 
     def signal(self, resident: Resident, name: str, text: bytes) -> None:
         """Delivers a signal."""
-        self.deliver(resident, records.SignalArrived(self.now(resident), name, self.pack(resident, text)))
+        # As it is: it may be received now, and parts that are stored apart could not be read before they are durable.
+        self.deliver(resident, records.SignalArrived(self.now(resident), name, INLINE + text))
 
     def settle_or_pause(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """As `settle`, for a value that is settled already: one that does not fit pauses who waits for it."""
@@ -371,9 +372,11 @@ class Driver:
                 resident.state.write(self._committer.batch, command)
             case Return():
                 self._return(resident, command.value)
-            case Raise():
-                log.error("%s failed with %s", resident.id, type(command.error).__name__)
-                self.end(resident, Move.FAIL, records.Raised(describe(command.error)))
+            case Raise(error):
+                # A TerminalError is an answer like any other, and no reason to wake anybody.
+                level = logging.INFO if isinstance(error, TerminalError) else logging.ERROR
+                log.log(level, "%s failed with %s", resident.id, type(error).__name__)
+                self.end(resident, Move.FAIL, records.Raised(describe(error)))
             case EndCancelled():
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:

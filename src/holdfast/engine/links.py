@@ -288,7 +288,9 @@ class Links:
             del self._shared[row.id]
 
     def _refuse(self, resident: Resident, local: str, child: str, error: HoldfastError) -> None:
-        failure = Failure(type(error).__name__, f"{error.what}; {error.cause}" if error.cause else error.what)
+        failure = Failure(
+            type(error).__name__, f"{error.what}; {error.cause}" if error.cause else error.what, error.fix
+        )
         self._deliver_refusal(resident.n, local, child, failure, error.code)
 
     def _deliver_refusal(self, n: int, local: str, child: str, failure: Failure, code: str) -> None:

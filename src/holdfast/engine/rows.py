@@ -89,9 +89,7 @@ class Rows:
         """Adds to a journal that nobody is running. One that is suspended will be loaded."""
         n = row.n
         woken = self._woken(row)
-        length = self._lengths.get(n, -1)
-        if length < 0:
-            length = self._engine.store.length(n)
+        length = self._length(n)
         self._engine.committer.batch.entries.append(EntryRow(n, length, records.encode(entry)))
         self._change(n, row)
         self._lengths[n] = length + 1
@@ -167,6 +165,14 @@ class Rows:
     def obeyed(self, row: InvocationRow) -> int:
         """Of how many entries the deeds were done; -1 for one that has not begun."""
         return -1 if row.began is None else obeyed_of(row, self._engine.store.length(row.n))
+
+    def unheard(self, row: InvocationRow) -> int:
+        """How many entries were added to a journal while nobody ran it."""
+        return self._length(row.n) - max(0, self.obeyed(row))
+
+    def _length(self, n: int) -> int:
+        known = self._lengths.get(n)
+        return self._engine.store.length(n) if known is None else known
 
     def _ended(self, row: InvocationRow) -> None:
         self._engine.tell(row.n)

@@ -104,7 +104,7 @@ class ArgumentsCodec:
             if name in given and gap and parameter.kind in _BY_PLACE:
                 raise self._misfit(f"argument {name!r} needs {gap!r}, which stands before it")
             if name not in given and parameter.default is parameter.empty and parameter.kind not in _PREFIX:
-                raise self._misfit("there is no body" if self.takes_body() else f"there is no argument {name!r}")
+                raise self._misfit("there is no body" if self.takes_body() else f"argument {name!r} is missing")
             gap = gap or ("" if name in given else name)
         return self._join({name: self._read_one(name, bytes(given[name])) for name in self._codecs if name in given})
 

@@ -137,5 +137,5 @@ async def _each(link: Link, screen: Screen, ids: list[str], verb: str, done: str
             continue
         screen.done(answer, f"{id} {done}")
     if not link.server and verb in {"cancel", "resume", "retry"}:
-        screen.note("no server runs: it happens when one starts")
+        screen.note("it happens when a server starts")
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -14,6 +15,7 @@ from holdfast.cli.render import lists
 from holdfast.cli.render.words import size
 from holdfast.cli.screen import Screen
 from holdfast.cli.wire import Copied, Rows
+from holdfast.errors import BadCommand
 
 PANEL = "Operate"
 
@@ -43,5 +45,7 @@ async def backup(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A new file's name, in the store's folder.")],
 ) -> None:
     """Copies the store to a new file while everything goes on."""
+    if Path(name).name != name:
+        raise BadCommand(f"{name!r} is a path; a backup goes into the store's folder", fix="give a name: copy.db")
     done = await link.post("/backup", Copied, msgspec.json.encode({"path": name}))
     screen.done(done, f"{done.value.path}, {size(done.value.bytes)}")

@@ -16,7 +16,7 @@ from holdfast.cli.commands import options
 from holdfast.cli.link import Link, at
 from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists
-from holdfast.cli.render.words import ago, json_text, now
+from holdfast.cli.render.words import ago, json_picture, now
 from holdfast.cli.schemas import read_text
 from holdfast.cli.screen import Screen
 from holdfast.cli.wire import Ask, Promise
@@ -94,7 +94,7 @@ def _given(text: str, schema: dict[str, Any]) -> bytes:
 def _present(screen: Screen, ask: Ask) -> None:
     screen.ask_line(ask.question or f"promise {ask.id}")
     if ask.about is not None:
-        screen.err.print_json(json_text(ask.about))
+        screen.ask_line(json_picture(ask.about))
     if ask.deadline is not None:
         screen.ask_line(f"until {ask.deadline.astimezone():%Y-%m-%d %H:%M}, {ago(ask.deadline, now())}")
 

@@ -77,7 +77,7 @@ async def send(
     started = await _send(link, target, arguments or [], body, key, id, delay)
     screen.done(started, started.value.id)
     if not link.server:
-        screen.note("no server runs: it begins when one starts")
+        screen.note("it begins when a server starts")
 
 
 async def _send(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from holdfast.engine.ports import SystemClock
@@ -74,6 +75,13 @@ def size(count: int) -> str:
 def json_text(value: Any) -> str:
     """A value as one line of JSON."""
     return msgspec.json.encode(value).decode()
+
+
+def json_picture(value: Any) -> Text:
+    """A value as JSON over several lines. Control characters stay escaped, so that it is still JSON."""
+    spread = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    shown = "".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in spread)
+    return JSONHighlighter()(shown)
 
 
 def clean(text: str) -> str:
