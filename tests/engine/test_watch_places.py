@@ -52,7 +52,8 @@ def test_what_is_being_written_when_a_watch_begins_is_not_missed(memory_world):
         return number
 
     async def h(ctx: Context) -> None:
-        await ctx.run(work, 1)
+        for number in range(3):  # each step begins when the write before it is done, as a watch does
+            await ctx.run(work, number)
         ctx.emit("here")
         await ctx.promise("never")
 
