@@ -158,6 +158,20 @@ def test_watch_follows_to_the_end(served: Project) -> None:
     assert served.ask("watch", "watched-2").code == 1
 
 
+def test_watch_shows_the_question_that_is_waited_for(served: Project) -> None:
+    served.ask("send", "Desk/approve", "amount=4", "--id", "watched-3")
+    served.ask("send", "Desk/approve", "amount=5", "--id", "watched-4")
+    served.until_status("watched-3", "suspended")
+    served.until_status("watched-4", "suspended")
+    watch = served.start("watch", "watched-3", HOLDFAST_URL=served.url)
+    assert watch.stdout is not None
+    assert "note#1" in watch.stdout.readline()
+    assert watch.stdout.readline().endswith("  suspended  asks: Pay 4 euros?  (holdfast answer)\n")
+    for id in ("watched-3", "watched-4"):
+        served.ask("kill", id)
+    assert watch.wait(30) == 1
+
+
 def test_asks_are_listed_and_answered_without_a_form(served: Project) -> None:
     served.ask("send", "Desk/approve", "amount=3", "--id", "approve-1")
     served.until_status("approve-1", "suspended")

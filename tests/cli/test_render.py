@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from holdfast.cli import wire
-from holdfast.cli.render import lists, timeline, words
+from holdfast.cli.render import lists, timeline, watching, words
 from holdfast.cli.render.layout import Columns, Line
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -145,6 +145,21 @@ def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
         "  next step: b",
     ]
     assert timeline.hint(run) == "mend the cause, then: holdfast resume trip-1"
+
+
+def test_a_status_is_never_older_than_what_came_before_it() -> None:
+    picture = watching.Picture(head(status="suspended"))
+    step = {"id": "a#1", "started": seconds(1).isoformat(), "finished": seconds(3).isoformat()}
+    suspended = wire.Event("1", "status", {"status": "suspended", "updated": seconds(2).isoformat()})
+    assert str(picture.line(wire.Event("1", "step", step))).split() == ["+3.0", "s", "a#1", "2.0", "s"]
+    asks = "suspended  asks: Keep 4 thoughts?"
+    assert str(picture.line(suspended)).split() == ["+3.0", "s", "suspended"]
+    assert str(picture.line(suspended, ["Keep 4 thoughts?\nmore"])).endswith(f"{asks}  (holdfast answer)")
+    assert str(picture.line(suspended, ["Keep 4 thoughts?", "b", "c"])).endswith(
+        f"{asks} and 2 more  (holdfast answer)"
+    )
+    done = wire.Event("1", "status", {"status": "done", "updated": seconds(8).isoformat()})
+    assert str(picture.line(done)).split() == ["+8.0", "s", "done"]
 
 
 def test_what_is_long_is_cut_unless_asked_for() -> None:

@@ -19,6 +19,18 @@ from holdfast.stores.memory import MemoryStore
 from tests.sim.loop import Crash, SimLane, Time
 from tests.sim.workloads import EDITED, SHAPES
 
+# Shapes that meet: on a key, on a name, under a limit.
+FAMILIES: tuple[tuple[str, ...], ...] = (
+    ("add", "pass_on", "wipe", "look", "glance"),
+    ("add", "pass_on"),
+    ("add", "shopper", "glance", "look"),
+    ("caller", "hasty", "tree", "trip"),
+    ("named", "sender", "follower"),
+    ("talker", "listener", "patient"),
+    ("proceed", "approve", "witness", "follower"),
+    ("narrow", "turns", "paced", "crowd"),
+)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -97,10 +109,13 @@ def draw(seed: int) -> Options:
     lives = random.choice([0, 1, 1, 2, 2, 3, 4, 6])
     controlled = random.random() < 0.6
     shapes: tuple[str, ...] = ()
-    if random.random() < 0.5:
+    swarm = random.random()
+    if swarm < 0.35:
+        shapes = random.choice(FAMILIES)
+    elif swarm < 0.65:
         shapes = tuple(random.sample(list(SHAPES), random.randint(1, 4)))
-        if edits:
-            shapes += (EDITED.partition("/")[2],)
+    if shapes and edits:
+        shapes += (EDITED.partition("/")[2],)
     limits: dict[str, Any] = {}
     if random.random() < 0.4:
         limits = {
@@ -128,7 +143,7 @@ def draw(seed: int) -> Options:
         slow=some(0.5, 0.02, 0.3),
         hangs=some(0.3, 0.02, 0.2),
         transient=some(0.5, 0.05, 0.4),
-        terminal=some(0.3, 0.02, 0.15),
+        terminal=some(0.4, 0.02, 0.3),
         mendless=some(0.4, 0.03, 0.3),
         misshapen=some(0.15, 0.02, 0.1),
         stubborn=some(0.4, 0.2, 1.0),
@@ -137,8 +152,8 @@ def draw(seed: int) -> Options:
         cancels=some(0.5, 0.1, 0.7),
         signals=some(0.7, 0.2, 0.9),
         kills=some(0.3, 0.05, 0.4) if controlled else 0.0,
-        pauses=some(0.3, 0.05, 0.4) if controlled else 0.0,
-        retries=some(0.5, 0.1, 0.8) if controlled else 0.0,
+        pauses=some(0.4, 0.05, 0.5) if controlled else 0.0,
+        retries=some(0.6, 0.2, 0.9) if controlled else 0.0,
         copies=some(0.4, 0.05, 0.4) if controlled else 0.0,
         purges=some(0.3, 0.05, 0.4) if controlled else 0.0,
         triggers=some(0.4, 0.05, 0.4) if controlled else 0.0,

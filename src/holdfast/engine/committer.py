@@ -87,6 +87,7 @@ class Committer:
         """Commits what is left and ends the lane. The store stays open."""
         while (self._busy or self._scheduled) and self._failure is None:  # noqa: ASYNC110
             await asyncio.sleep(0.001)  # once a life; an event would cost on every commit
+        self._failure = self._failure or STOPPED  # who comes now is too late: the store will be closed
         for timer in (self._idle, self._again):
             if timer is not None:
                 timer.cancel()

@@ -166,29 +166,32 @@ class Links:
 
     def post(self, row: InvocationRow, name: str, text: bytes) -> None:
         """Gives a signal to an invocation that has not ended."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
-            self._engine.committer.after(self._once_more, row.id, self.post, name, text)
-            return
-        resident = self._engine.bring_back(row.n)
-        if resident is None:
-            entry = records.SignalArrived(max(self._engine.clock.now(), row.updated), name, b"\0" + text)
-            self._engine.rows.append(row, entry)
-        elif not resident.machine.ended:
-            self._engine.driver.signal(resident, name, text)
+        engine = self._engine
+        resident = engine.bring_back(row.n)
+        row = engine.rows.get(row.n) or row  # one that could not be brought back is paused now
+        if resident is not None:
+            if not resident.machine.ended:
+                engine.driver.signal(resident, name, text)
+        elif row.status in {Status.READY, Status.SUSPENDED} and engine.rows.is_open(row.n):
+            engine.committer.after(self._once_more, row.id, self.post, name, text)
+        else:
+            entry = records.SignalArrived(max(engine.clock.now(), row.updated), name, b"\0" + text)
+            engine.rows.append(row, entry)
 
     def ask_to_end(self, row: InvocationRow, reason: str) -> None:
         """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
-            self._engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
-            return
-        resident = self._engine.bring_back(row.n)
+        engine = self._engine
+        resident = engine.bring_back(row.n)
+        row = engine.rows.get(row.n) or row
         if resident is not None:
             if not resident.machine.ended and not resident.machine.cancelling:
-                self._engine.driver.cancel(resident, reason)
+                engine.driver.cancel(resident, reason)
+        elif row.status in {Status.READY, Status.SUSPENDED} and engine.rows.is_open(row.n):
+            engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
         elif row.began is None:
-            self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+            engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
         else:
-            self._engine.rows.cancel(row, reason)
+            engine.rows.cancel(row, reason)
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
@@ -206,13 +209,19 @@ class Links:
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
-            refusal = engine.conflict(order, row) or self._waits.refusal_to_join(resident, row)
+            refusal = self._conflict(order, row) or self._waits.refusal_to_join(resident, row)
             if refusal is None:
                 self._wait(resident, spec.id)
         if refusal is not None:
             self._refuse(resident, local, spec.id, refusal)
         elif row is not None and Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
+
+    def _conflict(self, order: Order, row: InvocationRow) -> HoldfastError | None:
+        try:
+            return self._engine.conflict(order, row)
+        except Unreadable as damage:  # of the one that is there: it stops that one, and not who calls it (G10)
+            return damage
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
@@ -222,7 +231,7 @@ class Links:
             if spec.delay:
                 order.not_before = engine.driver.now(resident) + math.ceil(spec.delay * 1000)
             engine.create(order)
-        elif row.parent != resident.n and (refusal := engine.conflict(order, row)) is not None:
+        elif row.parent != resident.n and (refusal := self._conflict(order, row)) is not None:
             log.warning("%s: nothing is sent: %s", resident.id, refusal)
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
@@ -303,8 +312,10 @@ class Links:
         if fresh is not None:
             return fresh
         assert row.outcome is not None  # for the type checker: it has ended, and durably so
-        outcome = records.decode_outcome(row.outcome)
         try:
+            outcome = records.decode_outcome(row.outcome)
+            if isinstance(outcome, (records.Paused, records.Woken)):
+                raise Unreadable(f"the end of {row.id!r} is none", cause="the stored bytes are damaged")
             text = self._engine.driver.read(row.n, outcome.value) if isinstance(outcome, records.Returned) else b""
         except Unreadable as damage:
             return End(row.id, records.Raised(describe(damage)), b"")

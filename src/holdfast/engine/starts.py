@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from holdfast.engine.gates import Gate
-from holdfast.errors import BadArguments, IdConflict
+from holdfast.errors import BadArguments, IdConflict, Unreadable
 from holdfast.service import Handler
 
 HEADERS_BYTES_MAX = 8_192  # of all headers of one invocation, as JSON
@@ -86,10 +86,15 @@ def join_headers(text: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def split_headers(stored: bytes) -> tuple[bytes, dict[str, str]]:
-    """The arguments and the headers of a stored input."""
+    """The arguments and the headers of a stored input. Raises Unreadable."""
     if not stored.startswith(_HEAD):
         return stored, {}
-    members = _members(stored)
-    headers = msgspec.json.decode(members.pop("#headers"), type=dict[str, str])
+    try:
+        members = _members(stored)
+        headers = msgspec.json.decode(members.pop("#headers"), type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreadable(
+            f"a stored input is no JSON: {error}", cause="the stored bytes are damaged", fix="restore a backup"
+        ) from None
     parts = [msgspec.json.encode(name) + b":" + bytes(value) for name, value in members.items()]
     return b"{" + b",".join(parts) + b"}", headers

@@ -16,7 +16,7 @@ from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
 from holdfast.cli.screen import Screen
-from holdfast.cli.wire import Handler, Invocation, Page, Step
+from holdfast.cli.wire import Ask, Event, Handler, Invocation, Page, Step
 from holdfast.errors import UnknownInvocation, Unreachable
 
 PANEL = "Look"
@@ -123,11 +123,23 @@ async def watch(link: Link, screen: Screen, id: options.Id) -> Exit:
         else:
             if open_line:
                 screen.say("")
-            screen.say(Line(picture.line(event)))
+            screen.say(Line(picture.line(event, await _questions(link, id, event))))
             open_line = False
         if event.ends:
             return Exit.OK if _ended_well(event.data) else Exit.FAILED
     return Exit.OK
+
+
+async def _questions(link: Link, id: str, event: Event) -> list[str]:
+    """What a suspended one asks a person."""
+    if event.kind != "status" or event.data.get("status") != "suspended":
+        return []
+    try:
+        return [ask.question for ask in (await link.get("/asks", list[Ask])).value if ask.invocation == id]
+    except CommandFailed as failure:
+        if failure.exit is not Exit.UNREACHABLE:  # the server is away: the stream finds that out too, and waits
+            raise
+        return []
 
 
 def _ended_well(data: Any) -> bool:
