@@ -22,6 +22,7 @@ def test_what_is_sent_runs_when_a_server_starts(project: Project) -> None:
     assert sent == (0, "greet-1\n", "it begins when a server starts\n")
     listed = project.run("list", "--store", "agent.db")
     assert listed.out.splitlines()[1].split()[:3] == ["greet-1", "Desk/greet", "queued"]
+    assert project.run("list", "--store", "agent.db", "--target", "Desk/nope").code == 0  # no code, no names
     project.serve()
     assert project.until_status("greet-1", "done")["output"] == "Hello World"
 
@@ -75,7 +76,9 @@ def test_a_server_that_nobody_named_must_have_the_configured_store(
         assert (stored.code, f"not the configured {mine.folder.parent}/x.db" in stored.err) == (5, True)
         assert "or this file with --store" in stored.err
     monkeypatch.delitem(sys.modules, "app", raising=False)
-    assert project.here("list").out.splitlines()[1].startswith("rest-1")
+    (project.folder / "app.py").write_text('print("loud")\n' + (project.folder / "app.py").read_text())
+    own = project.here("list")
+    assert (own.out.splitlines()[1].split()[0], own.err) == ("rest-1", "loud\n")
     monkeypatch.delitem(sys.modules, "app", raising=False)
     (project.folder / "app.py").write_text("import nowhere\n")
     broken = project.here("list")

@@ -147,6 +147,16 @@ def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
     assert timeline.hint(run) == "mend the cause, then: holdfast resume trip-1"
 
 
+@pytest.mark.parametrize(
+    "stored,state,shown",
+    [("ready", "running", "running"), ("ready", "retrying", "running"), ("ready", "done", "ready"),
+     ("paused", "running", "paused")],
+)  # fmt: skip
+def test_what_works_on_a_step_is_running(stored: str, state: str, shown: str) -> None:
+    run = timeline.Run(head(status=stored), [wire.Step("step", "a#1", state, seconds(1))])
+    assert drawn(timeline.show(run, full=False))[0] == f"trip-1  Trips/plan  {shown}"
+
+
 def test_a_status_is_never_older_than_what_came_before_it() -> None:
     picture = watching.Picture(head(status="suspended"))
     step = {"id": "a#1", "started": seconds(1).isoformat(), "finished": seconds(3).isoformat()}
@@ -192,8 +202,12 @@ def test_what_a_handler_takes_is_told_from_its_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture",
-    [lists.invocations([]), lists.asks([]), lists.keys([]), lists.state({}), lists.handlers([]), lists.schedules([])],
-)
-def test_nothing_is_said(picture: RenderableType) -> None:
-    assert drawn(picture) == ["nothing"]
+    "picture,text",
+    [
+        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"), (lists.keys([]), "no keys"),
+        (lists.state({}), "no state"), (lists.handlers([]), "no handlers"), (lists.schedules([]), "no schedules"),
+        (lists.rows(wire.Rows(["a"], [])), "no rows"),
+    ],
+)  # fmt: skip
+def test_an_empty_list_says_of_what(picture: RenderableType, text: str) -> None:
+    assert drawn(picture) == [text]

@@ -8,8 +8,9 @@ a reason to open the file; one that was not named is refused when it serves anot
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -150,7 +151,8 @@ def _file_of(where: Where) -> Path | None:
     if where.app is None:
         return None
     try:
-        return load_app(where.app).store_path
+        with redirect_stdout(sys.stderr):  # what the app prints is no part of the server's answer
+            return load_app(where.app).store_path
     except AppNotLoaded as error:
         fix = f"mend it, or name the server with --url {where.url}: whether it is this app's is not known without"
         raise AppNotLoaded(error.what, cause=error.cause, fix=fix) from error
