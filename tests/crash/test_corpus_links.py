@@ -6,8 +6,10 @@ body whose record was durable runs again (G2). The shapes of single invocations 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -29,7 +31,7 @@ from holdfast import (
 )
 from holdfast.core import entries
 from holdfast.core.invocation import Status
-from holdfast.stores.base import Store
+from holdfast.stores.base import Batch, Store
 from tests.crash.mortal import MortalStore
 
 NAP = 0.004  # seconds; long enough to be a wait, short enough for hundreds of lives
@@ -40,7 +42,7 @@ Ran = list[tuple[str, str]]
 
 async def say(word: str) -> str:
     info = step()
-    await asyncio.sleep(0)
+    await asyncio.sleep(crc32(f"{word} {info.id}".encode()) % 5 * NAP / 8)  # so that not all is one commit
     info.dep("ran").append((info.invocation, info.id))
     return word
 
@@ -54,11 +56,13 @@ calls = Service("Calls")
 
 @calls.handler
 async def leaf(ctx: Context, word: str) -> str:
+    await ctx.run(say, f"{word}?")
     return (await ctx.run(say, word)).upper()
 
 
 @calls.handler
 async def fails(ctx: Context, word: str) -> str:
+    await ctx.run(say, f"{word}?")
     raise TerminalError(await ctx.run(say, word), status=418)
 
 
@@ -149,7 +153,7 @@ async def mouth(ctx: Context, id: str, words: str) -> None:
 
 @calls.handler
 async def signals(ctx: Context) -> list[str]:
-    listener = ctx.send(ear)
+    listener = ctx.send(ear, id="ear")
     ctx.signal(listener, "word", "first")
     await ctx.call(mouth, listener.id, "abc")
     ctx.signal(listener, "word", "last")
@@ -163,6 +167,7 @@ async def ping(ctx: Context, other: str, turns: int) -> int:
         if turn or ctx.id == "ping a":
             ctx.signal(other, "ball", turn)
         await ctx.receive("ball", int)
+        await ctx.run(say, f"turn {turn}")
     ctx.signal(other, "ball", turns)
     return turns
 
@@ -258,6 +263,7 @@ async def resolve(ctx: WorkflowContext, name: str, word: str) -> None:
 
 @flow.handler
 async def also(ctx: WorkflowContext) -> str:
+    await ctx.run(say, "waits too")
     return await ctx.promise("word", type=str)
 
 
@@ -265,6 +271,7 @@ async def also(ctx: WorkflowContext) -> str:
 async def workflows(ctx: Context) -> list[str]:
     ctx.send(resolve, "second", "!", key="k")
     others = [ctx.send(also, key="k") for _ in range(2)]
+    await ctx.run(say, "resolved early, waited for early")
     main = ctx.send(run, key="k")
     await ctx.call(resolve, "word", "hi", key="k")
     words = [await ctx.attach(one, str) for one in (main, *others)]
@@ -290,13 +297,27 @@ SHAPES: list[Callable[..., Any]] = [
 ]  # fmt: skip
 
 
+class SlowStore(MortalStore):
+    """Commits go to the writer thread, and much happens while one is under way."""
+
+    def commit(self, batch: Batch) -> None:
+        time.sleep(NAP / 2)
+        super().commit(batch)
+
+
+PACES: dict[str, tuple[int, type[MortalStore]]] = {
+    "kept": (99, MortalStore), "parked": (0, MortalStore), "slow": (99, SlowStore), "parked and slow": (0, SlowStore),
+}  # fmt: skip
+
+
 class World:
     """One store, one invocation that others follow from, as many lives as it takes."""
 
-    def __init__(self, shape: Callable[..., Any], waiting: int) -> None:
+    def __init__(self, shape: Callable[..., Any], pace: str) -> None:
         self.shape = shape
+        waiting, store = PACES[pace]
         self.limits = Limits(waiting=waiting)
-        self.store = MortalStore()
+        self.store = store()
         self.ran: Ran = []
 
     async def live(self) -> Any:
@@ -347,21 +368,22 @@ def recorded_in(store: Store) -> set[tuple[str, str]]:
     return found
 
 
-def calmly(shape: Callable[..., Any], waiting: int) -> tuple[int, Any]:
-    world = World(shape, waiting)
-    expected = asyncio.run(world.live())
+def calmly(shape: Callable[..., Any], pace: str) -> tuple[int, Any]:
+    world = World(shape, pace)
+    expected, commits = asyncio.run(world.live()), world.store.commits
     assert len(world.ran) == len(set(world.ran)) == len(world.recorded() & set(world.ran))
-    return world.store.commits, expected
+    assert commits >= 3
+    return commits, expected
 
 
-@pytest.mark.parametrize("waiting", [99, 0])
+@pytest.mark.parametrize("pace", PACES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-def test_a_death_at_any_commit_changes_nothing(shape: Callable[..., Any], waiting: int) -> None:
-    commits, expected = calmly(shape, waiting)
+def test_a_death_at_any_commit_changes_nothing(shape: Callable[..., Any], pace: str) -> None:
+    commits, expected = calmly(shape, pace)
     died = 0
     for commit in range(1, commits + 3):  # a later run may need a commit more: bodies do not end in step
         for keeps_last in (False, True):
-            world = World(shape, waiting)
+            world = World(shape, pace)
             world.store.die_at(commit, keeps_last=keeps_last)
             try:
                 assert asyncio.run(world.live()) == expected
@@ -376,8 +398,8 @@ def test_a_death_at_any_commit_changes_nothing(shape: Callable[..., Any], waitin
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_a_life_that_ends_at_every_commit_still_comes_to_the_end(shape: Callable[..., Any]) -> None:
     """Each life gets two commits further; the last of them is durable, but nobody in that life hears of it."""
-    _, expected = calmly(shape, 99)
-    world = World(shape, 0)
+    _, expected = calmly(shape, "kept")
+    world = World(shape, "parked")
     for _ in range(400):
         world.store.die_at(2, keeps_last=True)
         recorded, before = world.recorded(), len(world.ran)

@@ -546,3 +546,53 @@ def test_a_killed_writer_and_what_it_called(world, weather):
         until(client, called, "killed")
         for key in ("inner", "outer"):
             assert client.call(inner, hold=False, key=key, timeout=5) == "free"
+
+
+def test_who_was_told_of_a_write_reads_it_although_it_is_not_durable_yet(world, weather):
+    group = counter()
+
+    @group.handler
+    async def note(ctx: ObjectContext, word: str) -> None:
+        ctx.append("words", word)
+        ctx.clear("total")
+
+    @group.handler(shared=True)
+    async def look(ctx: ObjectContext, again: bool = False) -> list:
+        if again:
+            await ctx.call(note, "again", key=ctx.key)
+        return [ctx.get("total", int), ctx.items("words", str), ctx.keys()]
+
+    async def h(ctx: Context) -> list:
+        seen = []
+        for word in "ab":
+            await ctx.call(group.add, 5, key="k")
+            seen.append(await ctx.call(look, key="k"))
+            await ctx.call(note, word, key="k")
+            seen.append(await ctx.call(look, key="k"))
+        return [*seen, await ctx.call(look, again=True, key="k")]
+
+    with world.holdfast(group, h, **weather) as client:
+        assert client.call(h, timeout=5) == [
+            [5, [], ["total"]],
+            [None, ["a"], ["words"]],
+            [5, ["a"], ["total", "words"]],
+            [None, ["a", "b"], ["words"]],
+            [None, ["a", "b", "again"], ["words"]],
+        ]
+        wait_for(lambda: not engine_of(client).driver._unwritten._of)
+
+
+def test_one_that_comes_when_the_key_has_just_become_free_does_not_pass_those_who_wait(world):
+    group = box()
+
+    async def main() -> list[str]:
+        async with world.holdfast(group) as client:
+            for n in range(5):
+                first = await client.start(group.use, f"{n} first", key="k")
+                second = await client.start(group.use, f"{n} second", key="k")
+                await first.result(5)
+                third = await client.start(group.use, f"{n} third", key="k")
+                assert [await second.result(5), await third.result(5)] == [f"{n} second", f"{n} third"]
+            return (await client.state("Box", "k"))["order"]
+
+    assert asyncio.run(main()) == [f"{n} {word}" for n in range(5) for word in ("first", "second", "third")]

@@ -36,7 +36,7 @@ from holdfast.core.state import StateView
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.gates import Gate
-from holdfast.engine.objects import ObjectState
+from holdfast.engine.objects import ObjectState, Unwritten
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
@@ -78,16 +78,12 @@ class Driver:
     """The flow of one invocation through machine, store and bodies."""
 
     def __init__(
-        self,
-        store: Store,
-        committer: Committer,
-        clock: Clock,
-        registry: Registry,
-        deps: dict[str, Any],
+        self, store: Store, committer: Committer, clock: Clock, registry: Registry, deps: dict[str, Any],
         watcher: Watcher,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.store = store
         self._committer = committer
+        self._unwritten = Unwritten(committer)
         self._clock = clock
         self._registry = registry
         self._deps = deps
@@ -266,7 +262,7 @@ class Driver:
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
         resident = Resident(row, handler, machine, Gate(row.lock, row.lane, handler.limit), fresh=fresh)
         if row.key is not None and handler.service is not None:
-            resident.state = ObjectState(self.store, handler.service, row.key)
+            resident.state = ObjectState(self.store, handler.service, row.key, self._unwritten)
         return resident
 
     def call_handler(self, resident: Resident, headers: Mapping[str, str]) -> None:

@@ -317,7 +317,7 @@ class Links:
     def _deliver_all(self, n: int, end: End) -> None:
         resident = self._ready(n)
         if resident is None:
-            self._wake(n, end)
+            self._wake(n)
             return
         for local, step in list(resident.machine.waiting.items()):
             if step.kind in {"attach", "call"} and step.id == end.id:
@@ -326,7 +326,7 @@ class Links:
     def _deliver(self, n: int, local: str, end: End) -> None:
         resident = self._ready(n)
         if resident is None:
-            self._wake(n, end)
+            self._wake(n)
             return
         if local not in resident.machine.waiting:
             return
@@ -344,7 +344,7 @@ class Links:
         resident = self._ready(n)
         row = self.shared(id)
         if resident is None:
-            self._wake(n, None)
+            self._wake(n)
             return
         if row is None or row.value is None:
             return
@@ -358,21 +358,10 @@ class Links:
         resident = self._engine.resident(n)
         return None if resident is None or resident.pausing or resident.machine.ended else resident
 
-    def _wake(self, n: int, end: End | None) -> None:
-        # Its row says that there is something for it; what, it finds when it asks again. It may be loaded before this
-        # end is durable, and would not see it: so it is told once more after.
+    def _wake(self, n: int) -> None:
+        # Its row says that there is something for it; what, it finds when it asks again.
         if self._engine.resident(n) is None:  # else it is paused, and asks at its resume
             self._engine.rows.wake(n)
-        if end is not None:
-            self._engine.committer.after(self._again, n, end)
-
-    def _again(self, n: int, end: End) -> None:
-        resident = self._ready(n)
-        if resident is None:
-            return
-        for local, step in list(resident.machine.waiting.items()):
-            if step.kind in {"attach", "call"} and step.id == end.id:
-                self.later(self._deliver, n, local, end)
 
     def _settle_shared(self, id: str, text: bytes, ok: bool) -> None:
         self.settle_shared(id, text, ok)  # settled before: the first one counts
