@@ -210,7 +210,7 @@ def test_a_signal_arrives(served: Project) -> None:
     served.until_status("hear-1", "suspended")
     assert served.ask("signal", "hear-1", "news", "fresh bread") == (0, "news sent to hear-1\n", "")
     assert served.until_status("hear-1", "done")["output"] == "fresh bread"
-    served.ask("send", "Flow/run", "--key", "f1")
+    assert served.ask("send", "Flow/run", "--key", "f1").code == 0
     assert served.json("signal", "Flow:f1", "go", '"now"')["id"] == "Flow:f1"
     assert served.until_status("Flow:f1", "done")["output"] == "now"
 
