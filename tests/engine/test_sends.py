@@ -7,7 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import BadArguments, BadTimer, Context, InvocationCancelled, Limits, Object, ObjectContext, TerminalError
+from holdfast import (
+    BadArguments,
+    BadTimer,
+    Context,
+    InvocationCancelled,
+    InvocationFailed,
+    Limits,
+    Object,
+    ObjectContext,
+    TerminalError,
+)
 from tests.engine.world import FakeClock, engine_of, open_promise, tick, wait_for
 
 
@@ -394,3 +404,53 @@ def test_what_cannot_be_sent_is_refused_where_it_is_written(world):
     with world.holdfast(sent, h) as client:
         assert len(client.call(h, timeout=5)) == 4
         assert client.list(target="sent") == []
+
+
+def test_what_follows_from_the_edited_result_of_a_fork_is_done(world):
+    ran, log = [], Object("Log")
+
+    @log.handler
+    async def work(ctx: ObjectContext) -> str:
+        ctx.send(sent, "before")
+        decision = await ctx.run(decide)
+        ctx.send(sent, decision)
+        ctx.append("decisions", decision)
+        await ctx.run(abs, 1)
+        return decision
+
+    async def decide() -> str:
+        return "no"
+
+    sent = target(ran)
+    with world.holdfast(log, sent) as client:
+        first = client.start(work, key="k")
+        assert first.result(5) == "no"
+        fork = first.fork("decide#1", "yes")
+        assert fork.result(5) == "yes"
+        wait_for(lambda: [view.status for view in client.list(target="sent")] == ["done"] * 3)
+        assert client.state("Log", "k") == {"decisions": ["no", "yes"]}
+    assert sorted(ran) == ["before", "no", "yes"]
+
+
+@pytest.mark.xfail(reason="what follows the point where the handler itself raised passes for done when it is retried")
+def test_what_mended_code_sends_behind_the_point_where_the_old_one_raised_is_sent(world):
+    ran, broken = [], [True]
+
+    async def h(ctx: Context) -> str:
+        await ctx.run(abs, 1)
+        ctx.send(sent, "before")
+        if broken:
+            raise ValueError("a bug")
+        ctx.send(sent, "after")
+        return "done"
+
+    sent = target(ran)
+    with world.holdfast(sent, h) as client:
+        handle = client.start(h)
+        with pytest.raises(InvocationFailed):
+            handle.result(5)
+        broken.clear()
+        handle.retry()
+        assert handle.result(5) == "done"
+        wait_for(lambda: all(view.status == "done" for view in client.list()))
+    assert sorted(ran) == ["after", "before"]

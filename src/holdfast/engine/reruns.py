@@ -110,9 +110,10 @@ class Reruns:
         entries = self._adopted(row, id, prefix, edited) if prefix is not None and begun else []
         n = engine.claim(id)
         now = engine.clock.now()
+        obeyed = len(entries) - edited  # what follows from an edited result was never done
         new = row._replace(
             n=n, id=id, status=Status.QUEUED, updated=now, wake_at=None, parent=None, call=None, build=engine.build,
-            outcome=records.encode(records.Woken(len(entries))) if begun else None, origin=origin,
+            outcome=records.encode(records.Woken(obeyed)) if begun else None, origin=origin,
             created=now, began=row.began if begun else None,
         )  # fmt: skip
         engine.committer.batch.starts.append(new)
