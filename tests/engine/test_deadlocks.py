@@ -392,3 +392,25 @@ def test_a_long_chain_of_waits_is_walked_and_not_found_to_be_one(world):
         client.resolve(promise)
         assert held.result(5) == "free"
         assert handle.result(5) == " ".join(path)
+
+
+@pytest.mark.xfail(reason="only those above the caller are counted, not whether all who hold the places are stuck")
+def test_several_that_hold_all_places_of_a_limit_and_call_for_more(memory_world):
+    group = Service("Group")
+
+    @group.handler(limit=Limit(concurrency=2))
+    async def work(ctx: Context, deeper: bool) -> str:
+        if not deeper:
+            return "leaf"
+        await ctx.receive("go")
+        try:
+            return await ctx.call(work, deeper=False)
+        except WouldDeadlock:
+            return "refused"
+
+    with memory_world.holdfast(group) as client:
+        handles = [client.start(work, deeper=True) for _ in range(2)]
+        for handle in handles:
+            until(client, handle.id, "suspended")
+            handle.signal("go")
+        assert "refused" in [handle.result(1) for handle in handles]
