@@ -11,7 +11,6 @@ from tests.engine.world import SlowStore, World
 WEATHERS = {
     "kept": {},
     "parked": {"limits": Limits(waiting=0)},
-    "slow": {"wrap": SlowStore},
     "parked and slow": {"limits": Limits(waiting=0), "wrap": SlowStore},
 }
 
