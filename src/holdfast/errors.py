@@ -344,7 +344,7 @@ class AppNotLoaded(UsageError):
 
 
 class Unreachable(HoldfastError):
-    """There is no server where it was looked for, and no store to open instead."""
+    """There is no server where it was looked for, and no store to open instead; or it serves another store."""
 
     code = "HF703"
 

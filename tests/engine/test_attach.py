@@ -219,3 +219,21 @@ def test_a_wait_that_is_given_up_does_not_touch_the_other(world, weather):
         assert client.call(h, timeout=5) == "late"
         client.resolve(promise, "b")
         assert it.result(5) == "ab"
+
+
+def test_attach_to_one_that_was_cancelled_in_the_same_turn(world, weather):
+    group = service(Counting())
+
+    async def h(ctx: Context) -> str:
+        sent = ctx.send(group.quick, "a", delay=3600)
+        await ctx.promise("hold")
+        ctx.cancel(sent)
+        try:
+            await ctx.attach(sent)
+        except InvocationCancelled:
+            return "cancelled"
+
+    with world.holdfast(group, h, **weather) as client:
+        handle = client.start(h)
+        client.resolve(open_promise(client))
+        assert handle.result(5) == "cancelled"

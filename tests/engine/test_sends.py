@@ -284,6 +284,30 @@ def test_a_delayed_one_can_be_cancelled_and_never_begins(world):
     assert ran == []
 
 
+def test_a_delayed_one_that_is_paused_and_resumed_still_begins_at_its_time(world):
+    ran = []
+    sent = target(ran)
+    clock = FakeClock()
+
+    async def h(ctx: Context) -> None:
+        ctx.send(sent, "late", id="late", delay=90)
+
+    with world.holdfast(sent, h, clock=clock) as client:
+        client.call(h, timeout=5)
+        client.pause("late")
+        client.resume("late")
+        tick(client)
+        assert status(client, "late") == "queued"
+        client.pause("late")
+    clock.wind(91)
+    with world.holdfast(sent, h, clock=clock) as client:
+        assert status(client, "late") == "paused"
+        assert ran == []
+        client.resume("late")
+        tick(client)
+        assert client.attach("late").result(5) == "LATE"
+
+
 def test_a_delayed_one_takes_its_place_in_the_queue_of_its_key_when_its_time_has_come(world):
     box, clock = Object("Box"), FakeClock()
 

@@ -138,7 +138,7 @@ async def sender(ctx: Context, count: int, delay: float) -> list[str]:
 
 
 @shape(lambda r: (r.randint(0, 5),))
-async def follower(ctx: Context, kin: int) -> str:
+async def follower(ctx: Context, kin: int) -> Any:
     """Waits for what others have called, if it is there."""
     try:
         async with asyncio.timeout(30):
@@ -212,6 +212,11 @@ async def talker(ctx: Context, count: int) -> int:
 # Objects
 
 
+def entry_of(ctx: ObjectContext) -> str:
+    """What one invocation writes: no other does, not even a later one of the same id."""
+    return f"{ctx.id} {ctx._machine.seed}"
+
+
 @shape(lambda r: (r.choice(["", "step", "sleep", "call", "after", "both"]),), counter, KEYS)
 async def add(ctx: ObjectContext, over: str) -> int:
     """Reads, waits, writes: of two at once one would be lost."""
@@ -224,11 +229,11 @@ async def add(ctx: ObjectContext, over: str) -> int:
     elif over == "call":
         await ctx.call(leaf, count % 10)
     ctx.set("count", count + 1)
-    ctx.append("log", ctx.id)
+    ctx.append("log", entry_of(ctx))
     if over in {"after", "both"}:
         await ctx.run(work, 1, name="after", retry=QUICK)
     if over in {"step", "both"}:
-        expect(ctx, [*log, ctx.id] == ctx.items("log", str), "G4", f"{ctx.key}'s list grew under its writer")
+        expect(ctx, [*log, entry_of(ctx)] == ctx.items("log", str), "G4", f"{ctx.key}'s list grew under its writer")
     return count + 1
 
 
@@ -241,7 +246,7 @@ async def wipe(ctx: ObjectContext) -> int:
     ctx.clear()
     expect(ctx, ctx.keys() == [], "G4", f"{ctx.key} was cleared and has {ctx.keys()}")
     if len(log) % 2:
-        ctx.append("log", ctx.id)
+        ctx.append("log", entry_of(ctx))
         ctx.set("count", 1)
     await ctx.run(work, 3, retry=QUICK)
     return len(log)
@@ -256,7 +261,7 @@ async def pass_on(ctx: ObjectContext, to: str, over: str) -> int:
     except CALL_FAILED:
         to = ""
     ctx.set("count", count + 1)
-    ctx.append("log", ctx.id)
+    ctx.append("log", entry_of(ctx))
     return len(to)
 
 
@@ -400,5 +405,5 @@ async def tick_key(ctx: ObjectContext) -> int:
     count = ctx.get("count", int, 0)
     await ctx.run(work, 4, retry=QUICK)
     ctx.set("count", count + 1)
-    ctx.append("log", ctx.id)
+    ctx.append("log", entry_of(ctx))
     return count

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
 
 RESUMES_MAX = 6  # of one invocation, in the calm life: nothing pauses it again and again
+KILL_AFTER = 60  # looks at one that was damaged
 RESUME_SECONDS = 20.0  # until somebody has mended it
 
 ENDED = (InvocationCancelled, InvocationFailed, TerminalError)
@@ -81,10 +82,9 @@ class Clients:
             await asyncio.sleep(5.0)
         for task in (*helpers, *late):
             task.cancel()
-        for task in waiting:
-            plan = waiting[task]
+        for task, plan in waiting.items():
             if task in late and plan.known not in self._world.rotten:
-                self._life.broken("G8", f"nobody can tell how {waiting[task]} ends, after {seconds} s of calm")
+                self._life.broken("G8", f"nobody can tell how {plan} ends, after {seconds} s of calm")
 
     def _unfinished(self) -> list[str]:
         rows = self._world.memory._invocations.values()
@@ -97,17 +97,19 @@ class Clients:
             await self._operators.settle_shared()
 
     async def _mender(self) -> None:
-        """Resumes what is paused, some times; what cannot go on for good is killed."""
+        """Resumes what is paused, some times; what was damaged and has not ended by then is killed."""
         while True:
             await self._nap(RESUME_SECONDS)
             for view in await self._client.list(status="paused"):
                 tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
                 if tries <= RESUMES_MAX:
                     await self._resume(view.id)
-                elif view.id in self._world.rotten:
-                    await self._operators.kill(view.id)
-                else:
+                elif view.id not in self._world.rotten:
                     self._given_up[view.id] = True
+            for id in [id for id in self._unfinished() if id in self._world.rotten]:
+                tries = self._tries[id] = self._tries.get(id, 0) + 1
+                if tries > KILL_AFTER:
+                    await self._operators.kill(id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._life.loop.create_task(self._guarded(work))
@@ -118,7 +120,8 @@ class Clients:
         except (StoreError, EngineStopped):
             return  # of no use to this client any more
         except HoldfastError as error:
-            self._life.broken("G8", f"a client got {error!r}")
+            if not self._world.rotten or not isinstance(error, Unreadable):
+                self._life.broken("G8", f"a client got {error!r}")
 
     async def _nap(self, seconds: float) -> None:
         await asyncio.sleep(self._random.random() * seconds)
@@ -207,6 +210,9 @@ class Clients:
             await self._client.cancel(id, "not wanted")
         except (WrongStatus, UnknownInvocation):
             return
+        except Unreadable:
+            self._only_if_rotten(id, "cancel")
+            return
         except StoreError as error:
             if error.code == "HF401":
                 return
@@ -273,7 +279,10 @@ class Clients:
         self._life.errands.add(id)
         try:
             await self._client.resume(id)
-        except WrongStatus:
+        except (WrongStatus, UnknownInvocation):
+            return
+        except Unreadable:
+            self._only_if_rotten(id, "resume")
             return
         except StoreError as error:
             if error.code == "HF401":

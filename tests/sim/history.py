@@ -123,6 +123,7 @@ class Breach:
 
     promise: str  # G1 to G11
     what: str
+    check: str = ""  # that found it; none: seen while the world ran
 
     def __str__(self) -> str:
         return f"{self.promise}: {self.what}"
@@ -134,6 +135,7 @@ class History:
 
     events: list[Event] = field(default_factory=list)
     commits: int = 0
+    checking: str = ""  # the check that runs now
     breaches: list[Breach] = field(default_factory=list)
     _hash: Any = field(default_factory=lambda: blake2b(digest_size=8))
 
@@ -143,7 +145,7 @@ class History:
         self._hash.update(repr(event).encode("utf-8", "backslashreplace"))
 
     def broken(self, promise: str, what: str) -> None:
-        breach = Breach(promise, what)
+        breach = Breach(promise, what, self.checking)
         if breach not in self.breaches:
             self.breaches.append(breach)
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core import entries as records
-from holdfast.core.commands import Command, EndCancelled, Raise, Return
+from holdfast.core.commands import CallHandler, CancelCall, Command, EndCancelled, Raise, Return
 from holdfast.core.invocation import Status
 from holdfast.core.payload import expand, unpack
 from holdfast.core.state import StateView
@@ -31,7 +31,9 @@ from tests.sim.workloads import EDITED
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
 EDITS = ("", "argument", "name", "fewer")
+WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
 
 # The value that makes a machine decode the entry's own payload, whatever module it lives in.
@@ -180,11 +182,23 @@ class Facts:
             completions = version.completions
             for index, segment in enumerate(version.replayed.path):
                 if index < version.first:
+                    yield from self._asked_again(version, index, segment)
                     continue
                 commit = self.begun if not index else completions[index - 1].commit
                 assert commit is not None  # for the type checker: it has a path, so it has begun
                 for command in segment.asked:
                     yield Act(commit, index - 1, command)
+
+    def _asked_again(self, version: Version, index: int, segment: Segment) -> Iterator[Act]:
+        # What a copy still waits for was never asked for in its own name.
+        if version is not self.versions[0]:
+            return
+        came = {getattr(record.entry, "call", None) for record in version.records[: version.done]}
+        before = version.replayed.path[: version.first]
+        came |= {c.call for other in before for c in other.asked if isinstance(c, CancelCall)}
+        for command in segment.asked:
+            if isinstance(command, CallHandler) and command.call not in came:
+                yield Act(version.since, index - 1, command)
 
     def pending(self) -> int | None:
         """Of so many entries the deeds were done, if those of later ones may not have been."""
@@ -237,12 +251,18 @@ class Ledger:
         for n in fresh:
             facts = self.facts[n]
             facts.now.done = len(facts.entries) if _is_copy(facts.row) else -1
+        for n, _ in batch.rewrites:
+            self.facts[n].now.done = len(self.facts[n].entries)
         for move in batch.moves:
             self._move(number, move, event)
         for blob in batch.blobs:
             self.facts[blob.owner].blobs[blob.number] = blob.body
         for promise in batch.promises:
+            earlier = self.promises.get(promise.id)
+            if earlier is not None and earlier.status != WITHDRAWN:
+                self.broken("G6", f"promise {promise.id} was made again, and its status was {earlier.status}")
             self.promises[promise.id] = promise
+            self.settles.pop(promise.id, None)  # one that was withdrawn: a retry asks again
         for settle in batch.settles:
             self.settles[settle.id].append((number, settle))
             self.promises[settle.id] = self.promises[settle.id]._replace(status=settle.status, value=settle.value)
@@ -291,8 +311,9 @@ class Ledger:
             facts.ends.append((number, records.decode_outcome(row.outcome or b"")))
 
     def sound(self, facts: Facts) -> bool:
-        """Whether none of its bytes was damaged."""
-        return facts.id not in self.world.rotten
+        """Whether none of its bytes was damaged, nor of what it was copied from."""
+        rotten = self.world.rotten
+        return facts.id not in rotten and (facts.row.origin or "").partition(" from ")[0] not in rotten
 
     def fine(self) -> list[Facts]:
         """All that were not damaged."""
@@ -339,6 +360,8 @@ class Ledger:
             )  # fmt: skip
             found.end = _take(machine)
             for record in version.completions:
+                if machine.ended and isinstance(record.entry, FROM_OUTSIDE):
+                    continue  # it came too late, and nobody could know
                 if machine.ended:
                     found.wrong = f"the handler ended, and the journal goes on with {record.entry}"
                     break

@@ -109,7 +109,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio.events._set_running_loop(self)
         try:
             task = self.create_task(main)
-            task.add_done_callback(lambda _: self.stop())
+            task.add_done_callback(self._main_ended)
             return self._turn(until)
         except Crash:
             return "crashed"
@@ -223,6 +223,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def stop(self) -> None:
         self._stopping = True
+
+    def _main_ended(self, task: asyncio.Task[Any]) -> None:
+        self.stop()
+        if not task.cancelled() and task.exception() is not None:
+            self._complain("the program ended", task.exception())
 
     def is_running(self) -> bool:
         return not self.dead

@@ -33,14 +33,9 @@ if TYPE_CHECKING:
 
 COPIES_MAX = 6  # restarts and forks of one world
 OVER = ("done", "failed", "cancelled", "killed")
-# Shapes whose steps are asked the same in a copy: none of them is told its own invocation's id, or a promise's.
-COPIED = {
-    f"Sim/{name}"
-    for name in (
-        "chain", "fan", "timeout", "race", "sleeper", "agent", "large", "steps", "caller", "tree", "trip", "hasty",
-        "listener", "renewed", "leaf", "slow", "narrow",
-    )
-}  # fmt: skip
+# Shapes of which a copy can go on from any step: what came before was neither written to a key nor told to others by
+# an id of its own.
+UNCOPIED = {"Sim/approvals", "Sim/guarded", "Sim/first", "Sim/sender", "Sim/talker"}
 LISTENERS = ("Sim/listener", "Sim/patient")
 
 
@@ -101,7 +96,8 @@ class Operators:
             self._life.log(Answered, "pause", view.id, None)
 
     async def _retry(self) -> None:
-        view = await self._some(lambda view: view.status == "failed")
+        # Not of an object: what it had read may have been written since, and it would go on from there.
+        view = await self._some(lambda view: view.status == "failed" and not view.target.startswith("Counter/"))
         if view is not None and await self._try(self._client.retry(view.id), UnknownHandler):
             self._life.log(Answered, "retry", view.id, None)
 
@@ -131,7 +127,12 @@ class Operators:
 
     async def _place(self, view: InvocationView) -> tuple[str | None, Any]:
         """Somewhere in its journal, and what else could have come of that."""
-        if view.target not in COPIED or view.id in self._world.rotten or self._random.random() < 0.2:
+        if (
+            not view.target.startswith("Sim/")
+            or view.target in UNCOPIED
+            or view.id in self._world.rotten
+            or self._random.random() < 0.2
+        ):
             return None, None
         journal = await self._journal(view.id)
         lines = [line for line in journal if line.kind in {"step", "call", "timer"} and line.finished is not None]
@@ -149,7 +150,7 @@ class Operators:
             return []
 
     async def _purge(self) -> None:
-        view = await self._some(lambda view: view.status in OVER and view.parent is None)
+        view = await self._some(lambda view: view.status in OVER)
         if view is not None and await self._try(self._client.purge(view.id)):
             self._life.log(Answered, "purge", view.id, None)
 

@@ -24,36 +24,21 @@ from holdfast.engine.timers import Timers
 from holdfast.steps import StepInfo
 from holdfast.stores.memory import MemoryStore
 from tests.sim.faults import draw
-from tests.sim.runs import Run, run
+from tests.sim.mutants import SEEDS_MAX, TIGHT, Mutate, Patch, first_breach, mutant
+from tests.sim.runs import run
 
-SEEDS_MAX = 400
-# Two engines at one store, and nothing else the matter with it. No pauses: one is a row without an entry, and the fence
-# is made of entries.
-CALM = ("fails", "fulls", "rots", "edits", "crash_commits", "mendless", "misshapen", "missing")
-TWINS: dict[str, Any] = {"twins": True, **dict.fromkeys(CALM, 0.0)}
-TIGHT = {"running": 2, "waiting": 1, "bodies": 2, "backlog": 2, "threads": 1}  # limits
-
-Patch = pytest.MonkeyPatch
+# Two engines at one store, and nothing else the matter with it. No pauses, kills and the like: each is a row without an
+# entry, and the fence is made of entries. Nothing that meets: who has a key or a place only the one engine knows.
+CALM = ("fails", "fulls", "rots", "edits", "crash_commits", "mendless", "misshapen", "missing", "kills", "pauses",
+        "retries", "copies", "purges", "triggers")  # fmt: skip
+ALONE = ("chain", "fan", "group", "timeout", "stuck", "race", "sleeper", "clocks", "agent", "ask", "approvals",
+         "guarded", "first", "saga", "steps", "large", "threads", "dice", "pipeline")  # fmt: skip
+TWINS: dict[str, Any] = {"twins": True, "shapes": ALONE, "every": 0, **dict.fromkeys(CALM, 0.0)}
 MUTANTS: list[Any] = []
 
 
-def caught_by(*promises: str, **weather: Any) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Adds a mutant, the promises by one of whose names it must be caught, and options of the worlds that do so."""
-
-    def add(mutate: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTANTS.append(pytest.param(mutate, set(promises), weather, id=mutate.__name__))
-        return mutate
-
-    return add
-
-
-def first_breach(promises: set[str], weather: dict[str, Any]) -> Run | None:
-    """The first world that breaks one of the promises."""
-    for seed in range(SEEDS_MAX):
-        done = run(replace(draw(seed), **weather))
-        if promises & {breach.promise for breach in done.breaches}:
-            return done
-    return None
+def caught_by(*promises: str, **weather: Any) -> Callable[[Mutate], Mutate]:
+    return mutant(MUTANTS, promises, weather)
 
 
 # Commits

@@ -47,6 +47,7 @@ class Watched(Machine):
         self.life: Life | None = None
         self.told: dict[str, Any] = {}  # notes, by id
         self.born_at = 0  # commit
+        self.died_of: BaseException | None = None
         super().__init__(id, **options)
 
     def begin(self, handler: Any, *args: Any, **kwargs: Any) -> None:
@@ -97,8 +98,12 @@ class Watched(Machine):
 
     def evict(self) -> None:
         if not self.fate:
-            self.fate = "dropped" if self.life is None or not self.life.at_loss else "died"
+            self.fate = "died" if self.life is not None and self.life.is_losing() else "dropped"
         super().evict()
+
+    def _dead(self, fault: Any) -> Any:
+        self.died_of = fault
+        return super()._dead(fault)
 
     def _note_text(self, note: Any) -> str:
         match note:

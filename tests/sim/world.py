@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -25,6 +25,7 @@ from holdfast.engine import committer as committer_module
 from holdfast.engine import driver as driver_module
 from holdfast.engine import effects as effects_module
 from holdfast.engine import engine as engine_module
+from holdfast.engine import rehearsal as rehearsal_module
 from holdfast.engine import timers as timers_module
 from holdfast.engine.engine import Engine
 from holdfast.engine.schedules import Plan as Schedule
@@ -77,6 +78,11 @@ class Lived:
     life: int
     machine: Watched
     edit: str
+
+    @property
+    def fault(self) -> BaseException | None:
+        """What it could not go on for."""
+        return self.machine.died_of
 
 
 class World:
@@ -161,7 +167,10 @@ class World:
             for name, value in self.options.small.items()
             if hasattr(module, name)
         ]
-        swaps += [(driver_module, "Machine", Watched), (effects_module, "Threads", SimThreads)]
+        swaps += [
+            (driver_module, "Machine", Watched), (effects_module, "Threads", SimThreads),
+            (rehearsal_module, "_begun", _unwatched(rehearsal_module._begun)),
+        ]  # fmt: skip
         kept = [(module, name, getattr(module, name)) for module, name, _ in swaps]
         log = logging.getLogger("holdfast")
         level, collecting = log.level, gc.isenabled()
@@ -178,6 +187,22 @@ class World:
             log.setLevel(level)
             if collecting:
                 gc.enable()
+
+
+def _unwatched(begun: Any) -> Any:
+    """Rehearsals of what may be are no part of what was."""
+
+    @contextmanager
+    def wrapped(*args: Any, **options: Any) -> Iterator[Any]:
+        born, Watched.born = Watched.born, None
+        with ExitStack() as stack:
+            try:
+                machine = stack.enter_context(begun(*args, **options))
+            finally:
+                Watched.born = born
+            yield machine
+
+    return wrapped
 
 
 def registry(but: str = "") -> Registry:
@@ -204,6 +229,7 @@ class Life:
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
         self.at_loss = False  # the store has not taken the last batch
+        self.failed = False  # it has refused one
         self.errands: set[str] = set()  # what clients' calls may have brought to memory past admission
         self._random = Random(f"life {world.options.seed} {number}")
         self.loop = VirtualLoop(world.time, self._random, self._complain)
@@ -231,6 +257,8 @@ class Life:
         how = self.loop.run(main, begun + (2 * seconds + 200 if stops else seconds))
         if how == "ended":
             how = "stopped" if self.engine.failure is None else "failed"
+            if self.engine.failure is not None and not self.failed:
+                self.broken("G10", f"the engine failed, and no commit had: {self.engine.failure!r}")
         elif how == "late" and not stops:
             how = "crashed"
         self.log(LifeEnded, world.time.now(), how)
@@ -302,6 +330,11 @@ class Life:
         """By a handler: what came back is not what it asked for."""
         if not self.over:
             self.world.told_by(id, promise, what)
+
+    def is_losing(self) -> bool:
+        """Whether what was done last may come to nothing: refused by the store, or too late for it."""
+        engine = self.engine
+        return self.at_loss or (engine.stopping and bool(engine.committer.batch.rows()))
 
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
@@ -388,7 +421,7 @@ class Life:
     def _refused(self, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)
         self.log(Refused, code, str(error).partition("\n")[0])
-        self.at_loss = True
+        self.at_loss = self.failed = True
         if code != "HF401":
             self._enough()
 

@@ -20,7 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:9070"
 @dataclass(frozen=True, slots=True)
 class Where:
     """The answer. `url` is tried first, unless it is None; with `fallback` the app or store is used when nobody listens
-    there."""
+    there, and whoever does must have that store."""
 
     url: str | None
     token: str | None

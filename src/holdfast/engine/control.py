@@ -77,6 +77,7 @@ class Control:
             killed = [child for child in called if child.call is not None and not Status(child.status).ended]
             for child in killed:
                 self._kill(child, f"its caller was killed: {reason}")
+        await engine.durable()  # those that had just ended of themselves too
 
     async def pause(self, id: str, reason: str) -> None:
         """Stops an invocation until it is resumed; bodies that run may finish and are recorded. Raises

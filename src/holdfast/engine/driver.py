@@ -429,8 +429,8 @@ class Driver:
         resident.bodies.clear()
         view = resident.machine.state
         if view is not None and resident.state is not None:
-            for name, before in view.cleared.items():
-                resident.state.trim(self._committer.batch, name, before)
+            for name in view.cleared:
+                resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)
         self._watcher.ended(resident, outcome, text)
 

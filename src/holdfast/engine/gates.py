@@ -37,8 +37,12 @@ OPEN = Gate(None, None, None)
 class Gates:
     """All locks and lanes of an engine."""
 
-    def __init__(self, store: Store, committer: Committer, clock: Clock, admit: Callable[[int], None]) -> None:
-        """`admit` is told the number of one that may try to begin now."""
+    def __init__(
+        self, store: Store, committer: Committer, clock: Clock, admit: Callable[[int], None],
+        guard: Callable[..., None],
+    ) -> None:  # fmt: skip
+        """`admit` is told the number of one that may try to begin now; `guard` calls what the loop calls back."""
+        self._guard = guard
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -56,8 +60,8 @@ class Gates:
     def start(self) -> None:
         """Finds those whose turn it is, slice by slice: their holder may have ended just before the crash."""
         # Lanes first: they name in order of arrival, locks in order of their names.
-        self._loop.call_soon(self._scan, self._store.queued_lanes, self.advance_lane, "")
-        self._loop.call_soon(self._scan, self._store.queued_locks, self.advance_lock, "")
+        self._loop.call_soon(self._guard, self._scan, self._store.queued_lanes, self.advance_lane, "")
+        self._loop.call_soon(self._guard, self._scan, self._store.queued_locks, self.advance_lock, "")
 
     def stop(self) -> None:
         """Names nobody any more."""
@@ -101,6 +105,8 @@ class Gates:
             self._held[gate.lock] = n
         if resumed:
             self.place(gate)
+        elif gate.lane is not None and gate.limit is not None:
+            self._count(gate.lane)  # looked up now: at its end the store would not count it any more
 
     def place(self, gate: Gate) -> None:
         """One that was paused counts again, also where that is more than the limit."""
@@ -192,7 +198,7 @@ class Gates:
         if wait <= 0:
             return True
         if lane not in self._wakes:
-            self._wakes[lane] = self._loop.call_later(wait / 1000, self.advance_lane, lane)
+            self._wakes[lane] = self._loop.call_later(wait / 1000, self._guard, self.advance_lane, lane)
         return False
 
     def _whole_again(self, lane: str, limit: Limit) -> int:
@@ -235,4 +241,4 @@ class Gates:
         for name in found:
             advance(name)
         if len(found) == SCAN_SLICE:
-            self._loop.call_soon(self._scan, names, advance, found[-1])
+            self._loop.call_soon(self._guard, self._scan, names, advance, found[-1])

@@ -32,13 +32,14 @@ from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
+from holdfast.engine.reasons import as_failure
+from holdfast.engine.resident import Resident
 from holdfast.engine.starts import Order
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
     InvocationCancelled,
     StoreCorrupt,
-    StoreError,
     UnknownInvocation,
     Unreadable,
 )
@@ -46,7 +47,6 @@ from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
-    from holdfast.engine.resident import Resident
 
 log = logging.getLogger("holdfast")
 
@@ -83,17 +83,13 @@ class Links:
                 call(*args)
             except (StoreCorrupt, Unreadable) as damage:
                 self._damaged(args[0], damage)
-            except StoreError as error:
-                self._engine.fail(error)
-            except Exception as error:
-                # A mistake in here: what was to be told to somebody would be lost in silence if all went on.
-                log.exception("the engine cannot go on")
-                self._engine.fail(HoldfastError(f"{type(error).__name__} inside Holdfast: {error}", fix="report this"))
+            except Exception as error:  # noqa: BLE001  # what was to be told would be lost if all went on
+                self._engine.fail(as_failure(error))
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
         # Damage stops who met it, and no other (G10).
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
-        if resident is not None and not isinstance(resident, str) and not resident.pausing:
+        if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
         else:
             log.error("nothing could be delivered to %s: %s", whom, damage)
@@ -160,35 +156,35 @@ class Links:
         return self._shared.get(id) or self._engine.store.promise(id)
 
     def shared_waiters(self, id: str) -> list[Resident]:
-        """The residents that wait for a promise of a workflow."""
-        residents = (self._engine.resident(n) for n in self._waiters(id))
-        return [resident for resident in residents if resident is not None]
+        """Those in memory that wait for a promise of a workflow, who know its type; if none is, one that was parked."""
+        waiters = self._waiters(id)
+        known = [resident for n in waiters if (resident := self._engine.resident(n)) is not None]
+        return known or [resident for n in waiters[:1] if (resident := self._engine.bring_back(n)) is not None]
 
     def post(self, row: InvocationRow, name: str, text: bytes) -> None:
         """Gives a signal to an invocation that has not ended."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
-            self._engine.committer.after(self._once_more, row.id, self.post, name, text)
-            return
-        resident = self._engine.bring_back(row.n)
-        if resident is None:
-            entry = records.SignalArrived(max(self._engine.clock.now(), row.updated), name, b"\0" + text)
-            self._engine.rows.append(row, entry)
-        elif not resident.machine.ended:
-            self._engine.driver.signal(resident, name, text)
+        engine = self._engine
+        resident = engine.bring_back(row.n)
+        row = engine.rows.get(row.n) or row  # one that could not be brought back is paused now
+        if resident is not None:
+            if not resident.machine.ended:
+                engine.driver.signal(resident, name, text)
+        else:  # with what led to it, also where the row is not durable yet: a crash between two commits would lose it
+            entry = records.SignalArrived(max(engine.clock.now(), row.updated), name, b"\0" + text)
+            engine.rows.append(row, entry)
 
     def ask_to_end(self, row: InvocationRow, reason: str) -> None:
         """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
-        if row.status in {Status.READY, Status.SUSPENDED} and self._engine.rows.is_open(row.n):
-            self._engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
-            return
-        resident = self._engine.bring_back(row.n)
+        engine = self._engine
+        resident = engine.bring_back(row.n)
+        row = engine.rows.get(row.n) or row
         if resident is not None:
             if not resident.machine.ended and not resident.machine.cancelling:
-                self._engine.driver.cancel(resident, reason)
+                engine.driver.cancel(resident, reason)
         elif row.began is None:
-            self._engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+            engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
         else:
-            self._engine.rows.cancel(row, reason)
+            engine.rows.cancel(row, reason)
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
@@ -206,13 +202,19 @@ class Links:
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
-            refusal = engine.conflict(order, row) or self._waits.refusal_to_join(resident, row)
+            refusal = self._conflict(order, row) or self._waits.refusal_to_join(resident, row)
             if refusal is None:
                 self._wait(resident, spec.id)
         if refusal is not None:
             self._refuse(resident, local, spec.id, refusal)
         elif row is not None and Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
+
+    def _conflict(self, order: Order, row: InvocationRow) -> HoldfastError | None:
+        try:
+            return self._engine.conflict(order, row)
+        except Unreadable as damage:  # of the one that is there: it stops that one, and not who calls it (G10)
+            return damage
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
@@ -222,7 +224,7 @@ class Links:
             if spec.delay:
                 order.not_before = engine.driver.now(resident) + math.ceil(spec.delay * 1000)
             engine.create(order)
-        elif row.parent != resident.n and (refusal := engine.conflict(order, row)) is not None:
+        elif row.parent != resident.n and (refusal := self._conflict(order, row)) is not None:
             log.warning("%s: nothing is sent: %s", resident.id, refusal)
 
     def _attach(self, resident: Resident, local: str, id: str) -> None:
@@ -303,8 +305,10 @@ class Links:
         if fresh is not None:
             return fresh
         assert row.outcome is not None  # for the type checker: it has ended, and durably so
-        outcome = records.decode_outcome(row.outcome)
         try:
+            outcome = records.decode_outcome(row.outcome)
+            if isinstance(outcome, (records.Paused, records.Woken)):
+                raise Unreadable(f"the end of {row.id!r} is none", cause="the stored bytes are damaged")
             text = self._engine.driver.read(row.n, outcome.value) if isinstance(outcome, records.Returned) else b""
         except Unreadable as damage:
             return End(row.id, records.Raised(describe(damage)), b"")
@@ -369,11 +373,6 @@ class Links:
         for local, step in list(resident.machine.waiting.items()):
             if step.kind in {"attach", "call"} and step.id == end.id:
                 self.later(self._deliver, n, local, end)
-
-    def _once_more(self, id: str, call: Callable[..., None], *args: Any) -> None:
-        row = self._engine.rows.find(id)
-        if row is not None and not Status(row.status).ended and not self._engine.stopping:
-            call(row, *args)
 
     def _settle_shared(self, id: str, text: bytes, ok: bool) -> None:
         self.settle_shared(id, text, ok)  # settled before: the first one counts

@@ -22,7 +22,7 @@ from cronsim import CronSim, CronSimError
 
 from holdfast.core.ids import check_id
 from holdfast.engine.starts import Order
-from holdfast.errors import BadArguments, HoldfastError, UnknownSchedule, Unreadable
+from holdfast.errors import BadArguments, UnknownSchedule, Unreadable
 from holdfast.service import Handler, run_id
 from holdfast.stores.base import ScheduleRow
 
@@ -202,15 +202,11 @@ class Schedules:
         raise UnknownSchedule(f"no schedule has the id {id!r}", fix="check the id, or list the schedules")
 
     def _tick(self) -> None:
-        try:
-            now = self._engine.clock.now()
-            for plan in self._plans.values():
-                row = self._rows[plan.id]
-                if not row.paused and row.next_at is not None and row.next_at <= now:
-                    self._fire(plan, row, now)
-        except HoldfastError as error:
-            self._engine.fail(error)
-            return
+        now = self._engine.clock.now()
+        for plan in self._plans.values():
+            row = self._rows[plan.id]
+            if not row.paused and row.next_at is not None and row.next_at <= now:
+                self._fire(plan, row, now)
         self._arm()
 
     def _fire(self, plan: Plan, row: ScheduleRow, now: int) -> None:
@@ -248,7 +244,9 @@ class Schedules:
         if earliest is None:
             return
         wait = max(0.0, (earliest - self._engine.clock.now()) / 1000)
-        self._handle = asyncio.get_running_loop().call_later(min(wait, WAIT_SECONDS_MAX), self._tick)
+        self._handle = asyncio.get_running_loop().call_later(
+            min(wait, WAIT_SECONDS_MAX), self._engine.guard, self._tick
+        )
 
 
 def _stored(plan: Plan) -> Stored:

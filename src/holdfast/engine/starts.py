@@ -33,6 +33,9 @@ class Order:
     parent: int | None = None
     call: str | None = None  # the caller's step that waits for it
 
+    def __post_init__(self) -> None:
+        check_headers(self.headers)  # refused here: nothing may fail once a key or a place is taken
+
     @property
     def gate(self) -> Gate:
         """What it must pass before it begins."""

@@ -121,6 +121,7 @@ class Servers:
 
     def __init__(self, client: AsyncClient, store_path: Path | None, listeners: Listeners) -> None:
         limits = listeners.options.limits
+        self.client = client
         self._listeners = listeners
         ingress_guard, admin_guard = listeners.guards
         self._faces = (

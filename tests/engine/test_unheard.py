@@ -1,0 +1,108 @@
+"""What nobody runs when something comes for it: what is damaged, paused, or just over. Found by the simulation."""
+
+import asyncio
+
+import pytest
+
+from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service
+from tests.engine.family import service
+from tests.engine.world import SlowStore, open_promise, paused
+
+
+def spoil(store: MemoryStore, id: str, **fields: bytes) -> None:
+    """Damages bytes of one invocation while no engine has the store."""
+    (n,) = [row.n for row in store._invocations.values() if row.id == id]
+    store._invocations[n] = store._invocations[n]._replace(**fields)
+
+
+def test_a_damaged_input_that_a_limit_looks_at_stops_one_and_not_the_engine(memory_world):
+    group = Service("Group")
+
+    @group.handler(limit=Limit(concurrency=1, by="who"))
+    async def limited(ctx: Context, who: str) -> str:
+        await ctx.promise("go")
+        return who
+
+    with memory_world.holdfast(group) as client:
+        client.start(limited, "x", id="first")
+        client.start(limited, "x", id="damaged")
+        client.start(limited, "x", id="third")
+    spoil(memory_world.store(), "damaged", input=b"\0{")
+    with memory_world.holdfast(group) as client:
+        client.resolve(open_promise(client))
+        assert client.attach("first").result(5) == "x"
+        assert "HF203" in paused(client.attach("damaged"))
+        client.resolve(open_promise(client))
+        assert client.attach("third").result(5) == "x"
+
+
+@pytest.mark.parametrize("outcome", [b"", b"\1\x92\5\xc0"], ids=["no record", "a record that is no end"])
+def test_who_waits_for_one_whose_end_is_damaged_is_told_so_and_not_paused(memory_world, outcome):
+    group = service()
+
+    async def h(ctx: Context) -> str:
+        await ctx.promise("hold")
+        try:
+            return await ctx.attach("it")
+        except InvocationFailed as error:
+            return error.error_type
+
+    with memory_world.holdfast(group, h) as client:
+        client.start(group.quick, "a", id="it").result(5)
+        client.start(h, id="waits")
+    spoil(memory_world.store(), "it", outcome=outcome)
+    with memory_world.holdfast(group, h) as client:
+        client.resolve(open_promise(client))
+        assert client.attach("waits").result(5) == "Unreadable"
+
+
+def test_who_calls_one_whose_input_is_damaged_is_told_so_and_not_paused(memory_world):
+    group = service()
+
+    async def h(ctx: Context) -> str:
+        ctx.send(group.quick, "a", id="it")
+        try:
+            return await ctx.call(group.quick, "a", id="it")
+        except InvocationFailed as error:
+            return error.error_type
+
+    with memory_world.holdfast(group) as client:
+        client.start(group.quick, "a", id="it").result(5)
+    spoil(memory_world.store(), "it", input=b"")
+    with memory_world.holdfast(group, h) as client:
+        assert client.call(h, timeout=5) == "Unreadable"
+
+
+def test_signals_that_came_too_late_for_a_paused_one_do_not_keep_it_from_its_end(world, weather):
+    async def h(ctx: Context) -> str:
+        return await ctx.receive("word", str)
+
+    with world.holdfast(h, **weather) as client:
+        handle = client.start(h)
+        client.pause(handle.id)
+        for word in ("first", "second", "third"):
+            client.signal(handle.id, "word", word)
+        client.resume(handle.id)
+        assert handle.result(5) == "first"
+
+
+def test_a_signal_to_one_whose_handler_is_gone_is_durable_when_it_is_acknowledged(memory_world):
+    async def h(ctx: Context) -> str:
+        return await ctx.receive("word", str)
+
+    async def main() -> list[int]:
+        async with memory_world.holdfast(wrap=SlowStore, limits=Limits(waiting=0)) as client:
+            store = client._engine.store
+            lengths = []
+            for id in ids:  # each is paused as it is brought back
+                await client.signal(id, "word", "heard")
+                lengths.append(store.length(store.find(id).n))
+            return lengths
+
+    with memory_world.holdfast(h) as client:
+        ids = [client.start(h).id for _ in range(3)]
+    assert asyncio.run(main()) == [1, 1, 1]
+    with memory_world.holdfast(h) as client:
+        for id in ids:
+            client.resume(id)
+            assert client.attach(id).result(5) == "heard"
