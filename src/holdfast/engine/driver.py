@@ -303,9 +303,10 @@ class Driver:
         resident.promises = {locals[row.id]: row.id for row in rows if row.status == 0}
         for row in rows:  # settled while the invocation was paused
             local = locals[row.id]
-            if row.status in (1, 2) and local in machine.waiting and row.value is not None:
+            promise = machine.waiting.get(local)
+            if row.status in (1, 2) and promise is not None and promise.id == row.id and row.value is not None:
                 entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
-                value = machine.waiting[local].read(self.read(resident.n, row.value), ok=entry.ok)
+                value = promise.read(self.read(resident.n, row.value), ok=entry.ok)
                 self._append(resident, entry)
                 machine.receive(entry, value)
 
@@ -389,15 +390,15 @@ class Driver:
     def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
         if command.promise in resident.promises:
             return
-        id = secret_name("prm_", resident.seed, resident.id, command.promise)
-        resident.promises[command.promise] = id
+        resident.promises[command.promise] = command.id
         about = records.encode(command.info)
-        row = PromiseRow(id, resident.n, self.now(resident), about, 0, None, None)
+        row = PromiseRow(command.id, resident.n, self.now(resident), about, 0, None, None)
         self._committer.batch.promises.append(row)
 
     def _local_of(self, resident: Resident, row: PromiseRow) -> str:
         local = records.decode_info(row.about).step
-        if row.id == secret_name("prm_", resident.seed, resident.id, local):
+        lives = range(resident.machine.life + 1)
+        if any(row.id == secret_name("prm_", resident.seed, resident.id, local, life) for life in lives):
             return local
         # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
         raise Unreadable(
