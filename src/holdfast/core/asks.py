@@ -48,7 +48,7 @@ class Asks:
 
     def __init__(self, plan_thread: Plan) -> None:
         self.waiting: dict[str, Step[Any]] = {}  # asked for and not completed, oldest first
-        self.life = 0  # how often the invocation was opened again
+        self.reopened = 0  # how often the invocation was opened again
         self.promised = False  # a promise was asked for, now or long ago
         self.mailbox = Mailbox()
         self._plan_thread = plan_thread
@@ -62,7 +62,7 @@ class Asks:
         self.check_place()
         step = self._ask(spec.name, spec.codec)
         step.spec = spec
-        spec.life = self.life
+        spec.reopened = self.reopened
         self._commands.append(RunStep(step.local, spec))
         return step
 
@@ -122,7 +122,7 @@ class Asks:
 
     def secret(self, prefix: str, local: str) -> str:
         """The name by which the world knows what is asked for now."""
-        return secret_name(prefix, self.seed, self.id, local, self.life)
+        return secret_name(prefix, self.seed, self.id, local, self.reopened)
 
     def local_name(self, name: str) -> str:
         """An id for something the handler makes here and does not wait for. Raises WrongPlace."""

@@ -92,7 +92,7 @@ class Machine(Asks):
     @functools.cached_property
     def random(self) -> Random:
         """The handler's random numbers: 2.5 KB and 10 us to make, so only when asked for."""
-        return Random(f"{self.seed} {self.life}" if self.life else self.seed)  # noqa: S311  # for handlers, no secrets
+        return Random(f"{self.seed} {self.reopened}" if self.reopened else self.seed)  # noqa: S311  # for handlers, no secrets
 
     def begin(self, handler: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Calls the handler and runs it to its first wait. Raises HandlerFault."""
@@ -236,7 +236,7 @@ class Machine(Asks):
         return isinstance(entry, PromiseSettled) or step.spec is None or step.spec.digest == entry.digest
 
     def _reopen(self) -> None:
-        self.life += 1
+        self.reopened += 1
         self.__dict__.pop("random", None)
 
     def _waiting(self) -> list[str]:

@@ -397,8 +397,8 @@ class Driver:
 
     def _local_of(self, resident: Resident, row: PromiseRow) -> str:
         local = records.decode_info(row.about).step
-        lives = range(resident.machine.life + 1)
-        if any(row.id == secret_name("prm_", resident.seed, resident.id, local, life) for life in lives):
+        times = range(resident.machine.reopened + 1)
+        if any(row.id == secret_name("prm_", resident.seed, resident.id, local, reopened) for reopened in times):
             return local
         # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
         raise Unreadable(

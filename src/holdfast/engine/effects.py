@@ -117,7 +117,7 @@ class Body:
         spec = self.spec
         info = StepInfo(
             self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps, self._emit,
-            spec.life,
+            spec.reopened,
         )  # fmt: skip
         self.info = info
         context = spec.context.copy()
