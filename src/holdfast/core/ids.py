@@ -45,8 +45,9 @@ def make_id(now_ms: int, entropy: int) -> str:
 
 
 def secret_name(prefix: str, seed: int, id: str, local: str, reopened: int = 0) -> str:
-    """A name for something inside an invocation: the same in every process, not to be guessed by others. `reopened`: how
-    often the invocation had been opened again when it was asked for.
+    """A name for something inside an invocation: the same in every process, not to be guessed by others.
+
+    `reopened`: how often the invocation had been opened again when it was asked for.
 
     The seed comes from real entropy and is stored with the invocation, so two stores that use the same invocation id
     never share a promise id or an idempotency key.
