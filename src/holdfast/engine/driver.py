@@ -113,7 +113,7 @@ class Driver:
         paused."""
         begins = None
         if row.began is None:
-            begins = self._clock.now()
+            begins = max(self._clock.now(), row.updated)  # not before its time, should the clock have been set back
             row = row._replace(began=begins)
         resident = self.resident(row, handler, fresh=False)
         try:
