@@ -27,7 +27,6 @@ from holdfast.core.commands import (
     WithdrawPromise,
 )
 from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused
-from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
@@ -299,7 +298,7 @@ class Driver:
         if not machine.promised:
             return
         rows = self.store.promises_of(resident.n)
-        locals = {row.id: self._local_of(resident, row) for row in rows}
+        locals = {row.id: resident.local_of(row) for row in rows}
         resident.promises = {locals[row.id]: row.id for row in rows if row.status == 0}
         for row in rows:  # settled while the invocation was paused
             local = locals[row.id]
@@ -394,18 +393,6 @@ class Driver:
         about = records.encode(command.info)
         row = PromiseRow(command.id, resident.n, self.now(resident), about, 0, None, None)
         self._committer.batch.promises.append(row)
-
-    def _local_of(self, resident: Resident, row: PromiseRow) -> str:
-        local = records.decode_info(row.about).step
-        times = range(resident.machine.reopened + 1)
-        if any(row.id == secret_name("prm_", resident.seed, resident.id, local, reopened) for reopened in times):
-            return local
-        # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
-        raise Unreadable(
-            f"the stored promise {row.id!r} is said to be {local!r}, which has another id",
-            cause="the stored bytes are damaged",
-            fix="restore a backup; other invocations are not affected",
-        )
 
     def _withdraw(self, resident: Resident, local: str) -> None:
         id = resident.promises.pop(local, None)
