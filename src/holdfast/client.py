@@ -343,9 +343,10 @@ def _id_of(handler: Handler, id: str | None, key: str | None, idempotency_key: s
     if id is not None and idempotency_key is not None:
         raise BadArguments("the start was given an id and an idempotency key", fix="give one of the two")
     if handler.main and handler.service is not None and key is not None:
-        if id is not None:
-            raise BadArguments(f"a start of {handler.target!r} is named by its key", fix="leave the id out")
-        return run_id(handler.service, key)
+        named = run_id(handler.service, key)
+        if id not in {None, named}:
+            raise BadArguments(f"a start of {handler.target!r} is named by its key: {named!r}", fix="leave the id out")
+        return named
     return id if idempotency_key is None else idempotent_id(handler, key, idempotency_key)
 
 

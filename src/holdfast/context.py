@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.core.commands import CallSpec, CancelOther, SendCall, SendSignal
 from holdfast.core.entries import PromiseInfo
-from holdfast.core.ids import check_id, check_signal_name, secret_name
+from holdfast.core.ids import check_id, check_signal_name
 from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
 from holdfast.core.retry import Retry
@@ -184,7 +184,7 @@ class Context:
         def plan(local: str) -> CallSpec:
             return CallSpec(
                 found.name, found, text, key=key, digest=digest((found.target, key, *args), kwargs),
-                id=known or secret_name("inv_", self._machine.seed, self.id, local), headers=self.headers,
+                id=known or self._machine.secret("inv_", local), headers=self.headers,
             )  # fmt: skip
 
         return self._machine.ask_call(plan, found.name, found.returns)
@@ -200,7 +200,7 @@ class Context:
         found, text, known = self._target(handler, args, kwargs, key, id)
         seconds = self._seconds(delay)
         local = self._machine.local_name(found.name)
-        sent = known or secret_name("inv_", self._machine.seed, self.id, local)
+        sent = known or self._machine.secret("inv_", local)
         self._machine.do(
             SendCall(
                 CallSpec(
@@ -296,11 +296,7 @@ class Context:
         return handler, handler.arguments.encode(args, kwargs), None if id is None else check_id(id)
 
     def _promise(self, name: str, type: Any, info: PromiseInfo) -> Step[Any]:
-        promise = self._machine.ask_promise(
-            name, codec_for(type), lambda local: msgspec.structs.replace(info, step=local)
-        )
-        promise.id = secret_name("prm_", self._machine.seed, self.id, promise.local)
-        return promise
+        return self._machine.ask_promise(name, codec_for(type), lambda local: msgspec.structs.replace(info, step=local))
 
 
 def _check_question(question: Any) -> None:

@@ -25,24 +25,25 @@ _codecs: WeakKeyDictionary[Callable[..., Any], ValueCodec] = WeakKeyDictionary()
 class StepInfo:
     """The running step, as its body sees it."""
 
-    __slots__ = ("_deps", "_emit", "_seed", "attempt", "cancelled", "id", "invocation")
+    __slots__ = ("_deps", "_emit", "_reopened", "_seed", "attempt", "cancelled", "id", "invocation")
 
     def __init__(
         self, id: str, invocation: str, attempt: int, seed: int, deps: Mapping[str, Any],
-        emit: Callable[[int, bytes], None],
+        emit: Callable[[int, bytes], None], reopened: int = 0,
     ) -> None:  # fmt: skip
         self.id = id  # unique within the invocation, the same in every attempt
         self.invocation = invocation
         self.attempt = attempt  # from 1, counted anew after a restart of the process
         self.cancelled = False  # True once nobody waits for the result: a body in a thread should look, and stop
         self._seed = seed
+        self._reopened = reopened
         self._deps = deps
         self._emit = emit
 
     @property
     def idempotency_key(self) -> str:
         """35 characters that are the same in every attempt and every process, and no other step has (G2)."""
-        return secret_name("hf_", self._seed, self.invocation, self.id)
+        return secret_name("hf_", self._seed, self.invocation, self.id, self._reopened)
 
     def dep(self, name: str) -> Any:
         """A dependency registered as Holdfast(deps={name: ...}). Raises UnknownDependency."""

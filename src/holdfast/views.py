@@ -43,8 +43,9 @@ class InvocationView:
 class StepView:
     """One line of a journal: a completion, or a step that is being worked on.
 
-    `kind` is "step", "timer", "promise", "call", "signal", "cancel", or of what the handler noted "state", "version"
-    and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called invocation.
+    `kind` is "step", "timer", "promise", "call", "signal", "cancel", "retry", or of what the handler noted "state",
+    "version" and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called
+    invocation.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
     conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts.
@@ -249,6 +250,8 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
             return StepView("call", entry.call, "failed", None, at, 1, None, None, error, child=entry.child)
         case records.SignalArrived():
             return StepView("signal", entry.name, "done", None, at, 1, None, plain(read(entry.value)), None)
+        case records.Reopened():
+            return StepView("retry", "retry", "done", None, at, 1, None, None, None)
         case _:
             return _view_note(entry, read, at)
 

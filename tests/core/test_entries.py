@@ -25,6 +25,7 @@ from holdfast.core.entries import (
     PromiseInfo,
     PromiseSettled,
     Raised,
+    Reopened,
     Returned,
     SignalArrived,
     StateRead,
@@ -64,6 +65,7 @@ SAMPLES: dict[str, list[Any]] = {
         ItemsRead(AT, "list messages#1", 3, 17),
         VersionMarked(AT, "version greeting", 2),
         Emitted(AT, "2/emit#1", b'\x00{"done":0.5}'),
+        Reopened(AT),
     ],
     "outcome": [
         Returned(b"\x00null"),

@@ -76,10 +76,13 @@ class Life:
 
 
 @contextlib.contextmanager
-def life(world, *handlers, dies_at=0, keeps_last=False, **options):
-    """A process that dies at the end of the block, or earlier, if the test wants it."""
+def life(world, *handlers, dies_at=0, keeps_last=False, declare=None, **options):
+    """A process that dies at the end of the block, or earlier, if the test wants it. `declare` is given the Holdfast
+    before it runs."""
     stores = []
     hf = world.holdfast(*handlers, wrap=lambda inner: stores.append(Held(inner)) or stores[0], **options)
+    if declare is not None:
+        declare(hf)
     stores[0].dies_at, stores[0].keeps_last = dies_at, keeps_last
     with hf as client:
         one = Life(hf, stores[0], client)

@@ -247,6 +247,23 @@ def test_a_clock_that_is_set_back_makes_it_wait_longer_and_it_still_begins(world
         handle.result(5)
 
 
+def test_a_clock_that_is_set_back_between_its_time_and_its_beginning_makes_it_begin_no_earlier(world):
+    clock, work = FakeClock(), Work()
+    with work.life(world, clock) as one:
+        one.client.start(work.hold, key="k")
+        one.client.start(work.write, "late", key="k", delay=60, id="x")
+        due = one.client.attach("x").status().wake_at
+        wait_for(lambda: work.flags.ran)
+        clock.wind(60)
+        tick(one.client)
+        wait_for(lambda: one.client.attach("x").status().wake_at is None)
+    clock.wind(-30)
+    work.flags.gate("hold").set()
+    with work.life(world, clock) as one:
+        assert one.client.attach("x").result(5) == "late"
+        assert one.client.attach("x").status().began >= due
+
+
 def test_sleepers_that_have_not_begun_are_rows_and_no_memory(world):
     clock, work = FakeClock(), Work()
     with work.life(world, clock) as one:

@@ -236,7 +236,6 @@ def test_a_number_is_never_given_twice_also_after_all_was_purged(world):
     assert len(numbers) == 3
 
 
-@pytest.mark.xfail(reason="who is attached by an id is not known once the other has ended; only a caller is")
 def test_the_result_that_an_attached_one_was_woken_for_is_kept_until_it_has_it(world):
     family = Family()
 
@@ -252,6 +251,12 @@ def test_the_result_that_an_attached_one_was_woken_for_is_kept_until_it_has_it(w
         in_engine(one.client, lambda: one.engine.links.post(one.engine.rows.find("child"), "go", b'"on"'))
         wait_for(lambda: one.client.attach("child").status().status == "done")
         assert handle.status().status == "ready", "it is woken, and has no room yet"
-        one.client.purge("child")
-        family.flags.gate("blocks").set()
+        assert one.client.purge_ended(timedelta(0)) == 0
+        with pytest.raises(WrongStatus, match="is attached to by 'attached', which has not ended"):
+            one.client.purge("child")
+        one.die()
+    family.flags.gate("blocks").set()
+    with life(world, family.service, waits, blocks) as one:
+        handle = one.client.attach("attached")
         assert handle.result(5) == "on"
+        one.client.purge("child")

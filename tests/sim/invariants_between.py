@@ -39,7 +39,7 @@ def done(facts: Facts, act: Act) -> bool:
     pending = facts.pending()
     if pending is None:
         return True
-    place = [record for record in facts.now.records if not isinstance(record.entry, records.NOTES)]
+    place = facts.now.completions
     return act.place < 0 <= pending or (act.place >= 0 and facts.entries.index(place[act.place]) < pending)
 
 
@@ -74,13 +74,13 @@ def g4_every_call_has_one_child(look: Inspection) -> None:
         if facts.row.parent is not None and facts.row.call is not None:
             children[facts.row.parent, facts.row.call].append(facts)
     for facts in replayed(look):
-        asked: dict[str, str] = {}
+        asked: dict[str, set[str]] = defaultdict(set)  # another id after each retry
         for act in facts.acts():
             if isinstance(act.command, CallHandler):
-                asked[act.command.call] = act.command.spec.id
+                asked[act.command.call].add(act.command.spec.id)
                 _has_child(look, facts, act, children)
         for (parent, call), found in children.items():
-            if parent == facts.row.n and any(asked.get(call) != child.id for child in found):
+            if parent == facts.row.n and any(child.id not in asked[call] for child in found):
                 look.broken("G4", f"{[child.id for child in found]} were called by {facts.id} {call}, which did not")
 
 

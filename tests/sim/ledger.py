@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
+UNASKED = (*records.NOTES, records.Reopened)  # what is no completion
 EDITS = ("", "argument", "name", "fewer")
 WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
@@ -78,7 +79,7 @@ class Version:
 
     @property
     def completions(self) -> list[Record]:
-        return [record for record in self.records if not isinstance(record.entry, records.NOTES)]
+        return [record for record in self.records if not isinstance(record.entry, UNASKED)]
 
     @property
     def steps(self) -> list[tuple[Record, Segment]]:
@@ -90,7 +91,7 @@ class Version:
         """The first segment of the path whose deeds belong to this version."""
         if self.done < 0:
             return 0
-        return 1 + sum(1 for record in self.records[: self.done] if not isinstance(record.entry, records.NOTES))
+        return 1 + sum(1 for record in self.records[: self.done] if not isinstance(record.entry, UNASKED))
 
 
 class Act(NamedTuple):
@@ -293,7 +294,8 @@ class Ledger:
         facts = self.facts[move.n]
         status = Status(move.status)
         if facts.ended is not None:
-            if facts.status is not Status.FAILED or status is not Status.QUEUED:
+            # A failed one may be opened again, and with it what it had cancelled.
+            if facts.status not in {Status.FAILED, Status.CANCELLED} or status is not Status.QUEUED:
                 self.broken("G6", f"{facts.id} was moved from {facts.status.name} to {status.name} after its end")
             facts.reopened.append(number)
         facts.row = facts.row._replace(
@@ -359,7 +361,11 @@ class Ledger:
                 **kwargs,
             )  # fmt: skip
             found.end = _take(machine)
-            for record in version.completions:
+            for record in version.records:
+                if isinstance(record.entry, records.Reopened):
+                    machine._reopen()
+                if isinstance(record.entry, UNASKED):
+                    continue
                 if machine.ended and isinstance(record.entry, FROM_OUTSIDE):
                     continue  # it came too late, and nobody could know
                 if machine.ended:

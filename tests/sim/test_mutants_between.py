@@ -159,7 +159,7 @@ def a_signal_to_one_that_is_parked_is_lost(patch: Patch) -> None:
 @caught_by("g4_signals_arrive_once", shapes=SIGNALS, terminal=0.3, retries=0.9, lives=3)
 def a_retry_does_all_deeds_again(patch: Patch) -> None:
     reopen = Rows.reopen
-    patch.setattr(Rows, "reopen", lambda self, row, obeyed: reopen(self, row, -1))
+    patch.setattr(Rows, "reopen", lambda self, row, by, obeyed: reopen(self, row, by, -1))
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=FLOWS)

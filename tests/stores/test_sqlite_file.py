@@ -67,6 +67,8 @@ PLANS = {
     "ended_before": [
         "SEARCH i USING INDEX invocation_ended (updated<?)",
         "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH waiter USING PRIMARY KEY (subject=?)",
+        "SEARCH w USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "blob_digests": ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (owner=?)"],
     "blobs": ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (owner=? AND number>? AND number<?)"],

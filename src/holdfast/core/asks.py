@@ -21,6 +21,7 @@ from holdfast.core.commands import (
     StepSpec,
 )
 from holdfast.core.entries import Emitted, Note, PromiseInfo, VersionMarked
+from holdfast.core.ids import secret_name
 from holdfast.core.mailbox import Mailbox
 from holdfast.core.patches import running
 from holdfast.core.payload import INLINE
@@ -38,6 +39,7 @@ class Asks:
     """The handler's half of the machine; core.machine has the other."""
 
     id: str
+    seed: int
     at: int
     loop: HandlerLoop
     ended: bool
@@ -46,6 +48,7 @@ class Asks:
 
     def __init__(self, plan_thread: Plan) -> None:
         self.waiting: dict[str, Step[Any]] = {}  # asked for and not completed, oldest first
+        self.reopened = 0  # how often the invocation was opened again
         self.promised = False  # a promise was asked for, now or long ago
         self.mailbox = Mailbox()
         self._plan_thread = plan_thread
@@ -59,6 +62,7 @@ class Asks:
         self.check_place()
         step = self._ask(spec.name, spec.codec)
         step.spec = spec
+        spec.reopened = self.reopened
         self._commands.append(RunStep(step.local, spec))
         return step
 
@@ -74,7 +78,8 @@ class Asks:
             )
         self.promised = True
         promise = self._ask(name, codec, "promise")
-        self._commands.append(OpenPromise(promise.local, info(promise.local)))
+        promise.id = self.secret("prm_", promise.local)
+        self._commands.append(OpenPromise(promise.local, info(promise.local), promise.id))
         return promise
 
     def share_promise(self, name: str, id: str, codec: Any, info: PromiseInfo) -> Step[Any]:
@@ -114,6 +119,10 @@ class Asks:
         if payload is not None:
             self._hand_over(step, payload)
         return step
+
+    def secret(self, prefix: str, local: str) -> str:
+        """The name by which the world knows what is asked for now."""
+        return secret_name(prefix, self.seed, self.id, local, self.reopened)
 
     def local_name(self, name: str) -> str:
         """An id for something the handler makes here and does not wait for. Raises WrongPlace."""

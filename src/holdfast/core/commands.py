@@ -17,7 +17,19 @@ from holdfast.core.retry import Retry
 class StepSpec:
     """What a step runs and how. Lives in memory only: functions and arguments are never stored."""
 
-    __slots__ = ("args", "codec", "context", "digest", "fn", "kwargs", "name", "retry", "threaded", "timeout")
+    __slots__ = (
+        "args",
+        "codec",
+        "context",
+        "digest",
+        "fn",
+        "kwargs",
+        "name",
+        "reopened",
+        "retry",
+        "threaded",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -43,6 +55,7 @@ class StepSpec:
         self.retry = retry
         self.timeout = timeout  # seconds an attempt may take
         self.threaded = threaded  # run in a thread whatever the function looks like
+        self.reopened = 0  # how often the invocation had been opened again when it was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,7 @@ class OpenPromise:
 
     promise: str
     info: PromiseInfo
+    id: str = ""  # by which others settle it
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,13 @@ class Emitted(msgspec.Struct, frozen=True, array_like=True, tag=12):
     value: bytes  # payload
 
 
+class Reopened(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """A person opened the failed invocation again, here. What is asked for from here on is known to the world by other
+    names than before: the clean-up that followed the failure is gone from the journal, and has used those."""
+
+    at: int
+
+
 # What a handler waited for. One at a time, in recorded order, they are all that moves it.
 Completion = (
     StepCompleted | StepErrored | TimerFired | PromiseSettled | CancelRequested | CallCompleted | CallErrored
@@ -147,7 +154,7 @@ Completion = (
 )  # fmt: skip
 # What a handler was told without waiting. Found again by its id, wherever it stands in the journal.
 Note = StateRead | ItemsRead | VersionMarked | Emitted
-Entry = Completion | Note
+Entry = Completion | Note | Reopened
 NOTES = (StateRead, ItemsRead, VersionMarked, Emitted)
 
 

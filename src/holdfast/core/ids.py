@@ -44,14 +44,17 @@ def make_id(now_ms: int, entropy: int) -> str:
     return "inv_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(115, -1, -5))
 
 
-def secret_name(prefix: str, seed: int, id: str, local: str) -> str:
+def secret_name(prefix: str, seed: int, id: str, local: str, reopened: int = 0) -> str:
     """A name for something inside an invocation: the same in every process, not to be guessed by others.
+
+    `reopened`: how often the invocation had been opened again when it was asked for.
 
     The seed comes from real entropy and is stored with the invocation, so two stores that use the same invocation id
     never share a promise id or an idempotency key.
     """
     key = (seed & (1 << 64) - 1).to_bytes(8, "big")
-    return prefix + hashlib.blake2b(f"{id}\0{local}".encode(), digest_size=16, key=key).hexdigest()
+    name = f"{id}\0{local}" if not reopened else f"{id}\0{local}\0{reopened}"
+    return prefix + hashlib.blake2b(name.encode(), digest_size=16, key=key).hexdigest()
 
 
 def check_id(id: str) -> str:

@@ -24,7 +24,7 @@ class Status(IntEnum):
 
     @property
     def ended(self) -> bool:
-        """True when it has an outcome; that never changes (G6), but a person may open a failed one again."""
+        """True when it has an outcome; that never changes (G6), unless a person opens a failed one again."""
         return self >= Status.DONE
 
 
@@ -42,6 +42,7 @@ class Move(IntEnum):
     KILL = 8  # a person ended it
     REOPEN = 9  # a person tries a failed one again
     REQUEUE = 10  # a person says go on, and it has not begun
+    REVIVE = 11  # a caller that had cancelled it by its failure is opened again
 
 
 TRANSITIONS: dict[Status, dict[Move, Status]] = {
@@ -68,7 +69,7 @@ TRANSITIONS: dict[Status, dict[Move, Status]] = {
     },
     Status.DONE: {},
     Status.FAILED: {Move.REOPEN: Status.QUEUED},
-    Status.CANCELLED: {},
+    Status.CANCELLED: {Move.REVIVE: Status.QUEUED},
     Status.KILLED: {},
 }
 

@@ -47,6 +47,7 @@ from holdfast.core.entries import (
     Failure,
     Note,
     PromiseSettled,
+    Reopened,
     SignalArrived,
     StepCompleted,
     StepErrored,
@@ -91,7 +92,7 @@ class Machine(Asks):
     @functools.cached_property
     def random(self) -> Random:
         """The handler's random numbers: 2.5 KB and 10 us to make, so only when asked for."""
-        return Random(self.seed)  # noqa: S311  # for handlers, not for secrets
+        return Random(f"{self.seed} {self.reopened}" if self.reopened else self.seed)  # noqa: S311  # for handlers, no secrets
 
     def begin(self, handler: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Calls the handler and runs it to its first wait. Raises HandlerFault."""
@@ -124,6 +125,9 @@ class Machine(Asks):
                     continue
                 if self.ended and isinstance(entry, (CancelRequested, SignalArrived)):
                     continue  # what nobody asked for may come when the handler is over
+                if isinstance(entry, Reopened):
+                    self._reopen()
+                    continue
                 if self.ended:
                     raise self._dead(mismatch.ended_early(entries, index, self._raised()))
                 self._check_recorded(entries, index, entry)
@@ -230,6 +234,10 @@ class Machine(Asks):
         if step is None or _KINDS.get(step.kind, step.kind) != mismatch.kind_of(entry):
             return False
         return isinstance(entry, PromiseSettled) or step.spec is None or step.spec.digest == entry.digest
+
+    def _reopen(self) -> None:
+        self.reopened += 1
+        self.__dict__.pop("random", None)
 
     def _waiting(self) -> list[str]:
         return [*self.loop.timers, *self.waiting]

@@ -11,6 +11,7 @@ from holdfast.core.entries import (
     CancelRequested,
     Entry,
     PromiseSettled,
+    Reopened,
     SignalArrived,
     StepCompleted,
     StepErrored,
@@ -38,6 +39,8 @@ def label(entry: Entry) -> str:
             return "cancel"
         case SignalArrived():
             return f"signal {entry.name}"
+        case Reopened():
+            return "retry"
         case _:
             return entry.note
 

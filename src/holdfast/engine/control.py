@@ -122,6 +122,13 @@ class Control:
                 f"invocation {id!r} was called by {parent.id!r}, which has not ended and may need its result",
                 fix="purge it when the caller has ended",
             )
+        waiting = [other for n in engine.store.waiters(id) if (other := engine.rows.get(n)) is not None]
+        going_on = [other.id for other in waiting if not Status(other.status).ended]
+        if going_on:
+            raise WrongStatus(
+                f"invocation {id!r} is attached to by {going_on[0]!r}, which has not ended and may need its result",
+                fix="purge it when that one has ended",
+            )
         engine.rows.purge(row.n)
         await engine.durable()
 

@@ -27,7 +27,6 @@ from holdfast.core.commands import (
     WithdrawPromise,
 )
 from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused
-from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
@@ -109,7 +108,7 @@ class Driver:
         paused."""
         begins = None
         if row.began is None:
-            begins = self._clock.now()
+            begins = max(self._clock.now(), row.updated)  # not before its time, should the clock have been set back
             row = row._replace(began=begins)
         resident = self.resident(row, handler, fresh=False)
         try:
@@ -295,13 +294,14 @@ class Driver:
         if not machine.promised:
             return
         rows = self.store.promises_of(resident.n)
-        locals = {row.id: self._local_of(resident, row) for row in rows}
+        locals = {row.id: resident.local_of(row) for row in rows}
         resident.promises = {locals[row.id]: row.id for row in rows if row.status == 0}
         for row in rows:  # settled while the invocation was paused
             local = locals[row.id]
-            if row.status in (1, 2) and local in machine.waiting and row.value is not None:
+            promise = machine.waiting.get(local)
+            if row.status in (1, 2) and promise is not None and promise.id == row.id and row.value is not None:
                 entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
-                value = machine.waiting[local].read(self.read(resident.n, row.value), ok=entry.ok)
+                value = promise.read(self.read(resident.n, row.value), ok=entry.ok)
                 self._append(resident, entry)
                 machine.receive(entry, value)
 
@@ -385,22 +385,10 @@ class Driver:
     def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
         if command.promise in resident.promises:
             return
-        id = secret_name("prm_", resident.seed, resident.id, command.promise)
-        resident.promises[command.promise] = id
+        resident.promises[command.promise] = command.id
         about = records.encode(command.info)
-        row = PromiseRow(id, resident.n, self.now(resident), about, 0, None, None)
+        row = PromiseRow(command.id, resident.n, self.now(resident), about, 0, None, None)
         self._committer.batch.promises.append(row)
-
-    def _local_of(self, resident: Resident, row: PromiseRow) -> str:
-        local = records.decode_info(row.about).step
-        if row.id == secret_name("prm_", resident.seed, resident.id, local):
-            return local
-        # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
-        raise Unreadable(
-            f"the stored promise {row.id!r} is said to be {local!r}, which has another id",
-            cause="the stored bytes are damaged",
-            fix="restore a backup; other invocations are not affected",
-        )
 
     def _withdraw(self, resident: Resident, local: str) -> None:
         id = resident.promises.pop(local, None)

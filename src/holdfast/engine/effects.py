@@ -116,7 +116,8 @@ class Body:
         self._timer = None
         spec = self.spec
         info = StepInfo(
-            self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps, self._emit
+            self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps, self._emit,
+            spec.reopened,
         )  # fmt: skip
         self.info = info
         context = spec.context.copy()

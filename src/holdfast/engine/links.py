@@ -126,7 +126,10 @@ class Links:
             self.later(self._deliver, row.parent, row.call, end)
         self._ends[end.id] = end
         self._engine.committer.after(self._is_told, end.id)
-        for n in self._dismiss(end.id):
+        waiters = self._waiters(end.id)
+        if all(self._ready(n) is not None for n in waiters):
+            self._dismiss(end.id)  # else they stay noted: the result is kept for those who ask for it again
+        for n in waiters:
             self.later(self._deliver_all, n, end)
 
     def _is_told(self, id: str) -> None:

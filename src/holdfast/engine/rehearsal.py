@@ -24,6 +24,8 @@ from holdfast.stores.base import InvocationRow
 if TYPE_CHECKING:
     from holdfast.engine.driver import Driver
 
+ANSWERS = (records.StepCompleted, records.StepErrored, records.CallCompleted, records.CallErrored)
+
 
 @contextmanager
 def rehearsed(driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry]) -> Iterator[Machine]:
@@ -67,9 +69,12 @@ def waits_for(driver: Driver, row: InvocationRow, handler: Handler, local: str, 
     return promise is not None
 
 
-def reopened(driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry], failing: int) -> list[Entry]:
+def reopened(
+    driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry], failing: int
+) -> tuple[list[Entry], list[str]]:
     """A journal without the failure at `failing`: what came before it, and of what came after it all that the code
-    still waits for at that point. What followed from those was done then. Raises as a replay does."""
+    still waits for at that point. What followed from those was done then. And the ids of the calls it waits for. Raises
+    as a replay does."""
     kept = journal[:failing]
     with _begun(driver, row, handler, journal, replaying=True) as machine:
         machine.replay(kept)
@@ -78,11 +83,12 @@ def reopened(driver: Driver, row: InvocationRow, handler: Handler, journal: list
         for entry in journal[failing + 1 :]:
             if isinstance(entry, NOTES):
                 noted.append(entry)
-            elif machine.wants(entry):
+            elif not isinstance(entry, records.Reopened) and machine.wants(entry):
                 machine.receive(entry)
                 kept.append(entry)
         # Of what it noted after the failure, what it has asked for again.
-        return kept + [note for note in noted if machine.has_come_to(note)]
+        kept += [note for note in noted if machine.has_come_to(note)]
+        return kept, [step.id for step in machine.waiting.values() if step.kind == "call"]
 
 
 def adopted(driver: Driver, row: InvocationRow, handler: Handler, prefix: list[Entry], id: str) -> list[Entry]:
@@ -94,7 +100,7 @@ def adopted(driver: Driver, row: InvocationRow, handler: Handler, prefix: list[E
     with _begun(driver, row._replace(id=id), handler, prefix, replaying=True) as machine:
         for entry in prefix:
             step = machine.waiting.get(label(entry))
-            if step is not None and step.spec is not None and not isinstance(entry, (*NOTES, records.PromiseSettled)):
+            if step is not None and step.spec is not None and isinstance(entry, ANSWERS):
                 entry = msgspec.structs.replace(entry, digest=step.spec.digest)  # noqa: PLW2901
             entries.append(entry)
             machine.replaying = True

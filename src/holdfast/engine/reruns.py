@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 BLOBS_ALL = 1 << 62
+REOPENED_BY = {Status.FAILED: Move.REOPEN, Status.CANCELLED: Move.REVIVE}  # with its caller
 MESSAGE_CHARS = 1_000  # of a failure, by which it is known again: a longer one may be cut where it is quoted
 
 
@@ -41,10 +42,10 @@ class Reruns:
 
     async def retry(self, id: str) -> None:
         """Opens a failed invocation again. The failure it ended with is taken out of its journal, with what followed
-        from it; what was finished and is still wanted is kept. A called invocation whose failure it was is opened too.
-        Raises UnknownInvocation, UnknownHandler, WrongStatus."""
+        from it; what was finished and is still wanted is kept. Called invocations whose failure it was, or which it
+        cancelled by its failure, are opened too. Raises UnknownInvocation, UnknownHandler, WrongStatus."""
         self._engine.check_open()
-        self._reopen(await self._engine.known(id))
+        self._reopen(await self._engine.known(id), Move.REOPEN)
         await self._engine.durable()
 
     async def restart(self, id: str, from_step: str | None, new_id: str | None) -> str:
@@ -70,28 +71,32 @@ class Reruns:
         edited = _edited(journal[place], INLINE + text)
         return await self._copy(row, [*journal[:place], edited], new_id, f"{id} from {step}, edited", edited=True)
 
-    def _reopen(self, row: InvocationRow) -> None:
+    def _reopen(self, row: InvocationRow, by: Move) -> None:
         engine = self._engine
-        move(Status(row.status), Move.REOPEN)  # looked at before anything is written
+        move(Status(row.status), by)  # looked at before anything is written
+        if row.began is None:
+            engine.rows.reopen(row, by, -1)
+            return
         handler = engine.handler(row.target)
         try:
             journal = rehearsal.journal_of(engine.driver, row.n)
             failing = _failing(journal, row)
-            kept = rehearsal.reopened(engine.driver, row, handler, journal, failing)
+            kept, called = rehearsal.reopened(engine.driver, row, handler, journal, failing)
         except (HandlerFault, HoldfastError) as fault:
             raise WrongStatus(
                 f"invocation {row.id!r} cannot be opened at its failing point: {fault.what}",
                 cause="its code and its journal do not fit",
                 fix="put the old code back, or restart it from a step",
             ) from None
+        for id in called:  # whose failure it was, or which it cancelled by failing
+            child = engine.rows.find(id)
+            if child is not None and child.parent == row.n and child.call is not None and child.status in REOPENED_BY:
+                self._reopen(child, REOPENED_BY[Status(child.status)])
+        kept.append(records.Reopened(max(engine.clock.now(), row.updated)))
         if failing < len(journal):
-            failure = journal[failing]
-            child = engine.rows.find(failure.child) if isinstance(failure, records.CallErrored) else None
-            if child is not None and child.parent == row.n and child.status == Status.FAILED:
-                self._reopen(child)
             engine.committer.batch.rewrites.append(RewriteRow(row.n, failing))
-            self._write(row.n, kept, failing)
-        engine.rows.reopen(row, len(kept))
+        self._write(row.n, kept, failing)
+        engine.rows.reopen(row, by, len(kept))
 
     async def _copy(
         self, row: InvocationRow, prefix: list[Entry] | None, new_id: str | None, origin: str, *, edited: bool = False
@@ -174,12 +179,16 @@ def _edited(entry: Entry, payload: bytes) -> Entry:
 
 
 def _failing(journal: list[Entry], row: InvocationRow) -> int:
-    """Where the failure came from that the invocation ended with; the journal's end when the handler itself made it."""
+    """Where the failure or the cancel came from that the invocation ended with; the journal's end when the handler
+    itself made it."""
     outcome = None if row.outcome is None else records.decode_outcome(row.outcome)
+    if isinstance(outcome, records.Cancelled):
+        cancels = [index for index, entry in enumerate(journal) if isinstance(entry, records.CancelRequested)]
+        return cancels[-1] if cancels else len(journal)
     if not isinstance(outcome, records.Raised):
         return len(journal)
     failure = outcome.failure
-    waits = [index for index, entry in enumerate(journal) if not isinstance(entry, NOTES)]
+    waits = [index for index, entry in enumerate(journal) if not isinstance(entry, (*NOTES, records.Reopened))]
     for index in reversed(waits):
         entry = journal[index]
         if not isinstance(entry, (records.StepErrored, records.CallErrored)):

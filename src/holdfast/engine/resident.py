@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast.core import entries as records
+from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
 from holdfast.core.payload import BlobIndex
 from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState
+from holdfast.errors import Unreadable
 from holdfast.service import Handler
-from holdfast.stores.base import InvocationRow
+from holdfast.stores.base import InvocationRow, PromiseRow
 
 if TYPE_CHECKING:
     from holdfast.engine.effects import Body
@@ -55,3 +58,16 @@ class Resident:
     def busy(self) -> bool:
         """Whether a body is running or about to."""
         return bool(self.bodies)
+
+    def local_of(self, row: PromiseRow) -> str:
+        """The id within the invocation of one of its stored promises. Raises Unreadable."""
+        local = records.decode_info(row.about).step
+        times = range(self.machine.reopened + 1)
+        if any(row.id == secret_name("prm_", self.seed, self.id, local, reopened) for reopened in times):
+            return local
+        # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
+        raise Unreadable(
+            f"the stored promise {row.id!r} is said to be {local!r}, which has another id",
+            cause="the stored bytes are damaged",
+            fix="restore a backup; other invocations are not affected",
+        )

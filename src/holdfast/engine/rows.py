@@ -114,9 +114,11 @@ class Rows:
         self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at)
         self._queue(row)
 
-    def reopen(self, row: InvocationRow, obeyed: int) -> None:
-        """Lets a failed one wait for its turn again; the deeds of `obeyed` entries were done. Raises WrongStatus."""
-        self._write(row, move(Status(row.status), Move.REOPEN), records.Woken(obeyed), None)
+    def reopen(self, row: InvocationRow, by: Move, obeyed: int) -> None:
+        """Lets one that has ended wait for its turn again; the deeds of `obeyed` entries were done. Raises
+        WrongStatus."""
+        outcome = None if row.began is None else records.Woken(obeyed)
+        self._write(row, move(Status(row.status), by), outcome, None)
         self._queue(row._replace(wake_at=None))
 
     def move(self, row: InvocationRow, status: Status, outcome: Outcome | None) -> None:

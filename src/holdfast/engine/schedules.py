@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
@@ -35,6 +35,9 @@ Missed = Literal["once", "skip", "all"]
 
 WAIT_SECONDS_MAX = 30.0  # a wall clock that is set forward is noticed after this long
 LATE_MS = 60_000  # what fires later than this was missed
+CRON_FIELDS = 5  # a sixth, for seconds, stands elsewhere in every program that has one
+LOOK_BACK_MS = (3_600_000, 86_400_000, 40 * 86_400_000, 400 * 86_400_000, 1 << 62)
+EVERY = "every "  # begins the text of an interval; of a cron expression that is no field
 MADE_UP_MAX = 1_000  # missed occurrences that "all" makes up for; the oldest are left out
 
 
@@ -61,20 +64,34 @@ class Rule:
     @property
     def text(self) -> str:
         """As it is stored and shown."""
-        return self.cron if self.cron is not None else f"every {self.every_ms / 1000:g} s"
+        return self.cron if self.cron is not None else f"{EVERY}{self.every_ms / 1000:.12g} s"
 
     def after(self, moment: int, *, since: int | None = None) -> Iterator[int]:
         """The times after a moment, in milliseconds. An interval counts from `since`, the last time it was due."""
         if self.cron is not None:
             begin = datetime.fromtimestamp(moment / 1000, ZoneInfo(self.zone))
             for when in CronSim(self.cron, begin):
-                yield int(when.timestamp() * 1000)
+                at = int(when.timestamp() * 1000)
+                if at > moment:  # in an hour that comes twice it gives times of the first one also in the second
+                    yield at
             return
         base = moment if since is None else since
         rounds = max(1, (moment - base) // self.every_ms + 1)
         while True:
             yield base + rounds * self.every_ms
             rounds += 1
+
+    def due(self, first: int, now: int, limit: int) -> list[int]:
+        """The last times, `limit` at most, from `first`, which is one, to now."""
+        if self.cron is None:
+            count = (now - first) // self.every_ms
+            return [first + n * self.every_ms for n in range(max(0, count - limit + 1), count + 1)]
+        for span in LOOK_BACK_MS:  # years of minutes would hold the loop, and only the last of them are wanted
+            since = max(first - 1, now - span)
+            found = deque(takewhile(lambda when: when <= now, self.after(since)), maxlen=limit)
+            if len(found) == limit or since < first:
+                break
+        return list(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,8 @@ def make_rule(cron: str | None, every: float | timedelta | None, zone: str) -> R
         raise BadArguments("a schedule needs cron or every, and not both", fix='cron="0 9 * * *", or every=3600')
     try:
         ZoneInfo(zone)
+        if cron is not None and len(cron.split()) != CRON_FIELDS:
+            raise CronSimError(f"it has {len(cron.split())} fields")
         if cron is not None:
             next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
@@ -155,11 +174,12 @@ class Schedules:
     async def pause(self, id: str, *, paused: bool) -> None:
         """Lets a schedule fire no more, or again; returns once that is durable. Occurrences of the pause are not made
         up for. Raises UnknownSchedule."""
+        self._engine.check_open()
         row, stored = self._find(id)
         next_at = row.next_at
-        plan = self._plans.get(id)
-        if not paused and row.paused and plan is not None:
-            next_at = next(plan.rule.after(self._engine.clock.now(), since=row.next_at))
+        now = self._engine.clock.now()
+        if not paused and row.paused and next_at is not None and next_at <= now:
+            next_at = next(_rule(stored).after(now, since=next_at))
         self._write(id, row.target, stored, next_at, int(paused))
         self._arm()
         await self._engine.durable()
@@ -170,8 +190,8 @@ class Schedules:
         row, stored = self._find(id)
         handler = self._engine.registry.find(row.target)
         now = self._engine.clock.now()
-        started = f"{id}@{_iso(now)}+{self._engine.entropy.bits(32):08x}"
-        self._engine.create(Order(started, handler, stored.input, stored.key))
+        unique = f"{id}@{_iso(now)}+{self._engine.entropy.bits(32):08x}"
+        started = self._start(handler, unique, stored.input, stored.key)
         await self._engine.durable()
         return started
 
@@ -191,28 +211,23 @@ class Schedules:
 
     def _fire(self, plan: Plan, row: ScheduleRow, now: int) -> None:
         assert row.next_at is not None  # for the type checker: the caller has looked
-        due = deque([row.next_at], MADE_UP_MAX if plan.missed == "all" else 1)
-        earliest = row.next_at
-        if plan.rule.cron is None:  # the times before are too many to be made up for, and need not be counted
-            rounds = (now - row.next_at) // plan.rule.every_ms
-            earliest += max(0, rounds - MADE_UP_MAX) * plan.rule.every_ms
-        for when in plan.rule.after(earliest, since=row.next_at):
-            if when > now:
-                break
-            due.append(when)
-        following = next(islice(plan.rule.after(now, since=row.next_at), 1))
-        if plan.missed == "skip" and now - due[-1] > LATE_MS:
-            due.clear()
+        due = plan.rule.due(row.next_at, now, MADE_UP_MAX if plan.missed == "all" else 1)
+        following = next(plan.rule.after(now, since=row.next_at))
+        if plan.missed == "skip":
+            due = [when for when in due if now - when <= LATE_MS]
         stored = _read(row)
         for when in due:
-            started = f"{plan.id}@{_iso(when)}"
+            started = self._start(plan.handler, f"{plan.id}@{_iso(when)}", plan.text, plan.key)
             stored = msgspec.structs.replace(stored, last_at=when, last_id=started)
-            key = plan.key
-            if plan.handler.main and plan.handler.service is not None and key is not None:
-                started = run_id(plan.handler.service, key)
-            if self._engine.rows.find(started) is None:
-                self._engine.create(Order(started, plan.handler, plan.text, key))
         self._write(plan.id, row.target, stored, following, row.paused)
+
+    def _start(self, handler: Handler, id: str, text: bytes, key: str | None) -> str:
+        """Starts an invocation, unless it is there; its id."""
+        if handler.main and handler.service is not None and key is not None:
+            id = run_id(handler.service, key)
+        if self._engine.rows.find(id) is None:
+            self._engine.create(Order(id, handler, text, key))
+        return id
 
     def _write(self, id: str, target: str, stored: Stored, next_at: int | None, paused: int) -> None:
         row = ScheduleRow(id, target, msgspec.msgpack.encode(stored), next_at, paused)
@@ -222,6 +237,8 @@ class Schedules:
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
+        if self._engine.resting:
+            return
         moments = [row.next_at for id, row in self._rows.items() if id in self._plans and not row.paused]
         earliest = min((moment for moment in moments if moment is not None), default=None)
         if earliest is None:
@@ -234,6 +251,12 @@ class Schedules:
 
 def _stored(plan: Plan) -> Stored:
     return Stored(plan.rule.text, plan.rule.zone, plan.missed, plan.text, plan.key)
+
+
+def _rule(stored: Stored) -> Rule:
+    if stored.rule.startswith(EVERY):
+        return Rule(every_ms=round(float(stored.rule.split()[1]) * 1000))
+    return Rule(cron=stored.rule, zone=stored.zone)
 
 
 def _read(row: ScheduleRow) -> Stored:

@@ -204,7 +204,9 @@ class MemoryStore:
     def ended_before(self, until: int, limit: int) -> list[int]:
         self._check_open()
         going_on = {row.n for row in self._invocations.values() if row.status < Status.DONE}
-        rows = [row for row in self._invocations.values() if row.n not in going_on and row.parent not in going_on]
+        wanted = {subject for subject, n in self._waiters if n in going_on}
+        ended = [row for row in self._invocations.values() if row.n not in going_on and row.id not in wanted]
+        rows = [row for row in ended if row.parent not in going_on]
         return [n for updated, n in sorted((row.updated, row.n) for row in rows) if updated < until][:limit]
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:

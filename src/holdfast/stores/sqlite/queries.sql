@@ -226,10 +226,11 @@ SELECT count(*) FROM invocation INDEXED BY invocation_lane_running WHERE lane = 
 SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ? ORDER BY n LIMIT ?;
 
 -- name: ended_before
--- What may be purged: over for long, and its parent too.
+-- What may be purged: over for long, and so are its parent and all that wait for it.
 SELECT n FROM invocation AS i INDEXED BY invocation_ended
 WHERE status >= 4 AND updated < ?
 AND NOT EXISTS (SELECT 1 FROM invocation AS p WHERE p.n = i.parent AND p.status < 4)
+AND NOT EXISTS (SELECT 1 FROM waiter CROSS JOIN invocation AS w USING (n) WHERE subject = i.id AND w.status < 4)
 ORDER BY updated, n LIMIT ?;
 
 -- name: blob_digests
