@@ -66,10 +66,12 @@ SAMPLES: dict[str, list[Any]] = {
         VersionMarked(AT, "version greeting", 2),
         Emitted(AT, "2/emit#1", b'\x00{"done":0.5}'),
         Reopened(AT),
+        Reopened(AT, 2),
     ],
     "outcome": [
         Returned(b"\x00null"),
         Raised(FAILURE),
+        Raised(FAILURE, bytes(range(16))),
         Cancelled("the user left"),
         Paused("HF303", "code has changed", AT),
         Paused("HF303", "code has changed", AT, 3),

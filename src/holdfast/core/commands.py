@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from holdfast.core.entries import PromiseInfo
@@ -202,6 +203,7 @@ class Raise:
     """The handler raised this."""
 
     error: BaseException
+    deeds: bytes = b""  # digests of what it wanted done since the last entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +225,13 @@ Command = Ask | Deed | End
 DEEDS = (
     CancelStep, WithdrawPromise, CancelCall, SendCall, SendSignal, CancelOther, SettleShared, SetState, AppendItem,
 )  # fmt: skip
+DIGEST_BYTES = 8
+
+
+def digest_of(deed: Deed) -> bytes:
+    """What tells a deed from others, in every process."""
+    shown = repr(deed)
+    if isinstance(deed, SendCall):
+        spec = deed.spec
+        shown = repr((spec.id, spec.handler.target, spec.key, spec.text, spec.delay))
+    return blake2b(shown.encode("utf-8", "backslashreplace"), digest_size=DIGEST_BYTES).digest()

@@ -145,6 +145,7 @@ class Reopened(msgspec.Struct, frozen=True, array_like=True, tag=13):
     names than before: the clean-up that followed the failure is gone from the journal, and has used those."""
 
     at: int
+    deeds: int | None = None  # done since the entry before, what more there is was not; None: all there is
 
 
 # What a handler waited for. One at a time, in recorded order, they are all that moves it.
@@ -168,6 +169,7 @@ class Raised(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The handler raised."""
 
     failure: Failure
+    deeds: bytes = b""  # done since the last entry: their digests, one after another
 
 
 class Cancelled(msgspec.Struct, frozen=True, array_like=True, tag=3):

@@ -28,6 +28,7 @@ from holdfast.core.commands import (
     CancelCall,
     CancelStep,
     Command,
+    Deed,
     EndCancelled,
     OpenPromise,
     Raise,
@@ -35,6 +36,7 @@ from holdfast.core.commands import (
     RunStep,
     SharePromise,
     WithdrawPromise,
+    digest_of,
 )
 from holdfast.core.drive import drive
 from holdfast.core.entries import (
@@ -87,6 +89,7 @@ class Machine(Asks):
         self.state: StateView | None = None  # of an object's key
         self._root: Task[Any] | None = None
         self._closing = False
+        self._earlier = 0  # of the commands, those of entries before the last
         self._cancel_reason: str | None = None
 
     @functools.cached_property
@@ -120,7 +123,7 @@ class Machine(Asks):
         try:
             for index, entry in enumerate(entries):
                 if index == obeyed:
-                    self.go_live()
+                    self.go_live(entry.deeds if isinstance(entry, Reopened) else None)
                 if isinstance(entry, NOTES):
                     continue
                 if self.ended and isinstance(entry, (CancelRequested, SignalArrived)):
@@ -139,10 +142,21 @@ class Machine(Asks):
             self.go_live()
         self.replaying = False
 
-    def go_live(self) -> None:
-        """Says that all the handler has asked for so far was done, but for what it waits for; what follows is new."""
-        self._commands = [command for command in self._commands if not isinstance(command, DEEDS)]
+    def go_live(self, last: int | None = None) -> None:
+        """Says that all the handler has asked for so far was done, but for what it waits for; what follows is new.
+        `last`: of the deeds since the last entry only so many were done."""
+        new = 0 if last is None else len(self._last_deeds()[last:])
+        deeds = [command for command in self._commands if isinstance(command, DEEDS)]
+        done = {id(deed) for deed in deeds[: len(deeds) - new]}
+        self._commands = [command for command in self._commands if id(command) not in done]
         self.replaying = False
+
+    def last_deeds(self) -> bytes:
+        """Digests of what the handler wants done since the last entry."""
+        return _digests(self._last_deeds())
+
+    def _last_deeds(self) -> list[Deed]:
+        return [command for command in self._commands[self._earlier :] if isinstance(command, DEEDS)]
 
     def receive(self, entry: Completion, value: Any = LIVE) -> None:
         """Delivers one completion and runs the handler until it waits again.
@@ -156,7 +170,7 @@ class Machine(Asks):
 
     def take_commands(self) -> list[Command]:
         """What the handler has asked for since the last call and still wants."""
-        commands, self._commands = self._commands, []
+        commands, self._commands, self._earlier = self._commands, [], 0
         return [command for command in commands if (subject := _subject(command)) is None or subject in self.waiting]
 
     def take_notes(self) -> list[Note]:
@@ -243,6 +257,7 @@ class Machine(Asks):
         return [*self.loop.timers, *self.waiting]
 
     def _apply(self, entry: Completion, value: Any) -> None:
+        self._earlier = len(self._commands)
         self.at = max(self.at, entry.at)  # a signal may have come before it began
         self.loop.now = self.at / 1000
         match entry:
@@ -293,6 +308,7 @@ class Machine(Asks):
 
     def _close(self) -> None:
         # As asyncio.run does: what the handler left behind is cancelled and may clean up durably before the end.
+        deeds = self._last_deeds()
         if not self._closing:
             self._closing = True
             self.loop.cancel(self.loop.live_tasks(), "the handler has ended")
@@ -304,29 +320,35 @@ class Machine(Asks):
         for step in list(self.waiting.values()):
             self.abandon(step)
         self.ended = True
-        self._commands.append(self._end())
+        self._commands.append(self._end(deeds))
 
     def _raised(self) -> str:
         """How the handler ended, if it raised, for the mismatch report."""
         end = next((command for command in self._commands if isinstance(command, Raise)), None)
         return "" if end is None else f" with {type(end.error).__name__}: {end.error}"
 
-    def _end(self) -> Command:
+    def _end(self, deeds: list[Deed]) -> Command:
         assert self._root is not None  # for the type checker: `_close` has looked
         try:
             return Return(self._root.result())
         except CancelledError as error:
-            return Raise(error) if self._cancel_reason is None else EndCancelled(self._cancel_reason)
+            if self._cancel_reason is not None:
+                return EndCancelled(self._cancel_reason)
+            return Raise(error, _digests(deeds))
         except HandlerFault as fault:
             raise self._dead(fault) from None
         except BaseException as error:  # noqa: BLE001  # whatever the handler raised is its outcome
-            return Raise(error)
+            return Raise(error, _digests(deeds))
 
     def _dead(self, fault: HandlerFault) -> HandlerFault:
         self.loop.fault = fault
         self._commands.clear()
         self._notes.clear()
         return fault
+
+
+def _digests(deeds: list[Deed]) -> bytes:
+    return b"".join(digest_of(deed) for deed in deeds)
 
 
 async def _raising(error: Exception) -> None:

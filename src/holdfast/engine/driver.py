@@ -368,11 +368,11 @@ class Driver:
                 resident.state.write(self._committer.batch, command)
             case Return():
                 self._return(resident, command.value)
-            case Raise(error):
+            case Raise(error, deeds):
                 # A TerminalError is an answer like any other, and no reason to wake anybody.
                 level = logging.INFO if isinstance(error, TerminalError) else logging.ERROR
                 log.log(level, "%s failed with %s", resident.id, type(error).__name__)
-                self.end(resident, Move.FAIL, records.Raised(describe(error)))
+                self.end(resident, Move.FAIL, records.Raised(describe(error), deeds))
             case EndCancelled():
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:

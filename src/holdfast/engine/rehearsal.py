@@ -70,14 +70,22 @@ def waits_for(driver: Driver, row: InvocationRow, handler: Handler, local: str, 
 
 
 def reopened(
-    driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry], failing: int
+    driver: Driver, row: InvocationRow, handler: Handler, journal: list[Entry], failing: int, done: bytes
 ) -> tuple[list[Entry], list[str]]:
     """A journal without the failure at `failing`: what came before it, and of what came after it all that the code
-    still waits for at that point. What followed from those was done then. And the ids of the calls it waits for. Raises
-    as a replay does."""
+    still waits for at that point. What followed from those was done then. And the ids of the calls it waits for.
+
+    If the handler itself raised, at the journal's end, `done` are the digests of what it had wanted done since the last
+    entry. Raises as a replay does, and WrongStatus when the code wants other things done there now.
+    """
     kept = journal[:failing]
     with _begun(driver, row, handler, journal, replaying=True) as machine:
-        machine.replay(kept)
+        machine.replay(kept, -1)
+        if failing == len(journal) and not machine.last_deeds().startswith(done):
+            raise WrongStatus(
+                "before it raised, it had sent or written other things since its last wait than the code does now",
+                fix="put that part of the code back, or restart it from a step",
+            )
         machine.replaying = True
         noted = []
         for entry in journal[failing + 1 :]:

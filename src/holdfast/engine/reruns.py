@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
+from holdfast.core.commands import DIGEST_BYTES
 from holdfast.core.entries import NOTES, Entry
 from holdfast.core.ids import check_id, make_id
 from holdfast.core.invocation import Move, Status, move
@@ -81,7 +82,8 @@ class Reruns:
         try:
             journal = rehearsal.journal_of(engine.driver, row.n)
             failing = _failing(journal, row)
-            kept, called = rehearsal.reopened(engine.driver, row, handler, journal, failing)
+            done = _deeds(row)
+            kept, called = rehearsal.reopened(engine.driver, row, handler, journal, failing, done)
         except (HandlerFault, HoldfastError) as fault:
             raise WrongStatus(
                 f"invocation {row.id!r} cannot be opened at its failing point: {fault.what}",
@@ -92,11 +94,13 @@ class Reruns:
             child = engine.rows.find(id)
             if child is not None and child.parent == row.n and child.call is not None and child.status in REOPENED_BY:
                 self._reopen(child, REOPENED_BY[Status(child.status)])
-        kept.append(records.Reopened(max(engine.clock.now(), row.updated)))
+        deeds = None if failing < len(journal) else len(done) // DIGEST_BYTES
+        obeyed = len(kept) + (deeds is None)
+        kept.append(records.Reopened(max(engine.clock.now(), row.updated), deeds))
         if failing < len(journal):
             engine.committer.batch.rewrites.append(RewriteRow(row.n, failing))
         self._write(row.n, kept, failing)
-        engine.rows.reopen(row, by, len(kept))
+        engine.rows.reopen(row, by, obeyed)
 
     async def _copy(
         self, row: InvocationRow, prefix: list[Entry] | None, new_id: str | None, origin: str, *, edited: bool = False
@@ -176,6 +180,12 @@ def _edited(entry: Entry, payload: bytes) -> Entry:
             return records.PromiseSettled(entry.at, entry.promise, payload, ok=True)
         case _:
             raise BadArguments(f"{label(entry)!r} has no result to edit", fix="name a step, a call or a promise")
+
+
+def _deeds(row: InvocationRow) -> bytes:
+    """Digests of what a failed one had wanted done since its last entry."""
+    outcome = None if row.outcome is None else records.decode_outcome(row.outcome)
+    return outcome.deeds if isinstance(outcome, records.Raised) else b""
 
 
 def _failing(journal: list[Entry], row: InvocationRow) -> int:
