@@ -160,10 +160,10 @@ def g4_signals_arrive_once(look: Inspection) -> None:
         if len(arrived) > len(sends):
             look.broken("G4", f"{id} was sent {text!r} {len(sends)} times, and got it {len(arrived)} times")
         for commit, sender, act in sends:
-            over = target.ends and target.ends[0][0] <= commit + 1
-            if arrived or over or target.reopened or (sender is not None and act is not None and not done(sender, act)):
-                continue
-            if sender is None or not target.status.ended:
+            late = commit if sender is None or act is None else done_at(sender, act) + 2
+            over = target.ends and target.ends[0][0] <= late
+            undone = sender is not None and act is not None and not done(sender, act)
+            if not arrived and not over and not undone and not target.reopened and target.started <= commit:
                 look.broken("G4", f"{id} was sent {text!r} at commit {commit} and never got it")
         if sends[0][1] is None and arrived and arrived[0] > sends[0][0]:
             look.broken("G1", f"the signal {text!r} to {id} was acknowledged before it was durable")
