@@ -6,6 +6,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # What may behave differently under another Python or hash seed.
 MATRIX := tests/core tests/crash
+# One worker a core. More than four only take time from the processes that the tests start and kill.
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format test-matrix bench clean
@@ -22,8 +24,8 @@ $(STAMP): pyproject.toml .ci/venv .ci/python
 demo: setup ## kill an agent in the middle of a turn, start it again, see what was not paid twice
 	@$(BIN)/python -m examples.demo
 
-test: check ## every check and every test; under ten minutes
-	$(BIN)/python -m pytest
+test: check ## every check and every test; under five minutes on two cores
+	$(BIN)/python -m pytest $(WORKERS)
 
 check: setup ## lint, format, types, who imports whom, sizes
 	$(BIN)/ruff check
@@ -37,7 +39,7 @@ format: setup ## rewrite the layout the way 'check' wants it
 	$(BIN)/ruff format
 
 test-matrix: setup ## what depends on Python version or hash seed, under every other Python found here
-	.ci/matrix $(MATRIX)
+	.ci/matrix $(WORKERS) $(MATRIX)
 
 bench: setup ## the measurements, one JSON line each, against this disk's raw limit
 	@$(BIN)/python -m benchmarks $(BENCH)

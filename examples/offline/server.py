@@ -60,7 +60,7 @@ class OfflineAdmin:
         while not met(logged := self.requests()):
             if time.monotonic() > until:
                 raise TimeoutError(f"the log of {self.url} did not come to look as wanted; it is {logged}")
-            time.sleep(0.01)
+            time.sleep(0.03)  # each look is a request, which takes time from the one that is awaited
         return logged
 
     def _call(self, method: str, path: str, body: object = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from holdfast.core.invocation import Status
 from holdfast.engine import rehearsal
 from holdfast.engine.engine import Engine
 from holdfast.engine.objects import ObjectState
-from holdfast.engine.starts import Order, idempotent_id
+from holdfast.engine.starts import Order, check_headers, idempotent_id
 from holdfast.errors import BadArguments, BadTimer, UnknownPromise
 from holdfast.handle import AsyncHandle
 from holdfast.service import Handler, run_id
@@ -27,6 +28,7 @@ from holdfast.views import (
     InvocationView,
     PromiseView,
     ScheduleView,
+    is_question,
     moment,
     plain,
     view_ask,
@@ -83,7 +85,7 @@ class AsyncClient:
         """Starts a handler, given as the function or by name ("Service/handler"), and returns once that is durable.
 
         id: names the invocation; one that is in use is attached to, if handler, key and input are the same.
-        idempotency_key: the same for keys that others make: of one handler and key, one start.
+        idempotency_key: the same for keys that others make, in place of an id: of one handler and key, one start.
         key: of an object or workflow. delay: seconds until it may begin. headers: what ctx.headers shows.
 
         Raises UnknownHandler, BadArguments, BadTimer, IdConflict, StoreError, EngineStopped.
@@ -144,21 +146,22 @@ class AsyncClient:
         store = self._engine.reading()
         row = store.promise(id)
         if row is None:
-            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id; list the open ones with asks()")
+            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id, or list the open questions")
         invocation = store.get(row.n) if row.n else None
         return view_promise(row, None if invocation is None else invocation.id)
 
     async def asks(self) -> list[AskView]:
         """The inbox: open questions, oldest first."""
         store = self._engine.reading()
-        rows = store.open_promises(LIST_MAX)
-        views = []
-        for row in rows:
-            invocation = store.get(row.n)
-            view = view_ask(row, "" if invocation is None else invocation.id)
-            if view.question:
-                views.append(view)
-        return views
+        looked_at = LIST_MAX
+        while True:  # what is open and no question is passed over, however much of it there is
+            rows = store.open_promises(looked_at)
+            asked = [row for row in rows if is_question(row)]
+            if len(asked) >= LIST_MAX or len(rows) < looked_at:
+                break
+            looked_at *= 4
+        ids = {n: row.id for n in {row.n for row in asked} if (row := store.get(n)) is not None}
+        return [view_ask(row, ids.get(row.n, "")) for row in asked[:LIST_MAX]]
 
     async def answer(self, ask: str, value: Any) -> None:
         """Answers a question of the inbox. Raises as `resolve`."""
@@ -205,8 +208,10 @@ class AsyncClient:
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:
-        """Keys of an object that have state, in order, those after `after`."""
-        return self._engine.reading().object_keys(service, after, min(limit, LIST_MAX))
+        """Keys of an object that have state, in order, those after `after`; `limit` at most 1,000. Raises
+        BadArguments."""
+        _check_limit(limit)
+        return self._engine.reading().object_keys(service, after, limit)
 
     async def state(self, service: str, key: str) -> dict[str, Any]:
         """All state of one key as plain data, lists as lists. Raises Unreadable."""
@@ -251,15 +256,20 @@ class AsyncClient:
     async def check(self) -> list[CheckView]:
         """Replays every unfinished invocation that has begun against the code at hand, without running a body, and says
         which it would stop."""
-        checked = []
-        for status in (Status.READY, Status.SUSPENDED, Status.PAUSED):
+        store = self._engine.reading()
+        numbers = []  # all at once: one that moves from status to status meanwhile would be missed, or met twice
+        for status in (Status.QUEUED, Status.READY, Status.SUSPENDED, Status.PAUSED):
             before: int | None = None
-            while rows := self._engine.reading().list(status=int(status), before=before, limit=LIST_MAX):
+            while rows := store.list(status=int(status), before=before, limit=LIST_MAX):
                 before = rows[-1].n
-                for row in rows:
-                    if row.began is not None:
-                        problem = self._problem(row)
-                        checked.append(CheckView(row.id, row.target, problem is None, problem))
+                numbers += [row.n for row in rows if row.began is not None]
+        checked = []
+        for n in numbers:
+            await asyncio.sleep(0)  # what runs goes on meanwhile
+            row = self._engine.reading().get(n)
+            if row is not None and not Status(row.status).ended:
+                problem = self._problem(row)
+                checked.append(CheckView(row.id, row.target, problem is None, problem))
         return checked
 
     def handlers(self) -> list[Handler]:
@@ -285,13 +295,10 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:  # fmt: skip
         handler.check_key(key)
         engine = self._engine
-        if handler.main and handler.service is not None and key is not None:
-            id = run_id(handler.service, key)
-        elif idempotency_key is not None:
-            id = idempotent_id(handler, key, idempotency_key)
+        id = _id_of(handler, id, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
-        await engine.submit(Order(known, handler, text, key, dict(headers or {}), not_before))
+        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
         return AsyncHandle(engine, known, handler)
 
     def _problem(self, row: Any) -> str | None:
@@ -316,8 +323,7 @@ class AsyncClient:
         known = {known.name.lower(): known for known in Status}
         if status is not None and status not in known:
             raise BadArguments(f"{status!r} is not a status", fix="use one of: " + ", ".join(known))
-        if not 0 < limit <= LIST_MAX:
-            raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
+        _check_limit(limit)
         store = self._engine.reading()
         rows = store.list(
             status=None if status is None else int(known[status]), target=target, key=key,
@@ -330,6 +336,22 @@ class AsyncClient:
             if above is not None:
                 parents[n] = above.id
         return [view_invocation(row, parents.get(row.parent or 0)) for row in rows]
+
+
+def _id_of(handler: Handler, id: str | None, key: str | None, idempotency_key: str | None) -> str | None:
+    """The id that a start is to have, by whatever names it. Raises BadArguments."""
+    if id is not None and idempotency_key is not None:
+        raise BadArguments("the start was given an id and an idempotency key", fix="give one of the two")
+    if handler.main and handler.service is not None and key is not None:
+        if id is not None:
+            raise BadArguments(f"a start of {handler.target!r} is named by its key", fix="leave the id out")
+        return run_id(handler.service, key)
+    return id if idempotency_key is None else idempotent_id(handler, key, idempotency_key)
+
+
+def _check_limit(limit: int) -> None:
+    if not 0 < limit <= LIST_MAX:
+        raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
 
 
 def _milliseconds(delay: float | timedelta) -> int:

@@ -344,7 +344,7 @@ class AppNotLoaded(UsageError):
 
 
 class Unreachable(HoldfastError):
-    """There is no server where it was looked for, and no store to open instead."""
+    """There is no server where it was looked for, and no store to open instead; or it serves another store."""
 
     code = "HF703"
 
@@ -450,7 +450,7 @@ def call_error(code: str, child: str, failure: Any) -> HoldfastError:
         kind.code: kind for kind in (BadArguments, IdConflict, UnknownInvocation, WouldDeadlock, InvocationCancelled)
     }
     if code in known:
-        return known[code](failure.message)
+        return known[code](failure.message, fix=failure.details)  # of a refusal, the details are the next step
     return InvocationFailed(child, failure.type, failure.message, failure.details)
 
 

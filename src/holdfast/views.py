@@ -186,6 +186,14 @@ def view_ask(row: PromiseRow, invocation: str) -> AskView:
     return AskView(row.id, invocation, info.question, schema, about, created, moment(info.deadline))
 
 
+def is_question(row: PromiseRow) -> bool:
+    """Whether a promise is an ask. One that is damaged may be: it is shown, and says so."""
+    try:
+        return bool(records.decode_info(row.about).question)
+    except Unreadable:
+        return True
+
+
 def plain(text: bytes) -> Any:
     """Stored JSON text as plain data. Raises Unreadable."""
     try:
@@ -225,8 +233,9 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
-            row = promises[entry.promise]
-            began, question, value = moment(row.created), _question(row), plain(read(entry.value))
+            row = promises.get(entry.promise)  # none: a workflow's, or of the invocation this is a copy of
+            began, question = (None, None) if row is None else (moment(row.created), _question(row))
+            value = plain(read(entry.value))
             if entry.ok:
                 return StepView("promise", entry.promise, "done", began, at, 1, question, value, None)
             return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value)
@@ -258,8 +267,11 @@ def _view_note(note: records.Note, read: Callable[[bytes], bytes], at: datetime 
 
 
 def view_waiting_call(child: InvocationRow) -> StepView:
-    """The picture of a called invocation that has not ended."""
+    """The picture of a called invocation whose end the journal does not have."""
     began = moment(child.began)
+    if Status(child.status).ended:
+        given_up = "its caller does not wait for it any more"
+        return StepView("call", child.call or "", "failed", began, None, 1, None, None, given_up, child=child.id)
     state = "running" if child.began is not None else "waiting"
     return StepView("call", child.call or "", state, began, None, 1, None, None, None, child=child.id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
@@ -29,20 +30,25 @@ class EventView:
 
 
 class _Place:
-    """How far a watcher has come: so many entries, and so many chunks of the bodies that run."""
+    """How far a watcher has come: so many entries, and of each body that runs so many chunks."""
 
     def __init__(self, after: str | None) -> None:
-        entries, _, rest = (after or "0").partition(";")
+        entries, *rest = (after or "0").split(";")
         self.chunks: dict[str, tuple[int, int]] = {}  # by step: attempt and index of the last one seen
         try:
             self.entries = int(entries)
-            if rest:
-                step, attempt, index = rest.rsplit(";", 2)
-                self.chunks[step] = (int(attempt), int(index))
+            for step, attempt, index in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+                self.chunks[unquote(step)] = (int(attempt), int(index))
         except ValueError:
             raise BadArguments(
                 f"{after!r:.60} is no event's id", fix="give the id of the last event seen, or none for all"
             ) from None
+
+    @property
+    def id(self) -> str:
+        """The place as an event's id."""
+        seen = (f"{quote(step, safe='')};{attempt};{index}" for step, (attempt, index) in self.chunks.items())
+        return ";".join([str(self.entries), *seen])
 
     def is_new(self, chunk: Chunk) -> bool:
         """Marks a chunk as seen; False if it was."""
@@ -52,6 +58,10 @@ class _Place:
         self.chunks[chunk.step] = at
         return True
 
+    def forget_ended(self, running: set[str]) -> None:
+        """Bodies that have ended say no more."""
+        self.chunks = {step: at for step, at in self.chunks.items() if step in running}
+
 
 async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[EventView]:
     """Events from the beginning or after an id, until the invocation has ended or the engine stops."""
@@ -59,6 +69,7 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
     row = await engine.known(id)
     shown: str | None = None
     with engine.bus.watch(row.n) as watcher:
+        await engine.durable()  # what was about to be written before it was watched rings no bell
         while True:
             watcher.bell.clear()
             status = engine.reading().get(row.n)
@@ -71,7 +82,7 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
                 shown = state.name
                 view = plain_view(view_invocation(status, None))
                 data = {name: view[name] for name in ("status", "reason", "updated")}
-                yield EventView(str(place.entries), "status", data)
+                yield EventView(place.id, "status", data)
             if state.ended or watcher.closed:
                 return
             await watcher.bell.wait()
@@ -87,12 +98,13 @@ def _news(engine: Engine, n: int, place: _Place) -> list[EventView]:
         if isinstance(entry, (records.StateRead, records.ItemsRead, records.VersionMarked)):
             continue  # nothing happened
         view = view_entry(entry, lambda payload: unpack(payload, lambda a, b: store.blobs(n, a, b)), asked)
-        events.append(EventView(str(place.entries), view.kind, plain_view(view)))
-    for chunk in engine.bus.chunks(n):
+        events.append(EventView(place.id, view.kind, plain_view(view)))
+    chunks = engine.bus.chunks(n)
+    place.forget_ended({chunk.step for chunk in chunks})
+    for chunk in chunks:
         if place.is_new(chunk):
             data = {
                 "step": chunk.step, "attempt": chunk.attempt, "index": chunk.place, "event": plain(chunk.text)
             }  # fmt: skip
-            id = f"{place.entries};{chunk.step};{chunk.attempt};{chunk.place}"
-            events.append(EventView(id, "chunk", data))
+            events.append(EventView(place.id, "chunk", data))
     return events

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +57,12 @@ async def approve(ctx: Context, amount: int) -> str:
 async def wish(ctx: Context) -> Wish:
     """Asks for a form."""
     return await ctx.ask("What do you wish?", Wish)
+
+
+@desk.handler
+async def day(ctx: Context) -> date:
+    """Asks for a date."""
+    return await ctx.ask("On which day?", date)
 
 
 @desk.handler

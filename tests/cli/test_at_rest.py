@@ -22,6 +22,7 @@ def test_what_is_sent_runs_when_a_server_starts(project: Project) -> None:
     assert sent == (0, "greet-1\n", "it begins when a server starts\n")
     listed = project.run("list", "--store", "agent.db")
     assert listed.out.splitlines()[1].split()[:3] == ["greet-1", "Desk/greet", "queued"]
+    assert project.run("list", "--store", "agent.db", "--target", "Desk/nope").code == 0  # no code, no names
     project.serve()
     assert project.until_status("greet-1", "done")["output"] == "Hello World"
 
@@ -50,6 +51,40 @@ def test_without_a_server_the_configured_app_is_opened_and_that_is_said(
     nobody = project.here("list")
     assert (nobody.code, f"no server answers at {project.url}" in nobody.err) == (5, True)
     assert project.here("list", HOLDFAST_STORE="agent.db").out.splitlines()[1].startswith("greet-1")
+
+
+def test_a_server_that_nobody_named_must_have_the_configured_store(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.serve()
+    project.ask("send", "Desk/rest", "seconds=3600", "--id", "rest-1")
+    monkeypatch.setattr("holdfast.cli.where.DEFAULT_URL", project.url)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    theirs = f"the server at {project.url} serves {project.folder}/agent.db, not "
+    with Project(tmp_path_factory.mktemp("mine")) as mine:
+        monkeypatch.delitem(sys.modules, "app", raising=False)
+        done = mine.here("kill", "rest-1")
+        assert (done.code, done.out, f"{theirs}this folder's agent.db\n" in done.err) == (5, "", True)
+        assert "name it with --url, or this app with --app" in done.err
+        looked = mine.here("doctor")
+        assert f"{theirs}this folder's agent.db\n" in looked.out
+        assert f"store        {mine.folder}/agent.db is not there yet" in looked.out
+        assert mine.here("list", "--url", project.url).code == 0
+        (mine.folder / "pyproject.toml").unlink()
+        assert mine.here("list").code == 0  # with nothing configured there is nothing to mistake it for
+        stored = mine.here("list", HOLDFAST_STORE=f"{mine.folder.parent}/x.db")
+        assert (stored.code, f"not the configured {mine.folder.parent}/x.db" in stored.err) == (5, True)
+        assert "or this file with --store" in stored.err
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    (project.folder / "app.py").write_text('print("loud")\n' + (project.folder / "app.py").read_text())
+    own = project.here("list")
+    assert (own.out.splitlines()[1].split()[0], own.err) == ("rest-1", "loud\n")
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    (project.folder / "app.py").write_text("import nowhere\n")
+    broken = project.here("list")
+    assert (broken.code, f"name the server with --url {project.url}" in broken.err) == (2, True)
+    looked = project.here("doctor")
+    assert (looked.code, "bad   app" in looked.out, "ok    server" in looked.out) == (1, True, True)
 
 
 def test_what_waits_is_steered_at_rest(project: Project) -> None:

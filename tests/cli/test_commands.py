@@ -67,13 +67,14 @@ def test_call_waits_no_longer_than_asked(served: Project) -> None:
     [
         (("call", "Desk/nothing"), 3, "there is no handler 'Desk/nothing'; known: Chat/history"),
         (("call", "Chat/a/message"), 3, "write Chat/message --key a"),
-        (("call", "Desk/greet"), 2, "name"),
+        (("call", "Desk/greet"), 2, "argument 'name' is missing"),
         (("call", "Desk/greet", "name=a", "times=x"), 2, "expected a whole number"),
         (("send", "Desk/greet", "--body", "{"), 2, "--body is no JSON"),
         (("show", "nowhere"), 3, "nowhere"),
         (("watch", "nowhere"), 3, "nowhere"),
         (("resume", "greet-0"), 3, "greet-0"),
         (("resolve", "prm_nowhere", "1"), 3, "prm_nowhere"),
+        (("answer", "prm_nowhere", "--value", "1"), 3, "`holdfast asks` lists"),
         (("signal", "nowhere", "news"), 3, "nowhere"),
         (("list", "--status", "gone"), 2, "gone"),
         (("sql", "DELETE FROM invocation"), 2, "refused"),
@@ -81,6 +82,14 @@ def test_call_waits_no_longer_than_asked(served: Project) -> None:
         (("schedules", "trigger", "never"), 3, "never"),
         (("purge",), 2, "ids or --older-than"),
         (("restart", "nowhere"), 3, "nowhere"),
+        (("list", "--target", "Desk/nope"), 3, "there is no handler 'Desk/nope'; known: Chat/history, "),
+        (("list", "--target", "Desc/"), 3, "there is no handler 'Desc/'; known: Chat/history, "),
+        (("state", "keys", "Chatt"), 3, "there is no object 'Chatt'; known: Chat, Flow"),
+        (("state", "keys", "Desk"), 3, "there is no object 'Desk'; known: Chat, Flow"),
+        (("state", "show", "Chatt", "anna"), 3, "there is no object 'Chatt'"),
+        (("state", "set", "Chatt", "anna", "last", "1"), 3, "there is no object 'Chatt'"),
+        (("state", "clear", "Chatt", "anna", "last"), 3, "there is no object 'Chatt'"),
+        (("state", "clear", "Chat", "anna", "nope"), 3, "Chat anna keeps no 'nope'"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(words: tuple[str, ...], code: int, what: str, served: Project) -> None:
@@ -120,7 +129,8 @@ def test_list_filters_and_goes_on(served: Project) -> None:
     assert first.err == "there are more: --limit 20, or --before listed-1\n"
     rest = served.json("list", "--key", "listed", "--limit", "2", "--before", "listed-1")
     assert [row["id"] for row in rest["invocations"]] == ["listed-0"]
-    assert served.ask("list", "--target", "Desk/none").out == "nothing\n"
+    assert served.ask("list", "--target", "Chat/history", "--status", "killed") == (0, "no invocations\n", "")
+    assert served.ask("list", "--target", "Desk/", "--status", "cancelled", "--key", "no").code == 0
 
 
 def test_show_draws_the_journal_with_children(served: Project) -> None:
@@ -155,6 +165,20 @@ def test_watch_follows_to_the_end(served: Project) -> None:
     assert [event["event"] for event in events] == ["step", "step", "step", "status"]
     served.ask("send", "Desk/refuse", "--id", "watched-2")
     assert served.ask("watch", "watched-2").code == 1
+
+
+def test_watch_shows_the_question_that_is_waited_for(served: Project) -> None:
+    served.ask("send", "Desk/approve", "amount=4", "--id", "watched-3")
+    served.ask("send", "Desk/approve", "amount=5", "--id", "watched-4")
+    served.until_status("watched-3", "suspended")
+    served.until_status("watched-4", "suspended")
+    watch = served.start("watch", "watched-3", HOLDFAST_URL=served.url)
+    assert watch.stdout is not None
+    assert "note#1" in watch.stdout.readline()
+    assert watch.stdout.readline().endswith("  suspended  asks: Pay 4 euros?  (holdfast answer)\n")
+    for id in ("watched-3", "watched-4"):
+        served.ask("kill", id)
+    assert watch.wait(30) == 1
 
 
 def test_asks_are_listed_and_answered_without_a_form(served: Project) -> None:

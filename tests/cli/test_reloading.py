@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.cli import reloading
-from holdfast.cli.codes import Exit
+from holdfast.cli.codes import UNLOADED, Exit
 from holdfast.cli.reloading import Keeper
 
 # Writes a line with its pid at its start and its end.
@@ -95,7 +95,7 @@ def test_a_killed_process_is_started_again(folder: Folder) -> None:
 
 def test_code_that_fails_waits_for_the_next_change(folder: Folder) -> None:
     def spoil() -> Callable[[], bool]:
-        (folder.path / "app.py").write_text("1 / 0\n")
+        (folder.path / "app.py").write_text(f"sys.exit({UNLOADED})\n")
         return lambda: "waiting for a change" in folder.said
 
     def mend() -> Callable[[], bool]:
@@ -104,6 +104,16 @@ def test_code_that_fails_waits_for_the_next_change(folder: Folder) -> None:
 
     assert folder.keep(spoil, mend) is Exit.OK
     assert folder.log()[-1] == "end"
+
+
+@pytest.mark.parametrize("code,exit", [(5, Exit.UNREACHABLE), (2, Exit.USAGE), (77, Exit.FAILED)])
+def test_what_no_change_would_mend_ends_the_keeper_as_the_child(code: int, exit: Exit, folder: Folder) -> None:
+    def spoil() -> Callable[[], bool]:
+        (folder.path / "app.py").write_text(f"sys.exit({code})\n")
+        return lambda: folder.log() == ["begin", "end", "begin"]
+
+    assert folder.keep(spoil, ends=True) is exit
+    assert "waiting for a change" not in folder.said
 
 
 def test_an_orderly_end_ends_the_keeper(folder: Folder) -> None:

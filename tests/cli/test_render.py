@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from holdfast.cli import wire
-from holdfast.cli.render import lists, timeline, words
+from holdfast.cli.render import lists, timeline, watching, words
 from holdfast.cli.render.layout import Columns, Line
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -147,6 +147,31 @@ def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
     assert timeline.hint(run) == "mend the cause, then: holdfast resume trip-1"
 
 
+@pytest.mark.parametrize(
+    "stored,state,shown",
+    [("ready", "running", "running"), ("ready", "retrying", "running"), ("ready", "done", "ready"),
+     ("paused", "running", "paused")],
+)  # fmt: skip
+def test_what_works_on_a_step_is_running(stored: str, state: str, shown: str) -> None:
+    run = timeline.Run(head(status=stored), [wire.Step("step", "a#1", state, seconds(1))])
+    assert drawn(timeline.show(run, full=False))[0] == f"trip-1  Trips/plan  {shown}"
+
+
+def test_a_status_is_never_older_than_what_came_before_it() -> None:
+    picture = watching.Picture(head(status="suspended"))
+    step = {"id": "a#1", "started": seconds(1).isoformat(), "finished": seconds(3).isoformat()}
+    suspended = wire.Event("1", "status", {"status": "suspended", "updated": seconds(2).isoformat()})
+    assert str(picture.line(wire.Event("1", "step", step))).split() == ["+3.0", "s", "a#1", "2.0", "s"]
+    asks = "suspended  asks: Keep 4 thoughts?"
+    assert str(picture.line(suspended)).split() == ["+3.0", "s", "suspended"]
+    assert str(picture.line(suspended, ["Keep 4 thoughts?\nmore"])).endswith(f"{asks}  (holdfast answer)")
+    assert str(picture.line(suspended, ["Keep 4 thoughts?", "b", "c"])).endswith(
+        f"{asks} and 2 more  (holdfast answer)"
+    )
+    done = wire.Event("1", "status", {"status": "done", "updated": seconds(8).isoformat()})
+    assert str(picture.line(done)).split() == ["+8.0", "s", "done"]
+
+
 def test_what_is_long_is_cut_unless_asked_for() -> None:
     run = timeline.Run(head(input={"text": "x" * 300}), [wire.Step("step", "0/a#1", "done", AT, AT, output="y" * 300)])
     assert all(len(line) <= 80 for line in drawn(timeline.show(run, full=False), 80))
@@ -177,8 +202,12 @@ def test_what_a_handler_takes_is_told_from_its_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture",
-    [lists.invocations([]), lists.asks([]), lists.keys([]), lists.state({}), lists.handlers([]), lists.schedules([])],
-)
-def test_nothing_is_said(picture: RenderableType) -> None:
-    assert drawn(picture) == ["nothing"]
+    "picture,text",
+    [
+        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"), (lists.keys([]), "no keys"),
+        (lists.state({}), "no state"), (lists.handlers([]), "no handlers"), (lists.schedules([]), "no schedules"),
+        (lists.rows(wire.Rows(["a"], [])), "no rows"),
+    ],
+)  # fmt: skip
+def test_an_empty_list_says_of_what(picture: RenderableType, text: str) -> None:
+    assert drawn(picture) == [text]

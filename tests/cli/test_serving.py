@@ -85,6 +85,28 @@ def test_dev_waits_for_code_that_can_be_imported(project: Project) -> None:
     assert project.ask("call", "Desk/greet", "name=World").code == 0
 
 
+def test_dev_says_which_runs_do_not_fit_the_new_code(project: Project) -> None:
+    project.serve(command="dev")
+    for id in ("approve-1", "approve-2"):
+        project.ask("send", "Desk/approve", "amount=5", "--id", id)
+        project.until_status(id, "suspended")
+    project.ask("send", "Desk/hear", "--id", "hear-1")
+    project.until_status("hear-1", "suspended")
+    assert "not fit" not in project.err()
+    source = (project.folder / "app.py").read_text()
+    (project.folder / "app.py").write_text(source.replace('ctx.run(note, "looked at")', 'ctx.run(slow, "looked at")'))
+    until(lambda: "2 unfinished runs do not fit the new code: holdfast check\n" in project.err())
+
+
+def test_dev_ends_where_no_change_would_help(project: Project) -> None:
+    server = project.serve()
+    locked = project.run("dev", "--port", "0", "--admin-port", "0")
+    assert (locked.code, f"process {server.pid}" in locked.err) == (5, True)
+    taken = project.run("dev", "--port", str(project.ports[0]))
+    assert (taken.code, "cannot serve on" in taken.err) == (2, True)
+    assert "waiting for a change" not in locked.err + taken.err
+
+
 def test_dev_starts_a_killed_server_again(project: Project) -> None:
     project.serve(command="dev")
     project.ask("send", "Desk/work", "rounds=14", "--id", "work-1")
@@ -130,13 +152,20 @@ def test_a_token_is_asked_for_and_passed_on(project: Project) -> None:
     assert project.ask("list", HOLDFAST_TOKEN=token).code == 0
 
 
-def test_ctrl_c_ends_a_command_in_silence(project: Project) -> None:
+def test_ctrl_c_ends_the_waiting_and_says_what_goes_on(project: Project) -> None:
     project.serve()
     call = project.start("call", "Desk/rest", "seconds=3600", "--id", "rest-1", HOLDFAST_URL=project.url)
     until(lambda: "rest-1" in project.err())
     call.send_signal(signal.SIGINT)
     assert call.wait(30) == 130
-    assert project.err() == "rest-1\n"
+    assert project.err() == "rest-1\nrest-1 goes on; holdfast watch rest-1\n"
+    assert project.until_status("rest-1", "suspended")
+    watch = project.start("watch", "rest-1", HOLDFAST_URL=project.url)
+    assert watch.stdout is not None
+    assert "suspended" in watch.stdout.readline()
+    watch.send_signal(signal.SIGINT)
+    assert watch.wait(30) == 130
+    assert project.err().count("rest-1 goes on; holdfast watch rest-1\n") == 2
     assert project.until_status("rest-1", "suspended")
 
 

@@ -51,6 +51,18 @@ def test_a_form_field_by_field(served: Project) -> None:
     assert served.until_status("wish-1", "done")["output"] == wish
 
 
+def test_what_only_the_server_can_judge_is_asked_for_again(served: Project) -> None:
+    served.ask("send", "Desk/day", "--id", "day-1")
+    terminal = Terminal(served, "answer", ask_of(served, "day-1"))
+    terminal.until("date: ")
+    terminal.type("soon")
+    terminal.until("next step:")
+    terminal.until("date: ")
+    terminal.type("2026-12-24")
+    assert terminal.end() == 0
+    assert served.until_status("day-1", "done")["output"] == "2026-12-24"
+
+
 def test_one_of_several_questions_is_chosen(served: Project) -> None:
     for number in (1, 2):
         served.ask("send", "Desk/approve", f"amount={number}", "--id", f"several-{number}")

@@ -42,7 +42,7 @@ def test_a_text_is_read_as_its_schema_says(text: str, schema: dict[str, Any], va
         ("maybe", BOOL, "yes or no"), ("x", WHOLE, "a whole number"), ("1.5", WHOLE, "a whole number"),
         ("0", WHOLE, "at least 1"), ("10", WHOLE, "at most 9"), ("nan", {"type": "number"}, "a number"),
         ("inf", {"type": "number"}, "a number"), ("mid", LEVEL, "one of low, high, 3"), ("x", CLAIM, "{id, n}"),
-        ("a, b", {"type": "array"}, "list"),
+        ("a, b", {"type": "array"}, "list, as JSON"),
     ],
 )  # fmt: skip
 def test_a_text_that_does_not_fit_is_refused_with_what_would(text: str, schema: dict[str, Any], expected: str) -> None:

@@ -50,6 +50,12 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         settle("http://a", None, Path("a.db"), {}, tmp_path)
 
 
+def test_an_address_without_a_scheme_is_no_url(tmp_path: Path) -> None:
+    for url, environ in (("127.0.0.1:9070", {}), (None, {"HOLDFAST_URL": "localhost:9070"})):
+        with pytest.raises(BadCommand, match=r"(?s)9070' is no URL.*http://"):
+            settle(url, None, None, environ, tmp_path)
+
+
 @pytest.mark.parametrize("text,what", [("[tool", "cannot be read"), ("[tool.holdfast]\napp = 1", "app is 1")])
 def test_a_broken_pyproject_is_told(text: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
@@ -81,7 +87,7 @@ def test_an_app_is_found_in_the_working_folder(folder: Path) -> None:
         ("cli_bad2:hf", "x = 1\ny = {}['a']\n", r"(?s)KeyError: 'a'.*cli_bad2.py:2"),
         ("cli_bad5:hf", "import sys\nsys.exit(3)\n", r"(?s)SystemExit: 3.*cli_bad5.py:2"),
         ("cli_bad6:hf", "import surely_not_installed\n", r"cli_bad6.py:1"),
-        ("cli_bad3:hf", "def f(:\n", "SyntaxError"),
+        ("cli_bad3:hf", "def f(:\n", r"(?s)cli_bad3.py\", line 1.*SyntaxError.*that line is no Python"),
         ("cli_bad4:hf", "hf = 1\n", "has no Holdfast object 'hf'"),
     ],
 )
@@ -124,3 +130,13 @@ def test_an_answer_of_something_else_is_told_apart(body: bytes) -> None:
     failure = from_answer(404, body, "http://a")
     assert failure.exit is Exit.UNREACHABLE
     assert "nothing Holdfast says" in str(failure)
+
+
+@pytest.mark.parametrize("code,fix", [("HF105", "holdfast asks"), ("HF601", "--url"), ("HF604", "HOLDFAST_TOKEN")])
+def test_the_next_step_is_one_of_the_terminal_and_json_stays_as_it_came(code: str, fix: str) -> None:
+    failure = from_answer(
+        404, b'{"title": "x", "detail": "y", "code": "%b", "fix": "send z"}' % code.encode(), "http://a"
+    )
+    assert fix in str(failure)
+    assert "send z" not in str(failure)
+    assert failure.problem.fix == "send z"

@@ -45,6 +45,15 @@ def side_by_side(*branches: str) -> Shape:
     return handler
 
 
+def at_once(name: str) -> Shape:
+    """Two steps of one name, asked for together."""
+
+    async def handler(ctx: Ctx) -> None:
+        await asyncio.gather(ctx.run(echo, 1, name=name), ctx.run(echo, 1, name=name))
+
+    return handler
+
+
 def report(old: Shape, new: Shape, seed: int = 0) -> str:
     """What is said when the new code replays the old code's journal."""
     journal = live(old, seed).journal
@@ -156,6 +165,13 @@ CHANGES: dict[str, tuple[Shape, Shape, str, str, str]] = {
         "2/c#1 > 1/a#1 > 1/b#1 > 2/d#1 > sum#1",
         "2/c#1 > 1/a#1 > 1/x#1 > 2/d#1",
         "'1/x#1' was inserted before '1/b#1', or is its new name",
+    ),
+    "renamed in a gather": (
+        at_once("make"),
+        at_once("left"),
+        "make#2 > make#1",
+        "left#1 > left#2",
+        "'left#1' was inserted before 'make#2', or is its new name",
     ),
     "everything gone": (
         chain("load"),

@@ -159,7 +159,7 @@ GARBAGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", GARBAGE, ids=repr)
+@pytest.mark.parametrize("value", GARBAGE, ids=lambda value: "object" if type(value) is object else repr(value))
 def test_a_wish_that_makes_no_sense_is_no_wish(value: Any) -> None:
     for error in (asks(value), _attribute(value)):
         assert not retry_after(error, NOW)

@@ -20,6 +20,8 @@ from holdfast import (
     UnknownHandler,
     UnknownPromise,
     Unserialisable,
+    Workflow,
+    WorkflowContext,
     WrongStatus,
 )  # fmt: skip
 from tests.engine.world import FakeClock, one_ask, open_promise, paused, tick, wait_for
@@ -471,3 +473,19 @@ def test_a_large_answer_is_kept(world):
     with world.holdfast(h) as client:
         client.resolve(open_promise(client))
         assert client.attach("x").result(20) == 500_000
+
+
+def test_the_journal_and_the_watchers_show_a_settled_promise_of_a_workflow(world):
+    order = Workflow("Order")
+
+    @order.main
+    async def fulfil(ctx: WorkflowContext) -> str:
+        return await ctx.promise("delivered", type=str)
+
+    with world.holdfast(order) as client:
+        handle = client.start(fulfil, key="17")
+        client.resolve("Order:17:delivered", "Anna")
+        assert handle.result(5) == "Anna"
+        promise = next(view for view in handle.journal() if view.kind == "promise")
+        assert (promise.id, promise.state, promise.output) == ("delivered#1", "done", "Anna")
+        assert [event.kind for event in handle.watch()] == ["promise", "status"]

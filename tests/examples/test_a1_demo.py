@@ -14,7 +14,7 @@ from examples.demo import CHAT, Account
 from examples.offline import Request
 
 ROOT = Path(__file__).parents[2]
-SECONDS_MAX = 15
+SECONDS_MAX = 30
 
 
 def asked(path: str, digest: str, outcome: str = "answered") -> Request:

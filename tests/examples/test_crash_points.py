@@ -33,26 +33,20 @@ STORED = {
 class World:
     """One example over one store and one set of services."""
 
-    def __init__(self, handler: Callable[..., Any], wish: str, server: OfflineServer) -> None:
-        self.handler, self.wish, self.server = handler, wish, server
+    def __init__(self, handler: Callable[..., Any], wish: str, server: OfflineServer, deps: dict[str, Any]) -> None:
+        self.handler, self.wish, self.server, self.deps = handler, wish, server, deps
         self.store = MortalStore()
         server.reset()
 
     async def live(self) -> Any:
-        with (
-            endpoints() as where,
-            httpx.Client() as web,
-            openai.OpenAI(base_url=where.openai.url, api_key="none", max_retries=0) as client,
-        ):
-            deps = {"openai": client, "web": web, "endpoints": where}
-            async with Holdfast(self.store, services=[trips, reminders], deps=deps) as holdfast:
-                handle = await holdfast.start(self.handler, self.wish, id="it")
-                while True:
-                    try:
-                        return await handle.result(0.02)
-                    except TimeoutError:
-                        for ask in await holdfast.asks():
-                            await holdfast.answer(ask.id, "120 euros, pasta")
+        async with Holdfast(self.store, services=[trips, reminders], deps=self.deps) as holdfast:
+            handle = await holdfast.start(self.handler, self.wish, id="it")
+            while True:
+                try:
+                    return await handle.result(0.02)
+                except TimeoutError:
+                    for ask in await holdfast.asks():
+                        await holdfast.answer(ask.id, "120 euros, pasta")
 
     def recorded(self) -> Counter[str]:
         """How many requests of each kind have their answer in the journal."""
@@ -77,15 +71,28 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         yield running
 
 
-def die_everywhere(handler: Callable[..., Any], wish: Callable[[], str], server: OfflineServer) -> int:
+@pytest.fixture
+def deps(server: OfflineServer) -> Any:
+    """One set of clients for all lives: a new one reads all certificates of the machine."""
+    with (
+        endpoints() as where,
+        httpx.Client() as web,
+        openai.OpenAI(base_url=where.openai.url, api_key="none", max_retries=0) as client,
+    ):
+        yield {"openai": client, "web": web, "endpoints": where}
+
+
+def die_everywhere(
+    handler: Callable[..., Any], wish: Callable[[], str], server: OfflineServer, deps: dict[str, Any]
+) -> int:
     """Lives that ended early."""
-    world = World(handler, wish(), server)
+    world = World(handler, wish(), server, deps)
     asyncio.run(world.live())
     commits, all_requests = world.store.commits, world.requested()
     died = 0
     for commit in range(1, commits + 1):
         for keeps_last in (False, True):
-            world = World(handler, wish(), server)
+            world = World(handler, wish(), server, deps)
             world.store.die_at(commit, keeps_last=keeps_last)
             try:
                 answer = asyncio.run(world.live())
@@ -102,18 +109,18 @@ def die_everywhere(handler: Callable[..., Any], wish: Callable[[], str], server:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("handler", [plan, plan_as_generator], ids=["async", "generator"])
 def test_a1_dies_at_every_commit_and_pays_nothing_recorded_again(
-    handler: Callable[..., Any], server: OfflineServer
+    handler: Callable[..., Any], server: OfflineServer, deps: dict[str, Any]
 ) -> None:
-    assert die_everywhere(handler, lambda: "Plan three days in Rome for me.", server) >= 16
+    assert die_everywhere(handler, lambda: "Plan three days in Rome for me.", server, deps) >= 16
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("handler", [remind, remind_as_generator], ids=["async", "generator"])
 def test_a2_dies_at_every_commit_and_sends_its_reminder_once(
-    handler: Callable[..., Any], server: OfflineServer
+    handler: Callable[..., Any], server: OfflineServer, deps: dict[str, Any]
 ) -> None:
     def soon() -> str:
         return f"Remind me at {(datetime.now(UTC) + timedelta(seconds=0.3)).isoformat()} to water the plants"
 
-    assert die_everywhere(handler, soon, server) >= 6
+    assert die_everywhere(handler, soon, server, deps) >= 6
     assert len(server.outbox()) == 1

@@ -33,6 +33,11 @@ async def rest(ctx: Context, seconds: float) -> str:
     return await ctx.run(nap, seconds)
 
 
+@work.handler
+async def grow(ctx: Context, size: int) -> str:
+    return "x" * size
+
+
 def ready(servers: Servers) -> None:
     sys.stdout.write(json.dumps([servers.ingress_url, servers.admin_url]) + "\n")
     sys.stdout.flush()

@@ -175,7 +175,9 @@ def test_a_client_that_goes_away_cancels_nothing(server):
     assert server.ingress.get("/invocations/left/result").json() == "on"
 
 
-@pytest.mark.parametrize("hides", [Service("invocations"), Object("promises"), Service("health")], ids=str)
+@pytest.mark.parametrize(
+    "hides", [Service("invocations"), Object("promises"), Service("health")], ids=lambda group: group.name
+)
 def test_a_service_that_hides_a_route_is_refused(hides, tmp_path):
     async def handler(ctx): ...
 

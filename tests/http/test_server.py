@@ -117,9 +117,11 @@ def test_a_stop_lets_a_body_finish_and_a_second_signal_does_not_wait(start):
 
 def test_a_client_that_does_not_read_does_not_hold_up_a_stop(start):
     child = start()
+    id = child.ingress.post("/Work/grow/send", json={"size": 20_000_000}).json()["id"]
+    child.ingress.get(f"/invocations/{id}/result")
     with socket.create_connection(("127.0.0.1", child.ports[0])) as connection:
-        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
-        time.sleep(0.2)
+        connection.sendall(f"GET /invocations/{id}/result HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert connection.recv(1)
         child.process.terminate()
         assert child.close() == (0, "")
 

@@ -1,14 +1,11 @@
 """One seed, one run: world, inspection, and what to print when a promise was broken."""
 
-import gc
 from dataclasses import dataclass
 
 from tests.sim.faults import Options, draw
 from tests.sim.history import Breach, History
 from tests.sim.invariants import inspect
 from tests.sim.world import World
-
-COLLECT_EVERY = 32  # seeds
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,4 @@ def run(options: Options) -> Run:
     world = World(options)
     world.run()
     inspect(world)
-    if options.seed % COLLECT_EVERY == 0:  # a world is full of circles, and while it runs nothing is collected
-        gc.collect()
     return Run(options, world.history)

@@ -27,13 +27,13 @@ from tests.sim.faults import draw
 from tests.sim.mutants import SEEDS_MAX, TIGHT, Mutate, Patch, first_breach, mutant
 from tests.sim.runs import run
 
-# Two engines at one store, and nothing else the matter with it. No pauses, kills and the like: they are rows without an
-# entry, and the fence is made of entries.
-CALM = (
-    "fails", "fulls", "rots", "edits", "crash_commits", "mendless", "misshapen", "missing", "kills", "pauses",
-    "retries", "copies", "purges",
-)  # fmt: skip
-TWINS: dict[str, Any] = {"twins": True, **dict.fromkeys(CALM, 0.0)}
+# Two engines at one store, and nothing else the matter with it. No pauses, kills and the like: each is a row without an
+# entry, and the fence is made of entries. Nothing that meets: who has a key or a place only the one engine knows.
+CALM = ("fails", "fulls", "rots", "edits", "crash_commits", "mendless", "misshapen", "missing", "kills", "pauses",
+        "retries", "copies", "purges", "triggers")  # fmt: skip
+ALONE = ("chain", "fan", "group", "timeout", "stuck", "race", "sleeper", "clocks", "agent", "ask", "approvals",
+         "guarded", "first", "saga", "steps", "large", "threads", "dice", "pipeline")  # fmt: skip
+TWINS: dict[str, Any] = {"twins": True, "shapes": ALONE, "every": 0, **dict.fromkeys(CALM, 0.0)}
 MUTANTS: list[Any] = []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
@@ -13,6 +14,13 @@ import msgspec
 import pydantic
 
 T = TypeVar("T")
+
+
+def shown(case: Any) -> str:
+    """The name of a case: the same in every process, for tests that run in several are told apart by it."""
+    if isinstance(case, set):
+        return f"{{{', '.join(sorted(map(repr, case)))}}}"
+    return re.sub(r" at 0x[0-9a-f]+", "", str(case))
 
 
 class Colour(enum.Enum):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from holdfast.errors import BadArguments, BadHandler, TooLarge, Unreadable
 from holdfast.values import ArgumentsCodec
-from tests.values.kinds import Colour, Hotel, Stop
+from tests.values.kinds import Colour, Hotel, Stop, shown
 
 NOON = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
@@ -100,7 +100,7 @@ def test_arguments_over_the_limit_are_refused_together_too():
         (b'{"aim":"Rome"}', "'aim' is not a parameter"),
         (b'{"goal":5}', "'goal': the stored JSON does not read as str"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_stored_arguments_that_do_not_fit_any_more_are_unreadable(stored, said):
     with pytest.raises(Unreadable) as caught:
@@ -131,7 +131,7 @@ async def no_context(): ...
         (no_context, r"no_context\(\) takes no context"),
         (5, r"int\(\) has no signature"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_signature_that_cannot_be_stored_is_refused_when_it_is_registered(fn, said):
     with pytest.raises(BadHandler, match=said):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from holdfast.errors import BadArguments, TooLarge
 from holdfast.service import Service
 from holdfast.values import ArgumentsCodec
-from tests.values.kinds import Card, Cash, Colour, Hotel, Page, Pet, Point, Stop, Ticket, Tree
+from tests.values.kinds import Card, Cash, Colour, Hotel, Page, Pet, Point, Stop, Ticket, Tree, shown
 
 NOON = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 ROME = Stop("Rome", NOON)
@@ -56,7 +56,7 @@ def codec_of(hint: Any) -> ArgumentsCodec:
         (ArgumentsCodec(anything), b'{"value":[1]}', ([1],), {}),
         (ArgumentsCodec(table), b'{"value":1}', ({"value": 1},), {}),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_body_gives_the_arguments(codec, body, args, kwargs):
     assert codec.decode(codec.encode_json(body)) == (args, kwargs)
@@ -90,7 +90,7 @@ def test_what_is_stored_is_what_a_call_from_python_stores(body):
         (Any, False),
         (object, False),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_the_only_argument_is_the_whole_body_if_it_is_always_an_object(hint, whole):
     codec = codec_of(hint)
@@ -109,7 +109,7 @@ def test_of_several_arguments_none_is_the_body():
 @pytest.mark.parametrize(
     "codec, body, said",
     [
-        (PLAN, b"", "plan(): there is no argument 'goal'"),
+        (PLAN, b"", "plan(): argument 'goal' is missing"),
         (PLAN, b"[1]", "plan(): the body is not a JSON object"),
         (PLAN, b'{"goal":', "plan(): the body is not a JSON object"),
         (PLAN, b"\xef\xbb\xbf{}", "plan(): the body is not a JSON object"),
@@ -128,7 +128,7 @@ def test_of_several_arguments_none_is_the_body():
         (BOOK, b'{"name":5}', "Input should be a valid string, got int - at `$.name`"),
         (VISIT, b'{"city":"Oslo"}', "argument 'stop' does not read as Stop: Object missing required field `when`"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_body_that_does_not_fit_is_refused_with_the_place_and_the_signature(codec, body, said):
     with pytest.raises(BadArguments) as caught:

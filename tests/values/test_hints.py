@@ -12,7 +12,7 @@ import pytest
 from holdfast.errors import BadHandler
 from holdfast.values import MISSING, codec_for, returns_of
 from holdfast.values.hints import _returns
-from tests.values.kinds import Hotel, Stop
+from tests.values.kinds import Hotel, Stop, shown
 
 if TYPE_CHECKING:
     from nowhere import Ghost
@@ -104,7 +104,7 @@ def logged(fn):
         (len, MISSING),
         (lambda: 5, MISSING),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_the_return_hint_of_any_callable_is_found(fn, hint):
     assert returns_of(fn) == hint

@@ -27,6 +27,7 @@ from tests.values.kinds import (
     Stop,
     Ticket,
     Tree,
+    shown,
 )  # fmt: skip
 
 NOON = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -57,7 +58,7 @@ def refusal(hint, value):
         (io.BytesIO(), "$ is a _io.BytesIO"),
         (len, "$ is a builtin_function_or_method"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_without_annotation_only_plain_json_is_kept(value, found):
     with pytest.raises(Unserialisable) as caught:
@@ -105,7 +106,7 @@ def test_a_key_that_the_typed_dict_does_not_have_would_be_lost():
         (Hotel, {"title": "x"}, "declared Hotel, but got dict: Field required, got dict - at `$.name`"),
         (list[Hotel], [{"name": 5}], "Input should be a valid string, got int - at `$[0].name`"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_value_that_does_not_fit_its_hint_is_refused_at_once(hint, value, said):
     assert said in refusal(hint, value)
@@ -129,7 +130,7 @@ def test_a_dict_is_no_model_even_if_its_fields_fit():
         (Hotel, Hotel(name="Ritz", rating=NAN), "$.rating"),
         (list[Hotel], [Hotel(name="Ritz"), Hotel(name="Ritz", rating=float("inf"))], "$[1].rating"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_nan_and_infinity_are_refused_and_not_turned_into_null(hint, value, path):
     assert f"{path} is the float" in refusal(hint, value)
@@ -173,7 +174,7 @@ def test_one_object_met_twice_is_no_circle():
     assert codec_for(list[Any]).encode([shared, shared, (1,)]) == b"[[1],[1],[1]]"
 
 
-@pytest.mark.parametrize("hint", [MISSING, list[Any], Page[Any]], ids=str)
+@pytest.mark.parametrize("hint", [MISSING, list[Any], Page[Any]], ids=shown)
 def test_values_nested_too_deeply_are_refused(hint):
     deep: Any = []
     for _ in range(100_000):
@@ -196,7 +197,7 @@ def test_secrets_are_not_stored_as_stars():
     assert "$.token is a pydantic.types.SecretStr, and secrets are not stored" in refusal(Locked, Locked(token="key"))
 
 
-@pytest.mark.parametrize("hint", [Never, Hotel | io.BytesIO, 5, list["Unknown"]], ids=str)  # noqa: F821
+@pytest.mark.parametrize("hint", [Never, Hotel | io.BytesIO, 5, list["Unknown"]], ids=shown)  # noqa: F821
 def test_a_hint_without_a_json_form_is_refused(hint):
     with pytest.raises(Unserialisable, match="values declared as"):
         codec_for(hint)
@@ -229,7 +230,7 @@ def test_a_hostile_object_is_refused_and_not_passed_on():
     assert "Hostile" in refusal(MISSING, Hostile())
 
 
-@pytest.mark.parametrize("hint", [int, MISSING, Stop, Hotel, list[Hotel], None], ids=str)
+@pytest.mark.parametrize("hint", [int, MISSING, Stop, Hotel, list[Hotel], None], ids=shown)
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"\xff", b'"\\ud800"', b'{"name":', b"[" * 100_000, b"1e400", b'{"x":1}}'], ids=lambda d: d[:9]
 )

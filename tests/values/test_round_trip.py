@@ -34,6 +34,7 @@ from tests.values.kinds import (
     Ticket,
     Tree,
     Trip,
+    shown,
 )  # fmt: skip
 
 NOON = dt.datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=dt.UTC)
@@ -107,7 +108,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("hint, value", CASES, ids=str)
+@pytest.mark.parametrize("hint, value", CASES, ids=shown)
 def test_every_kind_of_hint_comes_back_equal(hint, value):
     codec = codec_for(hint)
     data, live = codec.encode_checked(value)

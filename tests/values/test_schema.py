@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from holdfast.values import MISSING, Definitions, is_object, schema_for, schema_of
-from tests.values.kinds import Card, Cash, Colour, Hotel, Leg, Loose, Stop, Ticket, Tree
+from tests.values.kinds import Card, Cash, Colour, Hotel, Leg, Loose, Stop, Ticket, Tree, shown
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from tests.values.kinds import Card, Cash, Colour, Hotel, Leg, Loose, Stop, Tick
         (io.BytesIO, {}),
         (Hotel | io.BytesIO, {}),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_hint_has_the_schema_of_its_json(hint, part):
     assert msgspec.json.decode(schema_of(hint)) == part

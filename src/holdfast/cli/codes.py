@@ -18,6 +18,8 @@ class Exit(IntEnum):
     INTERRUPTED = 130  # Ctrl-C, as shells count it
 
 
+UNLOADED = 64  # between `dev` and the server it started, and nobody else: the code could not be loaded
+
 MEANINGS = {
     Exit.OK: "done",
     Exit.FAILED: "it went wrong: the invocation failed, the check found breaks",

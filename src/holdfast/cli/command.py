@@ -11,7 +11,8 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,6 +100,16 @@ def perform(work: Work, wanted: dict[Any, str], shared: dict[str, Any], values: 
         # Whoever read has seen enough, as `head` does. Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
+
+
+@contextmanager
+def going_on(screen: Screen, id: str) -> Iterator[None]:
+    """Around waiting for an invocation: Ctrl-C ends the waiting, and that is said."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        screen.note(f"{id} goes on; holdfast watch {id}")
+        raise
 
 
 async def _run(

@@ -2,14 +2,16 @@
 
 Promises: a command cannot tell the two apart, so nothing works on a file that does not work on a server. An answer that
 is no success is raised as CommandFailed. Refuses: to guess. A server that was named and is not there is an error, not
-a reason to open the file.
+a reason to open the file; one that was not named is refused when it serves another store than this folder's.
 """
 
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -20,7 +22,8 @@ from holdfast.app import Holdfast
 from holdfast.cli.loading import load_app
 from holdfast.cli.problems import CommandFailed, from_answer, from_error
 from holdfast.cli.where import Where
-from holdfast.errors import StoreForeign, StoreLocked, TimedOut, Unreachable
+from holdfast.cli.wire import Info
+from holdfast.errors import AppNotLoaded, StoreForeign, StoreLocked, TimedOut, Unreachable
 
 T = TypeVar("T")
 
@@ -116,12 +119,43 @@ def unreachable(place: str, error: Exception) -> Unreachable:
 @asynccontextmanager
 async def connect(where: Where) -> AsyncIterator[Link]:
     """The link to where the command shall go. Raises StoreError, AppNotLoaded; CommandFailed when it is used."""
-    if where.url is None or (where.fallback and (where.app or where.store) and not await _listens(where.url)):
+    configured = where.fallback and (where.app is not None or where.store is not None)
+    if where.url is None or (configured and not await _listens(where.url)):
         async with _in_process(where) as link:
             yield link
         return
     async with _client(where.url, where.token) as client:
-        yield Link(client, where.url, server=True)
+        link = Link(client, where.url, server=True)
+        if configured and (other := stranger(where, (await link.get("/info", Info)).value)) is not None:
+            raise other
+        yield link
+
+
+def stranger(where: Where, info: Info) -> Unreachable | None:
+    """Why a server that nobody named is not this folder's: it serves another file than the configured one. None when it
+    is, or when there is no file to compare. Raises AppNotLoaded."""
+    flag = "--app" if where.store is None else "--store"
+    own = where.store or _file_of(where)
+    if own is None or not info.store or Path(info.store).resolve() == own.resolve():
+        return None
+    own, here = own.absolute(), Path.cwd()
+    name = f"this folder's {own.relative_to(here)}" if own.is_relative_to(here) else f"the configured {own}"
+    return Unreachable(
+        f"the server at {where.url} serves {info.store}, not {name}",
+        cause="another project's server has the usual port",
+        fix=f"name it with --url, or this {'app' if flag == '--app' else 'file'} with {flag}",
+    )
+
+
+def _file_of(where: Where) -> Path | None:
+    if where.app is None:
+        return None
+    try:
+        with redirect_stdout(sys.stderr):  # what the app prints is no part of the server's answer
+            return load_app(where.app).store_path
+    except AppNotLoaded as error:
+        fix = f"mend it, or name the server with --url {where.url}: whether it is this app's is not known without"
+        raise AppNotLoaded(error.what, cause=error.cause, fix=fix) from error
 
 
 def _client(url: str, token: str | None) -> httpx.AsyncClient:

@@ -46,9 +46,11 @@ def _import_failed(name: str, module: str, error: BaseException) -> AppNotLoaded
             f"it is looked for in {Path.cwd()} and among what is installed",
             "go to the folder that holds it, or check the name",
         )
+    what = "".join(traceback.format_exception_only(error)).strip()
+    if isinstance(error, SyntaxError):
+        return _failed(f"{name} could not be imported: {what}", "the code at that line is no Python", "mend it")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else module
-    what = "".join(traceback.format_exception_only(error)).strip()
     return _failed(
         f"{name} could not be imported: {what}", f"raised at {place}", "mend it; --debug shows the whole traceback"
     )

@@ -29,6 +29,13 @@ _EXITS: tuple[tuple[tuple[type[HoldfastError], ...], Exit], ...] = (
 )
 
 
+_AT_A_TERMINAL = {  # the next step of who writes requests is another one at the command line
+    "HF105": "`holdfast asks` lists the open questions",
+    "HF601": "name the admin port with --url or HOLDFAST_URL; `holdfast serve` prints both ports at its start",
+    "HF604": "set HOLDFAST_TOKEN to a token of that server",
+}
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """A problem document (RFC 9457) with the fields Holdfast adds. What a server left out is empty."""
 
@@ -43,7 +50,8 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
     def text(self) -> str:
         """For a person."""
-        return explain(self.code or f"HTTP {self.status}", self.detail or self.title, self.cause, self.fix)
+        fix = _AT_A_TERMINAL.get(self.code, self.fix)
+        return explain(self.code or f"HTTP {self.status}", self.detail or self.title, self.cause, fix)
 
 
 class CommandFailed(Exception):

@@ -2,6 +2,7 @@
 
 Promises: the old process has ended before the new one starts, for the store has one owner. Ctrl-C reaches the child
 once, as SIGTERM, and again when it is pressed again. The child ends with this process, also when that is killed.
+Refuses: to wait for a change of code where none would help. Then it ends as the child did.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from watchfiles import PythonFilter, awatch
 
-from holdfast.cli.codes import Exit
+from holdfast.cli.codes import UNLOADED, Exit
 from holdfast.engine.ports import SystemClock
 
 SETTLED_MS = 2_000  # a process that was killed sooner than this would be killed again
@@ -48,9 +49,12 @@ class Keeper:
                     continue
                 if code == 0:
                     break
-                if not self._was_killed(code, began):
-                    self._say("waiting for a change")
-                    await self._news.wait()
+                if self._was_killed(code, began):
+                    continue
+                if code > 0 and code != UNLOADED:
+                    return Exit(code) if code in {*Exit} else Exit.FAILED
+                self._say("waiting for a change")
+                await self._news.wait()
         finally:
             over.set()
             await watching

@@ -99,7 +99,7 @@ def read_text(text: str, schema: Schema, root: Schema) -> Any:
     except msgspec.DecodeError:
         if not schema or "anyOf" in schema:  # anything goes, so a bare word may be the text it looks like
             return text
-        raise ValueError(f"{name_of(schema, root)} is written as JSON") from None
+        raise ValueError(f"{name_of(schema, root)}, as JSON") from None
 
 
 def _choice(text: str, values: list[Any]) -> Any:

@@ -20,7 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:9070"
 @dataclass(frozen=True, slots=True)
 class Where:
     """The answer. `url` is tried first, unless it is None; with `fallback` the app or store is used when nobody listens
-    there."""
+    there, and whoever does must have that store."""
 
     url: str | None
     token: str | None
@@ -31,7 +31,7 @@ class Where:
 
 def settle(url: str | None, app: str | None, store: Path | None, environ: Mapping[str, str], folder: Path) -> Where:
     """From the flags, the environment and the pyproject.toml of the folder. Raises BadCommand when the flags
-    contradict each other."""
+    contradict each other, or the URL is none."""
     if url is not None and (app is not None or store is not None):
         raise BadCommand(
             f"--url and {'--app' if store is None else '--store'} name different places",
@@ -41,6 +41,12 @@ def settle(url: str | None, app: str | None, store: Path | None, environ: Mappin
     if app is not None or store is not None:
         return Where(None, token, app, store, fallback=False)
     if asked := url or environ.get("HOLDFAST_URL"):
+        if not asked.startswith(("http://", "https://")):
+            raise BadCommand(
+                f"{asked!r} is no URL of a server",
+                cause="it begins with http:// or https://",
+                fix=f"name it with --url or HOLDFAST_URL, such as {DEFAULT_URL}",
+            )
         return Where(asked.rstrip("/"), token, None, None, fallback=False)
     named = environ.get("HOLDFAST_APP") or configured_app(folder)
     path = environ.get("HOLDFAST_STORE")

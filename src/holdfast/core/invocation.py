@@ -80,9 +80,13 @@ def move(status: Status, by: Move) -> Status:
     except KeyError:
         raise WrongStatus(
             f"an invocation that is {status.name} cannot {by.name}",
-            cause="it has moved on since it was last looked at",
+            cause=f"only one that is {_sources(by)} can; it may have moved on since it was last looked at",
             fix="look at its status again",
         ) from None
+
+
+def _sources(by: Move) -> str:
+    return " or ".join(status.name for status, moves in TRANSITIONS.items() if by in moves)
 
 
 def chart() -> str:

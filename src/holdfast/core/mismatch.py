@@ -128,7 +128,7 @@ def _why(recorded: str, known: set[str], waiting: Sequence[str]) -> str:
         return "a step of the same name was inserted or removed before it"
     if any(_parts(id)[1] == name for id in new):
         return "tasks are created in another order than before, or a step moved into another task"
-    if any(_parts(id)[2] > 1 for id in new):
+    if any(_parts(id)[2] > 1 and _before(id) not in new for id in new):
         return "a loop goes round more often than before, or a step of the same name was inserted"
     if new:
         return f"{new[0]!r} was inserted before {recorded!r}, or is its new name"
@@ -143,6 +143,12 @@ def _parts(id: str) -> tuple[str, str, int]:
     path, _, count = id.rpartition("#")
     branch, _, name = path.rpartition("/")
     return branch, name, int(count) if count.isdecimal() else 0  # a damaged entry may say anything
+
+
+def _before(id: str) -> str:
+    """The one of the same name that was asked for before it."""
+    path, _, count = id.rpartition("#")
+    return f"{path}#{int(count) - 1}"
 
 
 def _report(what: str, cause: str, entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:

@@ -4,7 +4,9 @@ Promises: what was read is in the journal before anything follows from it, so a 
 noted by its bounds only, so reading a conversation costs the same at turn 10 and at turn 1,000. Refuses: writing by
 handlers that run beside the one writer of a key.
 
-The writer reads through what it has written: its values are found here, those of others in the source, each once.
+That a name was a list where a value was looked for, or the other way round, is noted too, as a note of the other kind:
+by the next replay the name may be something else. The writer reads through what it has written: its values are found
+here, those of others in the source, each once.
 """
 
 from __future__ import annotations
@@ -60,18 +62,18 @@ class Host(Protocol):
 
 
 class _List:
-    """A list the writer has looked at: what was there, and what it added since."""
+    """A list as it was when it was looked at, and what the writer added since."""
 
-    __slots__ = ("base", "first", "own")
+    __slots__ = ("end", "first", "own")
 
-    def __init__(self, first: int, base: int) -> None:
+    def __init__(self, first: int, end: int) -> None:
         self.first = first
-        self.base = base  # index of the first element of `own`
+        self.end = end  # of what was there
         self.own: list[bytes] = []
 
     @property
-    def end(self) -> int:
-        return self.base + len(self.own)
+    def is_empty(self) -> bool:
+        return self.first == self.end and not self.own
 
 
 class StateView:
@@ -81,29 +83,30 @@ class StateView:
         self._host = host
         self._source = source
         self._writes = writes
+        # What the writer knows of a name. None among the values: there is neither a value nor a list, or none that is
+        # not among the lists.
         self._values: dict[str, bytes | None] = {}
         self._lists: dict[str, _List] = {}
         self._names: dict[str, None] | None = None
-        self.cleared: dict[str, int] = {}  # lists that were emptied: elements before the index can go at the end
+        self.cleared: dict[str, None] = {}  # names under which there may have been lists
 
     def get(self, name: str) -> bytes | None:
         """The text of a value, None if there is none."""
-        _check(name)
-        if name in self._values:
-            return self._values[name]
-        if name in self._lists and self._lists[name].end > self._lists[name].first:
+        check_name(name)
+        if not self._writes or (name not in self._values and name not in self._lists):
+            text = self._note(f"get {name}", lambda: self._source.value(name), not_a_value(name))
+            if self._writes:
+                self._values[name] = text
+            return text
+        if name in self._lists and not self._lists[name].is_empty:
             raise not_a_value(name)
-        text = self._note(f"get {name}", lambda: self._source.value(name))
-        if self._writes:
-            self._values[name] = text
-        return text
+        return self._values.get(name)
 
     def set(self, name: str, text: bytes) -> None:
         """Writes a value. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
-        if name in self._lists:
-            self._empty(name)
+        self._forget_list(name)
         self._values[name] = text
         self._host.do(SetState(name, text))
         if self._names is not None:
@@ -111,13 +114,10 @@ class StateView:
 
     def clear(self, name: str) -> None:
         """Removes a value or a list. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
-        if name not in self._values:
-            self._empty(name)
-        self._values.pop(name, None)
-        if name not in self._lists:
-            self._values[name] = None
+        self._forget_list(name)
+        self._values[name] = None
         self._host.do(SetState(name, None))
         if self._names is not None:
             self._names.pop(name, None)
@@ -125,45 +125,36 @@ class StateView:
     def keys(self) -> list[str]:
         """All names, sorted."""
         if self._names is None or not self._writes:
-            text = self._note("keys", lambda: msgspec.json.encode(self._source.names()))
+            text = self._note("keys", lambda: msgspec.json.encode(self._source.names()), None)
             names = dict.fromkeys(_names(text or b"[]"))
             if not self._writes:
                 return list(names)
-            for name, value in self._values.items():
-                names[name] = None
-                if value is None:
-                    del names[name]
-            for name, known in self._lists.items():
+            for name in (*self._values, *self._lists):
                 names.pop(name, None)
-                if known.end > known.first or self._values.get(name) is not None:
+                known = self._lists.get(name)
+                if self._values.get(name) is not None or (known is not None and not known.is_empty):
                     names[name] = None
             self._names = names
         return sorted(self._names)
 
     def append(self, name: str, text: bytes) -> None:
         """Adds an element to a list. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
-        if self._values.get(name) is not None:
-            raise not_a_list(name)
-        known = self._list(name)
-        self._values.pop(name, None)
+        self._list(name).own.append(text)
         self._host.do(AppendItem(name, text))
-        known.own.append(text)
         if self._names is not None:
             self._names[name] = None
 
     def items(self, name: str) -> list[bytes]:
         """The texts of a list's elements, oldest first."""
-        _check(name)
+        check_name(name)
         if not self._writes:
             # By value: the writer may empty the list while this handler waits.
-            text = self._note(f"items {name}", lambda: b"[%b]" % b",".join(self._all(name)))
+            text = self._note(f"items {name}", lambda: b"[%b]" % b",".join(self._all(name)), not_a_list(name))
             return [bytes(raw) for raw in _raws(text or b"[]")]
-        if self._values.get(name) is not None:
-            raise not_a_list(name)
         known = self._list(name)
-        stored = self._source.items(name, known.first, known.base) if known.base > known.first else []
+        stored = self._source.items(name, known.first, known.end) if known.end > known.first else []
         return [*stored, *known.own]
 
     def _all(self, name: str) -> list[bytes]:
@@ -171,34 +162,46 @@ class StateView:
 
     def _list(self, name: str) -> _List:
         known = self._lists.get(name)
-        if known is None:
-            note = self._host.note(
-                f"list {name}", lambda local: ItemsRead(self._host.at, local, *self._source.bounds(name))
-            )
-            if not isinstance(note, ItemsRead):
-                raise _other(name)
-            known = self._lists[name] = _List(note.first, note.end)
+        if known is not None:
+            return known
+        if name not in self._values:
+            known = self._look(name)
+        elif self._values[name] is None:
+            known = _List(0, 0)
+        else:
+            raise not_a_list(name)
+        self._lists[name] = known
         return known
 
-    def _empty(self, name: str) -> None:
-        try:
-            known = self._list(name)
-        except BadArguments:
-            return  # a value
-        if known.end > known.first:
-            self.cleared[name] = known.end
-        known.first = known.base = known.end
-        known.own = []
-
-    def _note(self, name: str, look: Callable[[], bytes | None]) -> bytes | None:
+    def _look(self, name: str) -> _List:
         def make(local: str) -> Note:
-            text = look()
+            try:
+                return ItemsRead(self._host.at, local, *self._source.bounds(name))
+            except BadArguments:
+                return StateRead(self._host.at, local, None)  # it was a value
+
+        note = self._host.note(f"list {name}", make)
+        if not isinstance(note, ItemsRead):
+            raise not_a_list(name)
+        return _List(note.first, note.end)
+
+    def _forget_list(self, name: str) -> None:
+        known = self._lists.pop(name, None)
+        if name not in self._values if known is None else not known.is_empty:
+            self.cleared[name] = None
+
+    def _note(self, name: str, look: Callable[[], bytes | None], refusal: BadArguments | None) -> bytes | None:
+        def make(local: str) -> Note:
+            try:
+                text = look()
+            except BadArguments:
+                return ItemsRead(self._host.at, local, 0, 0)  # the name was of the other kind
             return StateRead(self._host.at, local, None if text is None else INLINE + text)
 
         note = self._host.note(name, make)
-        if not isinstance(note, StateRead):
-            raise _other(name)
-        return None if note.value is None else self._host.read(note.value)
+        if isinstance(note, StateRead):
+            return None if note.value is None else self._host.read(note.value)
+        raise refusal or _other(name)
 
     def _check_writes(self) -> None:
         if not self._writes:
@@ -225,7 +228,8 @@ def _other(name: str) -> Unreadable:
     )
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises BadArguments for what cannot name a value or a list."""
     given: object = name
     if not isinstance(given, str) or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
         raise BadArguments(

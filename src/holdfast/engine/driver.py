@@ -42,7 +42,7 @@ from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HoldfastError, Unreadable
+from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
 from holdfast.steps import plan_thread
@@ -372,9 +372,11 @@ class Driver:
                 resident.state.write(self._committer.batch, command)
             case Return():
                 self._return(resident, command.value)
-            case Raise():
-                log.error("%s failed with %s", resident.id, type(command.error).__name__)
-                self.end(resident, Move.FAIL, records.Raised(describe(command.error)))
+            case Raise(error):
+                # A TerminalError is an answer like any other, and no reason to wake anybody.
+                level = logging.INFO if isinstance(error, TerminalError) else logging.ERROR
+                log.log(level, "%s failed with %s", resident.id, type(error).__name__)
+                self.end(resident, Move.FAIL, records.Raised(describe(error)))
             case EndCancelled():
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:
@@ -427,8 +429,8 @@ class Driver:
         resident.bodies.clear()
         view = resident.machine.state
         if view is not None and resident.state is not None:
-            for name, before in view.cleared.items():
-                resident.state.trim(self._committer.batch, name, before)
+            for name in view.cleared:
+                resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)
         self._watcher.ended(resident, outcome, text)
 

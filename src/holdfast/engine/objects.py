@@ -21,10 +21,9 @@ class ObjectState:
         self._store = store
         self._service = service
         self._key = key
-        # Of what this writer has done, some of it not durable yet:
-        self._ends: dict[str, int] = {}  # lists it added to
-        self._last: dict[str, int] = {}  # where lists ended that it cleared
-        self._unlisted: set[str] = set()  # names it wrote as values or cleared
+        # What this writer has done, some of it not durable yet:
+        self._heads: dict[str, int | None] = {}  # where lists begin; None: it wrote a value, or cleared the name
+        self._ends: dict[str, int] = {}  # of lists it added to
 
     def value(self, name: str) -> bytes | None:
         """A value's text. Raises BadArguments when the name is a list's."""
@@ -70,28 +69,35 @@ class ObjectState:
 
     def write(self, batch: Batch, command: SetState | AppendItem) -> None:
         """Adds a change of the one writer to a batch."""
-        service, key = self._service, self._key
+        service, key, name = self._service, self._key, command.name
         match command:
-            case SetState(name, text):
-                self._last[name] = self._ends.pop(name, 0)
-                self._unlisted.add(name)
+            case SetState(_, text):
+                self._heads[name] = None
                 batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
-            case AppendItem(name, text):
+            case AppendItem(_, text):
                 # Where it goes is for the store to say and not for the handler: one that was opened again, or copied
                 # from an older run, has seen another list.
-                end = self._ends.get(name)
-                if end is None:
-                    end = self._begin(batch, name)
+                end = self._end(name)
+                if self._head(name) is None:
+                    self._heads[name] = end
+                    batch.states.append(StateRow(service, key, name, LIST + str(end).encode()))
                 batch.items.append(ItemRow(service, key, name, end, compress(text)))
                 self._ends[name] = end + 1
 
-    def _begin(self, batch: Batch, name: str) -> int:
-        end = max(self._store.items_end(self._service, self._key, name), self._last.get(name, 0))
-        body = None if name in self._unlisted else self._store.state(self._service, self._key, name)
-        if body is None or body[:1] != LIST:
-            batch.states.append(StateRow(self._service, self._key, name, LIST + str(end).encode()))
-        return end
+    def trim(self, batch: Batch, name: str) -> None:
+        """Deletes the elements that no list has any more: those before the one that begins now, or all."""
+        head = self._head(name)
+        before = self._end(name) if head is None else head
+        if before:
+            batch.trims.append(TrimRow(self._service, self._key, name, before))
 
-    def trim(self, batch: Batch, name: str, before: int) -> None:
-        """Deletes what a cleared list has left behind."""
-        batch.trims.append(TrimRow(self._service, self._key, name, before))
+    def _head(self, name: str) -> int | None:
+        if name not in self._heads:
+            body = self._store.state(self._service, self._key, name)
+            self._heads[name] = None if body is None or body[:1] != LIST else int(body[1:])
+        return self._heads[name]
+
+    def _end(self, name: str) -> int:
+        if name not in self._ends:
+            self._ends[name] = self._store.items_end(self._service, self._key, name)
+        return self._ends[name]

@@ -143,6 +143,7 @@ class Rows:
             status = move(status, Move.PAUSE)
         if queued:
             self._write(row, status, paused, row.wake_at)
+            self._engine.committer.after(self._engine.gates.advance, row.lock, row.lane)  # whoever is behind it may go
         else:
             self.move(row, status, paused)
 

@@ -101,7 +101,7 @@ class Settling:
     def _open(self, id: str) -> PromiseRow:
         row = self._engine.links.shared(id)
         if row is None:
-            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id; list the open ones with asks()")
+            raise UnknownPromise(f"no promise has the id {id!r}", fix="check the id, or list the open questions")
         if row.status == WITHDRAWN:
             raise _settled_already(id, "it was withdrawn: its deadline passed, or the invocation has ended")
         if row.status or id in self._under_way:

@@ -64,11 +64,10 @@ class _Stream(Response):
             )
             try:
                 await asyncio.wait((self._coming, *ends), timeout=FIRST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if self._resumes and self._coming.done() and self._coming.result() is None:
+                # What is wrong is raised here, while it can still be a problem.
+                if self._coming.done() and self._coming.result() is None and self._resumes:
                     await Response(status_code=204, headers=HEADERS)(scope, receive, send)
                     return
-                if self._coming.done():
-                    self._coming.result()  # raises what is wrong, while it can still be a problem
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await _write(send, RETRY)
                 await self._write_all(send, ends)

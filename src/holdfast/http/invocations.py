@@ -60,8 +60,6 @@ async def result(exchange: Exchange, handle: AsyncHandle[Any], seconds: float) -
         body = await handle.result_json(quick)
     except TimeoutError:
         try:
-            if seconds <= quick:
-                raise
             body = await exchange.while_connected(handle.result_json(seconds - quick))
         except TimeoutError:
             return await started(handle, done=True)

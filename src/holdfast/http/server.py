@@ -108,7 +108,7 @@ class Listeners:
                 raise BadArguments(
                     f"{address} can be reached from other machines, and there is no token",
                     cause="whoever reaches it could run, read and delete everything",
-                    fix=f"set {TOKEN_VARIABLE}, or give tokens_file=...; or bind to 127.0.0.1",
+                    fix=f"set {TOKEN_VARIABLE}, or name a file of tokens; or bind to 127.0.0.1",
                 )
             return guard
         shown = f"[{address}]" if ":" in address else address
@@ -121,6 +121,7 @@ class Servers:
 
     def __init__(self, client: AsyncClient, store_path: Path | None, listeners: Listeners) -> None:
         limits = listeners.options.limits
+        self.client = client
         self._listeners = listeners
         ingress_guard, admin_guard = listeners.guards
         self._faces = (
@@ -231,7 +232,7 @@ def _bind(host: str, port: int) -> socket.socket:
         raise BadArguments(
             f"cannot serve on {host}:{port}: {failure.strerror}",
             cause="another process uses the port" if failure.errno == 98 else "",
-            fix="end that process, or choose another port",
+            fix="end that process, or choose other ports: --port and --admin-port, Options(port=, admin_port=)",
         ) from None
     bound.setblocking(False)
     return bound

@@ -13,7 +13,7 @@ from rich.text import Text
 from holdfast.cli import machine
 from holdfast.cli.codes import Exit
 from holdfast.cli.command import command
-from holdfast.cli.link import connect
+from holdfast.cli.link import connect, stranger
 from holdfast.cli.loading import load_app
 from holdfast.cli.machine import Finding
 from holdfast.cli.problems import CommandFailed
@@ -21,6 +21,7 @@ from holdfast.cli.render.words import clean, span
 from holdfast.cli.screen import Screen
 from holdfast.cli.where import Where
 from holdfast.cli.wire import Info
+from holdfast.errors import AppNotLoaded
 
 PANEL = "Operate"
 STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
@@ -72,13 +73,26 @@ async def _server(where: Where) -> tuple[Info | None, list[Finding]]:
         if where.fallback and failure.exit is Exit.UNREACHABLE:
             return None, [Finding("server", "note", f"none at {where.url}", "holdfast serve starts one")]
         return None, [Finding("server", "bad", problem.detail or problem.title, problem.fix)]
+    found: list[Finding] = []
+    if where.fallback:
+        try:
+            other = stranger(where, info)
+        except AppNotLoaded as error:
+            found.append(Finding("app", "bad", error.what, error.fix))
+        else:
+            if other is not None:
+                return None, [Finding("server", "note", other.what, other.fix)]
+    return info, found + _serving(where, info)
+
+
+def _serving(where: Where, info: Info) -> list[Finding]:
     build = f", build {info.build}" if info.build else ""
     found = [Finding("server", "ok", f"holdfast {info.version}{build} at {where.url}, up {span(info.uptime_seconds)}")]
     counts = ", ".join(f"{count} {status}" for status, count in info.counts.items() if count)
     found.append(Finding("invocations", "ok", counts or "none"))
     if paused := info.counts.get("paused"):
         found.append(Finding("paused", "note", f"{paused} wait for a person", "holdfast list --status paused"))
-    return info, found
+    return found
 
 
 def _store(where: Where, info: Info | None) -> Path | None:

@@ -8,15 +8,16 @@ import msgspec
 import typer
 
 from holdfast.cli.codes import Exit
-from holdfast.cli.command import command
+from holdfast.cli.command import command, going_on
 from holdfast.cli.commands import options
 from holdfast.cli.events import events
 from holdfast.cli.link import Link, at
+from holdfast.cli.names import require_target
 from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
 from holdfast.cli.screen import Screen
-from holdfast.cli.wire import Handler, Invocation, Page, Step
+from holdfast.cli.wire import Ask, Event, Handler, Invocation, Page, Step
 from holdfast.errors import UnknownInvocation, Unreachable
 
 PANEL = "Look"
@@ -48,6 +49,8 @@ async def list_(
         Page,
         {"status": status, "target": target, "key": key, "parent": parent, "before": before, "limit": limit},
     )
+    if target is not None and not found.value.invocations:  # runs of a handler that is gone are still shown
+        await require_target(link, target)
     screen.show(found, lambda page: lists.invocations(page.invocations))
     if found.value.next is not None:
         screen.note(f"there are more: --limit {limit * 10}, or --before {found.value.next}")
@@ -112,6 +115,12 @@ async def watch(link: Link, screen: Screen, id: options.Id) -> Exit:
     if not link.server:
         raise Unreachable("no server runs, so nothing can be followed", fix=f"holdfast show {id} tells what is stored")
     head = (await link.get(at("invocations", id), Invocation)).value
+    with going_on(screen, id):
+        return await _follow(link, screen, head)
+
+
+async def _follow(link: Link, screen: Screen, head: Invocation) -> Exit:
+    id = head.id
     picture = watching.Picture(head)
     open_line = False  # pieces of a model's answer stand in it, and the next one may go on
     async for event in events(link, id, on_away=lambda: screen.note("the server is away; waiting for it")):
@@ -123,11 +132,23 @@ async def watch(link: Link, screen: Screen, id: options.Id) -> Exit:
         else:
             if open_line:
                 screen.say("")
-            screen.say(Line(picture.line(event)))
+            screen.say(Line(picture.line(event, await _questions(link, id, event))))
             open_line = False
         if event.ends:
             return Exit.OK if _ended_well(event.data) else Exit.FAILED
     return Exit.OK
+
+
+async def _questions(link: Link, id: str, event: Event) -> list[str]:
+    """What a suspended one asks a person."""
+    if event.kind != "status" or event.data.get("status") != "suspended":
+        return []
+    try:
+        return [ask.question for ask in (await link.get("/asks", list[Ask])).value if ask.invocation == id]
+    except CommandFailed as failure:
+        if failure.exit is not Exit.UNREACHABLE:  # the server is away: the stream finds that out too, and waits
+            raise
+        return []
 
 
 def _ended_well(data: Any) -> bool:

@@ -11,6 +11,7 @@ from holdfast.cli.arguments import json_or_text
 from holdfast.cli.command import command
 from holdfast.cli.commands import options
 from holdfast.cli.link import Link, at
+from holdfast.cli.names import no_value, require_object
 from holdfast.cli.render import lists
 from holdfast.cli.screen import Screen
 from holdfast.cli.wire import Keys
@@ -40,6 +41,8 @@ async def keys(
 ) -> None:
     """Lists the keys an object has state for."""
     found = await link.get(at("objects", service), Keys, {"after": after or None, "limit": limit})
+    if not found.value.keys:
+        await require_object(link, service)
     screen.show(found, lambda page: lists.keys(page.keys))
     if found.value.next is not None:
         screen.note(f"there are more: --after {found.value.next}")
@@ -47,11 +50,15 @@ async def keys(
 
 async def show(link: Link, screen: Screen, service: Service, key: ObjectKey) -> None:
     """Shows what one key keeps."""
-    screen.show(await link.get(at("objects", service, key), dict[str, Any]), lists.state)
+    found = await link.get(at("objects", service, key), dict[str, Any])
+    if not found.value:
+        await require_object(link, service)
+    screen.show(found, lists.state)
 
 
 async def set_(link: Link, screen: Screen, service: Service, key: ObjectKey, name: Name, value: options.Value) -> None:
     """Changes a value; refused while a handler of the key is at work."""
+    await require_object(link, service)
     body = msgspec.json.encode(json_or_text(value))
     answer = await link.ask("PUT", at("objects", service, key, name), type(None), body=body)
     screen.done(answer, f"{service} {key} {name} set")
@@ -59,5 +66,9 @@ async def set_(link: Link, screen: Screen, service: Service, key: ObjectKey, nam
 
 async def clear(link: Link, screen: Screen, service: Service, key: ObjectKey, name: Name) -> None:
     """Removes a value; refused while a handler of the key is at work."""
+    values = (await link.get(at("objects", service, key), dict[str, Any])).value
+    if name not in values:
+        await require_object(link, service)
+        raise no_value(service, key, name, values)
     answer = await link.ask("DELETE", at("objects", service, key, name), type(None))
     screen.done(answer, f"{service} {key} {name} cleared")

@@ -1,7 +1,8 @@
 """serve and dev: running handlers behind HTTP; dev starts anew whenever a file changes.
 
 Promises: `dev` loses no run by a reload. The old process is told to stop as any server is, and the new one goes on from
-the journals. Code that cannot be imported leaves it waiting for the next change.
+the journals. Code that cannot be imported leaves it waiting for the next change; what no change of code would mend,
+such as a port that is taken, ends it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import msgspec
 import typer
 
 from holdfast.app import Holdfast
-from holdfast.cli.codes import Exit
+from holdfast.cli.codes import UNLOADED, Exit
 from holdfast.cli.command import command
 from holdfast.cli.loading import load_app
+from holdfast.cli.problems import from_error
 from holdfast.cli.screen import Screen
 from holdfast.cli.where import require_app
+from holdfast.errors import AppNotLoaded, BadHandler
 
 if TYPE_CHECKING:
     from holdfast.http.server import Servers
@@ -60,11 +63,25 @@ async def serve(
     logging.basicConfig(format=LOG_FORMAT, datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("holdfast").setLevel(logging.DEBUG if verbose else logging.WARNING)
     name = require_app(app)
-    hf = load_app(name)
-    if leash:
-        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _leash)
     options = Options(host=host, port=port, admin_host=admin_host, admin_port=admin_port, tokens_file=tokens)
-    await run(hf, options, lambda servers: _ready(screen, name, hf, servers))
+    checks: list[asyncio.Task[None]] = []
+
+    def ready(servers: Servers) -> None:
+        _ready(screen, name, hf, servers)
+        if leash:
+            checks.append(asyncio.create_task(_check(screen, servers)))
+
+    try:
+        hf = load_app(name)
+        if leash:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _leash)
+        await run(hf, options, ready)
+        await asyncio.gather(*checks)
+    except (AppNotLoaded, BadHandler) as error:
+        if not leash:
+            raise
+        screen.fail(from_error(error).problem)
+        raise typer.Exit(UNLOADED) from error
 
 
 async def dev(
@@ -89,6 +106,14 @@ def _ready(screen: Screen, name: str, hf: Holdfast, servers: Servers) -> None:
     screen.say(f"  admin     {servers.admin_url}")
     screen.say(f"  store     {hf.store_path or 'not a file'}")
     screen.say(f"  handlers  {handlers}")
+
+
+async def _check(screen: Screen, servers: Servers) -> None:
+    """Under `dev` the code may be another one than a moment ago; a deploy is checked before it, by `holdfast check`."""
+    misfits = sum(not row.ok for row in await servers.client.check())
+    if misfits:
+        runs = "1 unfinished run does" if misfits == 1 else f"{misfits} unfinished runs do"
+        screen.note(f"{runs} not fit the new code: holdfast check")
 
 
 def _leash() -> None:

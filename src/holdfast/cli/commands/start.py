@@ -14,7 +14,7 @@ import typer
 
 from holdfast.cli.arguments import body_of
 from holdfast.cli.codes import Exit
-from holdfast.cli.command import command
+from holdfast.cli.command import command, going_on
 from holdfast.cli.commands import options
 from holdfast.cli.link import ACCEPTED, Answer, Link, at
 from holdfast.cli.problems import CommandFailed
@@ -57,7 +57,8 @@ async def call(
         )
     started = await _send(link, target, arguments or [], body, key, id, delay=None)
     screen.note(started.value.id)
-    answer = await _result(link, screen, started.value.id, wait)
+    with going_on(screen, started.value.id):
+        answer = await _result(link, screen, started.value.id, wait)
     screen.data(answer.value)
 
 

@@ -12,7 +12,9 @@ from holdfast.cli.render.layout import Columns
 from holdfast.cli.render.words import ago, clean, first_line, json_text, now, span, status, waits
 from holdfast.cli.schemas import fields, follow, name_of
 
-NOTHING = Text("nothing", "dim")
+
+def _no(what: str) -> Text:
+    return Text(f"no {what}", "dim")
 
 
 def invocations(rows: list[wire.Invocation]) -> RenderableType:
@@ -22,7 +24,11 @@ def invocations(rows: list[wire.Invocation]) -> RenderableType:
         (row.id, row.target, row.key or "", status(row.status), ago(row.created, at), _took(row), _why(row, at))
         for row in rows
     ]
-    return Columns(("ID", "TARGET", "KEY", "STATUS", "STARTED", "TOOK", "WHY"), cells, elastic=6) if rows else NOTHING
+    return (
+        Columns(("ID", "TARGET", "KEY", "STATUS", "STARTED", "TOOK", "WHY"), cells, elastic=6)
+        if rows
+        else _no("invocations")
+    )
 
 
 def _took(row: wire.Invocation) -> str:
@@ -43,7 +49,9 @@ def asks(rows: list[wire.Ask]) -> RenderableType:
         )
         for row in rows
     ]  # fmt: skip
-    return Columns(("ID", "INVOCATION", "ASKED", "ENDS", "QUESTION"), cells, elastic=4) if rows else NOTHING
+    return (
+        Columns(("ID", "INVOCATION", "ASKED", "ENDS", "QUESTION"), cells, elastic=4) if rows else _no("open questions")
+    )
 
 
 def schedules(rows: list[wire.Schedule]) -> RenderableType:
@@ -57,7 +65,7 @@ def schedules(rows: list[wire.Schedule]) -> RenderableType:
         )
         for row in rows
     ]  # fmt: skip
-    return Columns(("ID", "TARGET", "RULE", "NEXT", "LAST"), cells) if rows else NOTHING
+    return Columns(("ID", "TARGET", "RULE", "NEXT", "LAST"), cells) if rows else _no("schedules")
 
 
 def handlers(rows: list[wire.Handler]) -> RenderableType:
@@ -65,7 +73,7 @@ def handlers(rows: list[wire.Handler]) -> RenderableType:
     cells = [
         (row.target, _kind(row), _takes(row), name_of(row.returns, row.returns), first_line(row.doc)) for row in rows
     ]
-    return Columns(("TARGET", "KIND", "TAKES", "GIVES", "WHAT IT DOES"), cells, elastic=4) if rows else NOTHING
+    return Columns(("TARGET", "KIND", "TAKES", "GIVES", "WHAT IT DOES"), cells, elastic=4) if rows else _no("handlers")
 
 
 def _kind(row: wire.Handler) -> str:
@@ -97,19 +105,19 @@ def checks(rows: list[wire.Check]) -> RenderableType:
 
 def keys(rows: list[str]) -> RenderableType:
     """`holdfast state keys`."""
-    return Text("\n".join(clean(row) for row in rows)) if rows else NOTHING
+    return Text("\n".join(clean(row) for row in rows)) if rows else _no("keys")
 
 
 def state(values: dict[str, object]) -> RenderableType:
     """`holdfast state show`."""
     cells = [(name, json_text(value)) for name, value in values.items()]
-    return Columns(("NAME", "VALUE"), cells, elastic=1) if values else NOTHING
+    return Columns(("NAME", "VALUE"), cells, elastic=1) if values else _no("state")
 
 
 def rows(found: wire.Rows) -> RenderableType:
     """`holdfast sql`."""
     cells = [[_cell(value) for value in row] for row in found.rows]
-    return Columns(found.columns, cells, elastic=len(found.columns) - 1) if cells else NOTHING
+    return Columns(found.columns, cells, elastic=len(found.columns) - 1) if cells else _no("rows")
 
 
 def _cell(value: object) -> Text:

@@ -45,7 +45,7 @@ class Run:
 def show(run: Run, *, full: bool) -> RenderableType:
     """`holdfast show`."""
     at = now()
-    parts: list[RenderableType] = [_title(run.head, at), *_facts(run.head, at, full=full)]
+    parts: list[RenderableType] = [_title(run, at), *_facts(run.head, at, full=full)]
     if run.steps:
         parts += [Text(), _timeline(run, at), *(_values(run) if full else ())]
     return Group(*parts)
@@ -63,8 +63,12 @@ def hint(run: Run) -> str | None:
     return None
 
 
-def _title(head: wire.Invocation, at: datetime) -> Text:
-    text = Text.assemble((clean(head.id), "bold"), "  ", clean(head.target), "  ", status(head.status))
+def _title(run: Run, at: datetime) -> Text:
+    head = run.head
+    # To the engine it is ready for its step's result; to a person it is at work.
+    works = head.status == "ready" and any(step.state in {"running", "retrying"} for step in run.steps)
+    word = "running" if works else head.status
+    text = Text.assemble((clean(head.id), "bold"), "  ", clean(head.target), "  ", status(word))
     if head.status in wire.ENDED:
         text.append(f" after {span((head.updated - (head.began or head.created)).total_seconds())}")
     elif when := waits(head.status, head.wake_at, at):

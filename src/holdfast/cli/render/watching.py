@@ -1,7 +1,11 @@
-"""Events as lines: one for each thing that happened, and tokens run on as they come."""
+"""Events as lines: one for each thing that happened, and tokens run on as they come.
+
+Promises: no status is told as older than what came before it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,17 +23,24 @@ class Picture:
 
     def __init__(self, head: wire.Invocation) -> None:
         self._begin = head.began or head.created
+        self._last = self._begin
 
-    def line(self, event: wire.Event) -> Text:
-        """The line for an event that is no chunk."""
+    def line(self, event: wire.Event, questions: Sequence[str] = ()) -> Text:
+        """The line for an event that is no chunk. `questions` are those that wait for a person."""
         data: dict[str, Any] = event.data if isinstance(event.data, dict) else {"value": event.data}
         at = _moment(data)
+        if event.kind == "status":  # stored when it was entered; entries may have come since, under the same one
+            at = max(at, self._last)
+        self._last = max(at, self._last)
         text = Text(f"+{span(max(0.0, (at - self._begin).total_seconds()))}".rjust(TIME_CHARS) + "  ", "dim")
         match event.kind:
             case "status":
                 text.append_text(status(str(data.get("status", ""))))
                 if data.get("reason"):
                     text.append(f"  {first_line(data['reason'])}")
+                if questions:
+                    more = f" and {len(questions) - 1} more" if len(questions) > 1 else ""
+                    text.append(f"  asks: {first_line(questions[0])}{more}  (holdfast answer)")
             case "emit":
                 text.append(clean(told(data.get("output"))), "italic")
             case _:
