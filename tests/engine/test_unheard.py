@@ -1,12 +1,14 @@
 """What nobody runs when something comes for it: what is damaged, paused, or just over. Found by the simulation."""
 
 import asyncio
+import threading
 
 import pytest
 
-from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service
+from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service, TerminalError
 from tests.engine.family import service
-from tests.engine.world import SlowStore, open_promise, paused
+from tests.engine.lives import all_in_lane, life
+from tests.engine.world import SlowStore, engine_of, open_promise, paused, wait_for
 
 
 def spoil(store: MemoryStore, id: str, **fields: bytes) -> None:
@@ -106,3 +108,41 @@ def test_a_signal_to_one_whose_handler_is_gone_is_durable_when_it_is_acknowledge
         for id in ids:
             client.resume(id)
             assert client.attach(id).result(5) == "heard"
+
+
+def test_a_signal_to_one_that_is_being_opened_again_is_written_after_its_new_journal(memory_world, monkeypatch):
+    """The failure at the end of the old journal is on its way out."""
+    all_in_lane(monkeypatch)
+
+    async def h(ctx: Context) -> str:
+        await ctx.run(fail)
+        return await ctx.receive("word", str)
+
+    async def fail() -> None:
+        if broken:
+            raise TerminalError("no")
+
+    async def speaker(ctx: Context) -> None:
+        await ctx.promise("now")
+        ctx.signal("failed", "word", "heard")
+
+    broken = [True]
+    with life(memory_world, h, speaker) as one:
+        client = one.client
+        failed = client.start(h, id="failed")
+        with pytest.raises(TerminalError):
+            failed.result(5)
+        broken.clear()
+        speaks = client.start(speaker)
+        promise = open_promise(client)
+        with one.store.hold():
+            retrying = threading.Thread(target=failed.retry)
+            retrying.start()
+            wait_for(lambda: one.store.waiting, "the retry is being written")
+            resolving = threading.Thread(target=client.resolve, args=(promise,))
+            resolving.start()
+            wait_for(lambda: len(engine_of(client).committer._batch.entries) >= 2, "the signal is in the next batch")
+        retrying.join()
+        resolving.join()
+        assert speaks.result(5) is None
+        assert failed.result(5) == "heard"

@@ -120,7 +120,7 @@ class Reruns:
         blobs = dict(engine.store.blob_digests(row.n))
         bodies = engine.store.blobs(row.n, -BLOBS_ALL, BLOBS_ALL) if blobs else []
         engine.committer.batch.blobs += [BlobRow(n, number, blobs[number], body) for number, body in bodies]
-        engine.rows.added(new)
+        engine.rows.added(new, len(entries))
         await engine.durable()
         return id
 

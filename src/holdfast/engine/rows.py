@@ -65,9 +65,10 @@ class Rows:
         """Of how many something is not durable yet."""
         return len(self._open)
 
-    def added(self, row: InvocationRow) -> None:
-        """A new one was put into the open batch, and waits for its turn."""
+    def added(self, row: InvocationRow, length: int = 0) -> None:
+        """A new one with a journal of that length was put into the open batch, and waits for its turn."""
         self._change(row.n, row)
+        self._lengths[row.n] = length
         self._queue(row)
 
     def purge(self, n: int) -> None:
@@ -115,8 +116,10 @@ class Rows:
         self._queue(row)
 
     def reopen(self, row: InvocationRow, obeyed: int) -> None:
-        """Lets a failed one wait for its turn again; the deeds of `obeyed` entries were done. Raises WrongStatus."""
+        """Lets a failed one wait for its turn again; its new journal has `obeyed` entries, whose deeds were done.
+        Raises WrongStatus."""
         self._write(row, move(Status(row.status), Move.REOPEN), records.Woken(obeyed), None)
+        self._lengths[row.n] = obeyed
         self._queue(row._replace(wake_at=None))
 
     def move(self, row: InvocationRow, status: Status, outcome: Outcome | None) -> None:
@@ -180,7 +183,7 @@ class Rows:
         self._engine.gates.leave(row.n, self.gate(row), paused=not _counts(row))
 
     def _is_ending(self, n: int) -> bool:
-        stored = self._engine.store.entries(n)
+        stored = self._engine.store.entries(n)[: self._length(n)]  # what is beyond is being taken out
         return n in self._ending or any(isinstance(records.decode_entry(body), CancelRequested) for body in stored)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
