@@ -15,7 +15,7 @@ from holdfast.core.entries import CancelRequested, Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
-from holdfast.engine.reasons import obeyed_of, reason_of
+from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
@@ -217,14 +217,6 @@ class Rows:
             row = self._open.pop(n)
             if row is not None:
                 self._engine.row_settled(row)
-
-
-def was_queued(row: InvocationRow) -> bool:
-    """Whether a paused one had not had its turn when it was paused."""
-    if row.began is None or row.outcome is None:
-        return row.began is None
-    outcome = records.decode_outcome(row.outcome)
-    return isinstance(outcome, Paused) and outcome.queued
 
 
 def _counts(row: InvocationRow) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.commands import CallSpec
 from holdfast.core.invocation import Status
 from holdfast.engine.gates import Gate
+from holdfast.engine.reasons import was_queued
 from holdfast.engine.starts import gate_of
 from holdfast.errors import WouldDeadlock
 from holdfast.stores.base import InvocationRow
@@ -73,7 +74,8 @@ class Waits:
         """Those that an invocation waits for, directly or for the lock they hold."""
         rows, gates = self._engine.rows, self._engine.gates
         row = rows.get(n)
-        if row is not None and row.status == Status.QUEUED:
+        # One that was paused in its queue waits for the same, once a person has resumed it.
+        if row is not None and (row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))):
             holder = None if row.lock is None else gates.holder(row.lock)
             return [] if holder is None else [holder]
         resident = self._engine.bring_back(n) if load else self._engine.resident(n)
