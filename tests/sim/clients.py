@@ -158,7 +158,8 @@ class Clients:
             self._only_if_rotten(id or "", "start")
             return await self._client.attach(id or "")
         except IdConflict:
-            self._only_if_rotten(id or "", "start")  # another input now, or so it reads
+            if not self._options.purges:  # else another may have it
+                self._only_if_rotten(id or "", "start")  # another input now, or so it reads
             return await self._client.attach(id or "")
         except StoreError as error:
             if error.code == "HF401":
@@ -177,7 +178,8 @@ class Clients:
         except Unreadable:
             self._only_if_rotten(id, "conflict")
             return
-        self._life.broken("G6", f"{id} was given to another input")
+        if not self._options.purges:  # else it may have been free
+            self._life.broken("G6", f"{id} was given to another input")
 
     async def _see(self, handle: AsyncHandle[Any], timeout: float | None) -> None:
         """How it ends. Raises TimeoutError, InvocationPaused."""
