@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service, TerminalError
-from tests.engine.family import service
+from tests.engine.family import service, status
 from tests.engine.lives import all_in_lane, life
 from tests.engine.world import SlowStore, engine_of, open_promise, paused, wait_for
 
@@ -73,6 +73,29 @@ def test_who_calls_one_whose_input_is_damaged_is_told_so_and_not_paused(memory_w
     spoil(memory_world.store(), "it", input=b"")
     with memory_world.holdfast(group, h) as client:
         assert client.call(h, timeout=5) == "Unreadable"
+
+
+def test_who_waits_for_a_paused_one_whose_reason_is_damaged_waits_on(memory_world):
+    group = service()
+
+    async def h(ctx: Context) -> str:
+        await ctx.promise("hold")
+        return await ctx.attach("it", str)
+
+    with memory_world.holdfast(group, h) as client:
+        client.start(h, id="waits")
+        hold = open_promise(client)
+        client.start(group.leaf, "a", id="it")
+        wait_for(lambda: len(engine_of(client).store.open_promises(9)) == 2)
+        client.pause("it")
+    spoil(memory_world.store(), "it", outcome=b"")
+    with memory_world.holdfast(group, h) as client:
+        client.resolve(hold)
+        wait_for(lambda: engine_of(client).store.waiters("it"), "the attachment")
+        assert status(client, "waits") == "suspended"
+        client.kill("it")
+        with pytest.raises(InvocationFailed, match="was cancelled"):
+            client.attach("waits").result(5)
 
 
 def test_signals_that_came_too_late_for_a_paused_one_do_not_keep_it_from_its_end(world, weather):
