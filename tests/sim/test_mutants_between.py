@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast import watching
 from holdfast.core import entries as records
 from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.machine import Machine
@@ -346,6 +347,12 @@ def a_version_is_forgotten(patch: Patch) -> None:
         recall(self, [entry for entry in entries if not isinstance(entry, records.VersionMarked)])
 
     patch.setattr(Machine, "recall", forgetful)
+
+
+@caught_by("g6_watchers_see_each_event_once", looks=1.0, lives=3)
+def a_watcher_that_comes_back_begins_anew(patch: Patch) -> None:
+    init = watching._Place.__init__
+    patch.setattr(watching._Place, "__init__", lambda self, _: init(self, None))
 
 
 @caught_by("g4_no_occurrence_twice", every=40, lives=6, life_seconds=600.0, crash_turns=0)

@@ -12,7 +12,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -47,6 +47,7 @@ from tests.sim.history import (
     LifeStops,
     Refused,
     Rotted,
+    Sights,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
 from tests.sim.watched import Watched
@@ -69,6 +70,7 @@ class Plan:
     cancel: bool
     key: str | None
     known: str | None = None  # its id, once a start was acknowledged
+    seen: Sights = field(default_factory=Sights)
 
 
 @dataclass
