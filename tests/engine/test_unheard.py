@@ -2,16 +2,17 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
 from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service, TerminalError
-from tests.engine.family import service, status
+from tests.engine.family import Counting, child_of, service, status
 from tests.engine.lives import all_in_lane, life
-from tests.engine.world import SlowStore, engine_of, open_promise, paused, wait_for
+from tests.engine.world import FakeClock, SlowStore, engine_of, open_promise, paused, wait_for
 
 
-def spoil(store: MemoryStore, id: str, **fields: bytes) -> None:
+def spoil(store: MemoryStore, id: str, **fields: Any) -> None:
     """Damages bytes of one invocation while no engine has the store."""
     (n,) = [row.n for row in store._invocations.values() if row.id == id]
     store._invocations[n] = store._invocations[n]._replace(**fields)
@@ -96,6 +97,41 @@ def test_who_waits_for_a_paused_one_whose_reason_is_damaged_waits_on(memory_worl
         client.kill("it")
         with pytest.raises(InvocationFailed, match="was cancelled"):
             client.attach("waits").result(5)
+
+
+def test_who_gives_up_one_whose_journal_is_damaged_goes_on(memory_world):
+    counting = Counting()
+    group = service(counting)
+
+    async def h(ctx: Context) -> str:
+        try:
+            async with asyncio.timeout(3600):
+                await ctx.call(group.leaf, "a")
+        except TimeoutError:
+            return await ctx.run(counting.note, "late")
+
+    clock = FakeClock()
+    with memory_world.holdfast(group, h, clock=clock) as client:
+        handle = client.start(h, id="waits")
+        open_promise(client)
+        called = child_of(client, handle.id)
+        client.pause(called)
+    store = memory_world.store()
+    (n,) = [row.n for row in store._invocations.values() if row.id == called]
+    store._entries[n][0] = b""
+    clock.wind(3601)
+    with memory_world.holdfast(group, h, clock=clock) as client:
+        assert client.attach("waits").result(5) == "late"
+
+
+def test_one_damaged_time_does_not_hide_the_list(memory_world):
+    group = service()
+    with memory_world.holdfast(group) as client:
+        client.start(group.quick, "a", id="it").result(5)
+    spoil(memory_world.store(), "it", updated=1 << 60, wake_at=-(1 << 60))
+    with memory_world.holdfast(group) as client:
+        (view,) = client.list()
+        assert view.updated.year == 9999
 
 
 def test_signals_that_came_too_late_for_a_paused_one_do_not_keep_it_from_its_end(world, weather):

@@ -16,7 +16,7 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Unreadable
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Rows:
 
     def _is_ending(self, n: int) -> bool:
         stored = self._engine.store.entries(n)[: self._length(n)]  # what is beyond is being taken out
-        return n in self._ending or any(isinstance(records.decode_entry(body), CancelRequested) for body in stored)
+        return n in self._ending or any(_is_cancel(body) for body in stored)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
         return None if row.began is None else records.Woken(self.obeyed(row))
@@ -217,6 +217,13 @@ class Rows:
             row = self._open.pop(n)
             if row is not None:
                 self._engine.row_settled(row)
+
+
+def _is_cancel(body: bytes) -> bool:
+    try:
+        return isinstance(records.decode_entry(body), CancelRequested)
+    except Unreadable:
+        return False  # who loads it will say so
 
 
 def _counts(row: InvocationRow) -> bool:
