@@ -125,6 +125,8 @@ class Clients:
         except HoldfastError as error:
             if not self._world.rotten or not isinstance(error, Unreadable):
                 self._life.broken("G8", f"a client got {error!r}")
+        except Exception as error:  # noqa: BLE001  # no promise allows for it
+            self._life.broken("G10", f"a client got {error!r}")
 
     async def _nap(self, seconds: float) -> None:
         await asyncio.sleep(self._random.random() * seconds)

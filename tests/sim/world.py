@@ -417,7 +417,8 @@ class Life:
         # Room is for what runs and what waits; what a client's call brought in, or is not durable yet, comes on top.
         free = [resident.id for resident in durable if resident.id not in self.errands]
         # One that is woken while its last wait is being written goes on at once: those admitted meanwhile are too many.
-        if len(free) > 2 * limits.running + limits.waiting + 1:
+        most = limits.waiting + limits.running + max(limits.running + 1, admission_module.ADMIT_SLICE)
+        if len(free) > most:
             self.broken("G9", f"{free} are in memory at once, with {limits}")
 
     def _refused(self, error: Exception) -> None:
