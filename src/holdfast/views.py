@@ -132,12 +132,13 @@ class AskView:
     deadline: datetime | None
 
 
+TIME_MAX_MS = 253_402_300_799_000  # the last second of year 9999
 PROMISE_STATES = ("open", "resolved", "rejected", "withdrawn")  # by PromiseRow.status
 
 
 def moment(ms: int | None) -> datetime | None:
-    """Milliseconds as a date in UTC."""
-    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
+    """Milliseconds as a date in UTC; a damaged time that is none is shown as the last there is."""
+    return None if ms is None else datetime.fromtimestamp(min(max(ms, 0), TIME_MAX_MS) / 1000, UTC)
 
 
 def view_invocation(row: InvocationRow, parent: str | None) -> InvocationView:

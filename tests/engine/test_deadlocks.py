@@ -7,6 +7,7 @@ import pytest
 from holdfast import (
     Context,
     InvocationCancelled,
+    InvocationFailed,
     Limit,
     Limits,
     Object,
@@ -332,6 +333,46 @@ def test_a_cycle_over_a_key_and_an_attachment(world, weather):
         assert holder.result(5) == told
     assert "would wait for itself" in told
     assert "held by holder" in told
+
+
+def test_a_cycle_over_one_that_is_paused_in_its_queue(world, weather):
+    """Else it would be one as soon as a person resumes it, and then nobody looks."""
+    box = boxes()
+    with world.holdfast(box, **weather) as client:
+        x = client.start(box.visit, ["wait", "b"], key="a", id="x")
+        to_x = open_promise(client)
+        y = client.start(box.visit, ["wait", "a"], key="b", id="y")
+        (to_y,) = wait_for(lambda: [p.id for p in engine_of(client).store.open_promises(9) if p.id != to_x], "y's")
+        client.resolve(to_x)
+        called = child_of(client, "x")
+        client.pause(called)
+        client.resolve(to_y)
+        with pytest.raises(InvocationFailed, match="would wait for itself"):
+            y.result(5)
+        client.resume(called)
+        assert x.result(5) == "b"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="who runs under a limit is counted by the store, and not listed: no chain leads on"
+)
+def test_two_that_take_all_places_under_a_limit_and_call_for_more(world):
+    group = Service("Group")
+
+    @group.handler(limit=Limit(concurrency=2))
+    async def deep(ctx: Context, depth: int) -> str:
+        await ctx.receive("go")
+        try:
+            return await ctx.call(deep, depth - 1) if depth else "deep"
+        except WouldDeadlock:
+            return "refused"
+
+    with world.holdfast(group, limits=Limits(drain_seconds=0)) as client:
+        roots = [client.start(deep, 1) for _ in range(2)]
+        for root in roots:
+            client.signal(root.id, "go")
+        wait_for(lambda: len(client.list(status="queued")) + len(client.list(status="done")) >= 2)
+        assert client.list(status="done"), "each waits for the other's place, for ever"
 
 
 def test_an_attachment_that_was_given_up_is_no_cycle(world, weather):

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Context, InvocationFailed, Limits
 from holdfast.engine import timers
-from tests.engine.world import FakeClock, open_promise, tick, wait_for
+from tests.engine.world import FakeClock, engine_of, open_promise, tick, wait_for
 
 
 async def nap(ctx: Context, seconds: float) -> float:
@@ -250,6 +250,21 @@ def test_a_timeout_that_was_not_needed_leaves_nothing_to_wake(world):
         handle = client.start(h)
         view = wait_for(lambda: (view := handle.status()).status == "suspended" and view)
         assert view.wake_at is None
+
+
+def test_who_sleeps_again_and_again_is_armed_once(memory_world):
+    clock = FakeClock()
+
+    async def h(ctx: Context) -> int:
+        while True:
+            await asyncio.sleep(45)
+
+    with memory_world.holdfast(h, clock=clock) as client:
+        client.start(h)
+        for _ in range(100):
+            clock.wind(15)
+            tick(client)
+        assert len(engine_of(client)._timers._heap) < 5
 
 
 def test_a_deadline_in_asyncio_style_spans_a_restart(world):

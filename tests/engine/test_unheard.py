@@ -1,15 +1,18 @@
 """What nobody runs when something comes for it: what is damaged, paused, or just over. Found by the simulation."""
 
 import asyncio
+import threading
+from typing import Any
 
 import pytest
 
-from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service
-from tests.engine.family import service
-from tests.engine.world import SlowStore, open_promise, paused
+from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service, TerminalError
+from tests.engine.family import Counting, child_of, service, status
+from tests.engine.lives import all_in_lane, life
+from tests.engine.world import FakeClock, SlowStore, engine_of, open_promise, paused, wait_for
 
 
-def spoil(store: MemoryStore, id: str, **fields: bytes) -> None:
+def spoil(store: MemoryStore, id: str, **fields: Any) -> None:
     """Damages bytes of one invocation while no engine has the store."""
     (n,) = [row.n for row in store._invocations.values() if row.id == id]
     store._invocations[n] = store._invocations[n]._replace(**fields)
@@ -73,6 +76,64 @@ def test_who_calls_one_whose_input_is_damaged_is_told_so_and_not_paused(memory_w
         assert client.call(h, timeout=5) == "Unreadable"
 
 
+def test_who_waits_for_a_paused_one_whose_reason_is_damaged_waits_on(memory_world):
+    group = service()
+
+    async def h(ctx: Context) -> str:
+        await ctx.promise("hold")
+        return await ctx.attach("it", str)
+
+    with memory_world.holdfast(group, h) as client:
+        client.start(h, id="waits")
+        hold = open_promise(client)
+        client.start(group.leaf, "a", id="it")
+        wait_for(lambda: len(engine_of(client).store.open_promises(9)) == 2)
+        client.pause("it")
+    spoil(memory_world.store(), "it", outcome=b"")
+    with memory_world.holdfast(group, h) as client:
+        client.resolve(hold)
+        wait_for(lambda: engine_of(client).store.waiters("it"), "the attachment")
+        assert status(client, "waits") == "suspended"
+        client.kill("it")
+        with pytest.raises(InvocationFailed, match="was cancelled"):
+            client.attach("waits").result(5)
+
+
+def test_who_gives_up_one_whose_journal_is_damaged_goes_on(memory_world):
+    counting = Counting()
+    group = service(counting)
+
+    async def h(ctx: Context) -> str:
+        try:
+            async with asyncio.timeout(3600):
+                await ctx.call(group.leaf, "a")
+        except TimeoutError:
+            return await ctx.run(counting.note, "late")
+
+    clock = FakeClock()
+    with memory_world.holdfast(group, h, clock=clock) as client:
+        handle = client.start(h, id="waits")
+        open_promise(client)
+        called = child_of(client, handle.id)
+        client.pause(called)
+    store = memory_world.store()
+    (n,) = [row.n for row in store._invocations.values() if row.id == called]
+    store._entries[n][0] = b""
+    clock.wind(3601)
+    with memory_world.holdfast(group, h, clock=clock) as client:
+        assert client.attach("waits").result(5) == "late"
+
+
+def test_one_damaged_time_does_not_hide_the_list(memory_world):
+    group = service()
+    with memory_world.holdfast(group) as client:
+        client.start(group.quick, "a", id="it").result(5)
+    spoil(memory_world.store(), "it", updated=1 << 60, wake_at=-(1 << 60))
+    with memory_world.holdfast(group) as client:
+        (view,) = client.list()
+        assert view.updated.year == 9999
+
+
 def test_signals_that_came_too_late_for_a_paused_one_do_not_keep_it_from_its_end(world, weather):
     async def h(ctx: Context) -> str:
         return await ctx.receive("word", str)
@@ -106,3 +167,41 @@ def test_a_signal_to_one_whose_handler_is_gone_is_durable_when_it_is_acknowledge
         for id in ids:
             client.resume(id)
             assert client.attach(id).result(5) == "heard"
+
+
+def test_a_signal_to_one_that_is_being_opened_again_is_written_after_its_new_journal(memory_world, monkeypatch):
+    """The failure at the end of the old journal is on its way out."""
+    all_in_lane(monkeypatch)
+
+    async def h(ctx: Context) -> str:
+        await ctx.run(fail)
+        return await ctx.receive("word", str)
+
+    async def fail() -> None:
+        if broken:
+            raise TerminalError("no")
+
+    async def speaker(ctx: Context) -> None:
+        await ctx.promise("now")
+        ctx.signal("failed", "word", "heard")
+
+    broken = [True]
+    with life(memory_world, h, speaker) as one:
+        client = one.client
+        failed = client.start(h, id="failed")
+        with pytest.raises(TerminalError):
+            failed.result(5)
+        broken.clear()
+        speaks = client.start(speaker)
+        promise = open_promise(client)
+        with one.store.hold():
+            retrying = threading.Thread(target=failed.retry)
+            retrying.start()
+            wait_for(lambda: one.store.waiting, "the retry is being written")
+            resolving = threading.Thread(target=client.resolve, args=(promise,))
+            resolving.start()
+            wait_for(lambda: len(engine_of(client).committer._batch.entries) >= 2, "the signal is in the next batch")
+        retrying.join()
+        resolving.join()
+        assert speaks.result(5) is None
+        assert failed.result(5) == "heard"

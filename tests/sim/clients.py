@@ -62,6 +62,8 @@ class Clients:
             self._spawn(self._starter(plan))
             if plan.cancel:
                 self._spawn(self._canceller(plan))
+            if self._options.looks:
+                self._spawn(self._watcher(plan))
         self._spawn(self._settler(calm=False))
         self._spawn(self._resumer())
         self._spawn(self._operators.work())
@@ -76,6 +78,7 @@ class Clients:
         helpers = [self._spawn(work) for work in (self._settler(calm=True), self._signaller(), self._mender())]
         if self._options.looks:
             helpers.append(self._spawn(self._looker()))
+            helpers += [self._spawn(self._watcher(plan)) for plan in self._world.plans]
         _, late = await asyncio.wait(waiting, timeout=seconds)
         await self._operators.resume_schedules(paused=True)
         while self._unfinished() and self._life.loop.time() < until:  # those that others have called and sent
@@ -122,6 +125,8 @@ class Clients:
         except HoldfastError as error:
             if not self._world.rotten or not isinstance(error, Unreadable):
                 self._life.broken("G8", f"a client got {error!r}")
+        except Exception as error:  # noqa: BLE001  # no promise allows for it
+            self._life.broken("G10", f"a client got {error!r}")
 
     async def _nap(self, seconds: float) -> None:
         await asyncio.sleep(self._random.random() * seconds)
@@ -149,8 +154,10 @@ class Clients:
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
         """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
+        main = self._world.registry.find(plan.target).main
         try:
-            named = None if self._world.registry.find(plan.target).main else id  # a workflow's is named by its key
+            named = None if main else id  # a workflow's is named by its key
+            id = f"{plan.target.partition('/')[0]}:{plan.key}" if main else id
             handle = await self._client.start(plan.handler, *plan.args, id=named, key=plan.key)
         except UnknownHandler:
             return None  # not in this life
@@ -158,7 +165,8 @@ class Clients:
             self._only_if_rotten(id or "", "start")
             return await self._client.attach(id or "")
         except IdConflict:
-            self._only_if_rotten(id or "", "start")  # another input now, or so it reads
+            if not self._options.purges:  # else another may have it
+                self._only_if_rotten(id or "", "start")  # another input now, or so it reads
             return await self._client.attach(id or "")
         except StoreError as error:
             if error.code == "HF401":
@@ -177,7 +185,8 @@ class Clients:
         except Unreadable:
             self._only_if_rotten(id, "conflict")
             return
-        self._life.broken("G6", f"{id} was given to another input")
+        if not self._options.purges:  # else it may have been free
+            self._life.broken("G6", f"{id} was given to another input")
 
     async def _see(self, handle: AsyncHandle[Any], timeout: float | None) -> None:
         """How it ends. Raises TimeoutError, InvocationPaused."""
@@ -290,6 +299,20 @@ class Clients:
                 return
             raise
         self._life.log(Answered, "resume", id, None)
+
+    async def _watcher(self, plan: Plan) -> None:
+        """Follows one from where the last life's watcher had come to."""
+        while plan.known is None:
+            await self._nap(5.0)
+        seen = plan.seen
+        try:
+            async for event in self._client.watch(plan.known, after=seen.place):
+                seen.place = event.id
+                if event.kind not in {"status", "chunk"}:
+                    seen.events.append((event.kind, event.data["id"]))
+        except (UnknownInvocation, Unreadable):
+            return  # purged, or damaged
+        seen.to_the_end = True
 
     async def _looker(self) -> None:
         pause = self._options.looks

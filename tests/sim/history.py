@@ -117,6 +117,15 @@ class Rotted(NamedTuple):
 Event = Committed | Refused | Answered | Seen | BodyBegan | BodyEnded | LifeBegan | LifeStops | LifeEnded | Rotted
 
 
+@dataclass
+class Sights:
+    """What watchers of one invocation saw, one after another, each from where the last had come to."""
+
+    place: str | None = None  # the last event's id
+    events: list[tuple[str, str]] = field(default_factory=list)  # kind, and the id within the invocation
+    to_the_end: bool = False
+
+
 @dataclass(frozen=True)
 class Breach:
     """A promise that was not kept."""

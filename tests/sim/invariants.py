@@ -27,7 +27,7 @@ from tests.sim.history import (
     Refused,
     Seen,
 )  # fmt: skip
-from tests.sim.ledger import Facts, Ledger, Record
+from tests.sim.ledger import Facts, Ledger, Record, Version
 from tests.sim.loop import HOP_SECONDS_MAX
 from tests.sim.watched import Segment
 from tests.sim.workloads import EDITED, UNDOING
@@ -112,6 +112,7 @@ def g3_every_journal_replays_to_its_end(look: Inspection) -> None:
 
 
 def g3_no_life_took_another_path(look: Inspection) -> None:
+    ends = {end.life: end.commits for end in look.ends}
     for lived in look.world.machines:
         same = [facts for facts in look.of_id.get(lived.machine.id, []) if facts.row.seed == lived.machine.seed]
         # Of a life without a handler, or one that calls it, the path may end early.
@@ -120,18 +121,27 @@ def g3_no_life_took_another_path(look: Inspection) -> None:
             differs = "" if died or lived.machine.id in look.world.rotten else "it was never recorded"
         else:
             (facts,) = same
-            replayed = facts.at(lived.machine.born_at).replayed
-            if not look.sound(facts) or replayed.wrong or (facts.row.target == EDITED and lived.edit != facts.edit):
+            version = facts.at(lived.machine.born_at)
+            if not look.sound(facts) or version.replayed.wrong or _other_code(lived, facts):
                 continue
-            paused = [
-                facts.status_at(record.commit) is Status.PAUSED
-                for record in facts.at(lived.machine.born_at).completions
-            ]
-            # What came while it was paused, it saw and did nothing; what it read then it reads anew when it is resumed.
-            path = replayed.path[: paused.index(True) + 1] if True in paused else replayed.path
-            differs = _differs(lived, path, excused=died or path is not replayed.path)
+            sure = _sure(facts, version, ends.get(lived.life, FOREVER) if died else FOREVER)
+            path = version.replayed.path[:sure]
+            differs = _differs(lived, path, excused=died or path != version.replayed.path)
         if differs:
             look.broken("G3", f"{lived.machine.id} in life {lived.life}: {differs}")
+
+
+def _other_code(lived: Lived, facts: Facts) -> bool:
+    return facts.row.target == EDITED and lived.edit != facts.edit
+
+
+def _sure(facts: Facts, version: Version, end: int) -> int:
+    """How much of a path every machine must have taken. What one read and could not record, others read anew: at the
+    death of its life, and while it was paused, when it sees what comes and does nothing."""
+    for place, commit in enumerate([facts.begun, *(record.commit for record in version.completions)]):
+        if commit is None or commit > end or (place and facts.status_at(commit) is Status.PAUSED):
+            return place
+    return len(version.replayed.path)
 
 
 def _differs(lived: Lived, path: list[Segment], *, excused: bool) -> str:

@@ -132,11 +132,12 @@ def g4_sends_begin_after_their_delay(look: Inspection) -> None:
         for act in facts.acts():
             if isinstance(act.command, SendCall) and act.command.spec.delay:
                 sent = look.known(act.command.spec.id)
-                if sent is None or sent.row.parent != facts.row.n or sent.row.began is None:
+                if sent is None or sent.row.parent != facts.row.n or sent.begun is None:
                     continue
                 earliest = _time_of(facts, act) + int(act.command.spec.delay * 1000)
-                if sent.row.began < earliest:
-                    look.broken("G5", f"{sent.id} began at {sent.row.began}, and was sent for {earliest}")
+                latest = look.events[sent.begun - 1].wall
+                if latest < earliest:
+                    look.broken("G5", f"{sent.id} began at {latest}, and was sent for {earliest}")
 
 
 def _time_of(facts: Facts, act: Act) -> int:
@@ -160,10 +161,10 @@ def g4_signals_arrive_once(look: Inspection) -> None:
         if len(arrived) > len(sends):
             look.broken("G4", f"{id} was sent {text!r} {len(sends)} times, and got it {len(arrived)} times")
         for commit, sender, act in sends:
-            over = target.ends and target.ends[0][0] <= commit + 1
-            if arrived or over or target.reopened or (sender is not None and act is not None and not done(sender, act)):
-                continue
-            if sender is None or not target.status.ended:
+            late = commit if sender is None or act is None else done_at(sender, act) + 2
+            over = target.ends and target.ends[0][0] <= late
+            undone = sender is not None and act is not None and not done(sender, act)
+            if not arrived and not over and not undone and not target.reopened and target.started <= commit:
                 look.broken("G4", f"{id} was sent {text!r} at commit {commit} and never got it")
         if sends[0][1] is None and arrived and arrived[0] > sends[0][0]:
             look.broken("G1", f"the signal {text!r} to {id} was acknowledged before it was durable")
@@ -504,6 +505,37 @@ def g3_what_was_emitted_is_recorded(look: Inspection) -> None:
             look.broken("G3", f"{facts.id} told {told}, and {kept} is recorded")
 
 
+def g6_watchers_see_each_event_once(look: Inspection) -> None:
+    for plan in look.world.plans:
+        id, seen = plan.known or "", plan.seen
+        facts = look.known(id)
+        if facts is None or facts.reopened or len(look.of_id[id]) > 1 or facts.purged is not None:
+            continue  # what was seen may have been taken back
+        events = [told for record in facts.entries if (told := _told(record.entry)) is not None]
+        whole = seen.to_the_end and facts.status.ended
+        if seen.events != events[: len(seen.events)] or (whole and len(seen.events) < len(events)):
+            look.broken("G6", f"watchers of {id} saw {seen.events}, and its journal has {events}")
+
+
+def _told(entry: Any) -> tuple[str, str] | None:
+    match entry:
+        case records.StepCompleted() | records.StepErrored():
+            return "step", entry.step
+        case records.TimerFired():
+            return "timer", entry.timer
+        case records.PromiseSettled():
+            return "promise", entry.promise
+        case records.CallCompleted() | records.CallErrored():
+            return "call", entry.call
+        case records.SignalArrived():
+            return "signal", entry.name
+        case records.CancelRequested():
+            return "cancel", "cancel"
+        case records.Emitted():
+            return "emit", entry.note
+    return None
+
+
 # Schedules
 
 
@@ -555,5 +587,6 @@ CHECKS = [
     g6_settled_by_handlers_is_settled, g4_one_writer_of_a_key, g4_keys_go_in_order_of_arrival,
     g4_state_changes_apply_once, g4_lists_have_no_gaps, g4_counters_count_their_writers, g4_limits_hold,
     g7_cancel_reaches_the_called, g7_kill_reaches_the_called, g7_the_sent_go_on, g3_notes_are_recorded_once,
-    g3_what_was_emitted_is_recorded, g4_no_occurrence_twice, g5_no_occurrence_is_early, g5_schedules_make_up_for_all,
+    g3_what_was_emitted_is_recorded, g6_watchers_see_each_event_once, g4_no_occurrence_twice,
+    g5_no_occurrence_is_early, g5_schedules_make_up_for_all,
 ]  # fmt: skip

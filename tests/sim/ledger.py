@@ -191,9 +191,7 @@ class Facts:
                     yield Act(commit, index - 1, command)
 
     def _asked_again(self, version: Version, index: int, segment: Segment) -> Iterator[Act]:
-        # What a copy still waits for was never asked for in its own name.
-        if version is not self.versions[0]:
-            return
+        # What a copy still waits for, or has to ask again after a retry, was never asked for in its own name.
         came = {getattr(record.entry, "call", None) for record in version.records[: version.done]}
         before = version.replayed.path[: version.first]
         came |= {c.call for other in before for c in other.asked if isinstance(c, CancelCall)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast import watching
 from holdfast.core import entries as records
 from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.machine import Machine
@@ -135,6 +136,12 @@ def circles_of_waits_are_not_found(patch: Patch) -> None:
 
 
 @caught_by("g4_signals_arrive_once", shapes=SIGNALS)
+def a_signal_of_a_handler_is_lost(patch: Patch) -> None:
+    signal, lost = Links._signal, nth(4)
+    patch.setattr(Links, "_signal", lambda self, *args: None if lost() else signal(self, *args))
+
+
+@caught_by("g4_signals_arrive_once", shapes=SIGNALS)
 def a_signal_arrives_twice(patch: Patch) -> None:
     post = Links.post
 
@@ -165,6 +172,13 @@ def a_retry_does_all_deeds_again(patch: Patch) -> None:
 @caught_by("g8_nothing_waits_for_ever", shapes=FLOWS)
 def who_waits_for_a_shared_promise_is_not_told(patch: Patch) -> None:
     patch.setattr(Links, "_deliver_promise", lambda *_: None)
+
+
+@caught_by("g6_shared_promises_have_one_value", shapes=FLOWS)
+def a_witness_is_told_something_else(patch: Patch) -> None:
+    settle = Driver.settle_or_pause
+    patch.setattr(Driver, "settle_or_pause", lambda self, resident, local, value, ok: settle(
+        self, resident, local, b"55" if ok and resident.length else value, ok=ok))  # fmt: skip
 
 
 @caught_by("g6_settled_by_handlers_is_settled", shapes=FLOWS)
@@ -335,6 +349,12 @@ def a_version_is_forgotten(patch: Patch) -> None:
     patch.setattr(Machine, "recall", forgetful)
 
 
+@caught_by("g6_watchers_see_each_event_once", looks=1.0, lives=3)
+def a_watcher_that_comes_back_begins_anew(patch: Patch) -> None:
+    init = watching._Place.__init__
+    patch.setattr(watching._Place, "__init__", lambda self, _: init(self, None))
+
+
 @caught_by("g4_no_occurrence_twice", every=40, lives=6, life_seconds=600.0, crash_turns=0)
 def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
     iso, count = schedules_module._iso, itertools.count()
@@ -347,6 +367,17 @@ def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
 
     write = Schedules._write
     patch.setattr(Schedules, "_write", forget)
+
+
+@caught_by("g5_no_occurrence_is_early", every=40)
+def a_schedule_fires_early(patch: Patch) -> None:
+    def eager(self: Any) -> None:
+        for plan in self._plans.values():
+            row = self._rows[plan.id]
+            self._fire(plan, row, max(row.next_at, self._engine.clock.now()))
+        self._arm()
+
+    patch.setattr(Schedules, "_tick", eager)
 
 
 @caught_by("g5_schedules_make_up_for_all", every=40, missed="all", lives=4, clock_ahead=0.9, clock_back=0.0,

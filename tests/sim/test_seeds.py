@@ -10,7 +10,7 @@ import pytest
 from tests.sim.runs import run_seed
 
 HERE = Path(__file__).parent
-SEEDS = int(os.environ.get("SIM_SEEDS", "2000"))
+SEEDS = int(os.environ.get("SIM_SEEDS", "1000"))
 SLICES = 8  # so that a failure says early where
 REGRESSIONS = [
     int(line.split()[0])

@@ -12,7 +12,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -47,6 +47,7 @@ from tests.sim.history import (
     LifeStops,
     Refused,
     Rotted,
+    Sights,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
 from tests.sim.watched import Watched
@@ -69,6 +70,7 @@ class Plan:
     cancel: bool
     key: str | None
     known: str | None = None  # its id, once a start was acknowledged
+    seen: Sights = field(default_factory=Sights)
 
 
 @dataclass
@@ -415,7 +417,8 @@ class Life:
         # Room is for what runs and what waits; what a client's call brought in, or is not durable yet, comes on top.
         free = [resident.id for resident in durable if resident.id not in self.errands]
         # One that is woken while its last wait is being written goes on at once: those admitted meanwhile are too many.
-        if len(free) > 2 * limits.running + limits.waiting + 1:
+        most = limits.waiting + limits.running + max(limits.running + 1, admission_module.ADMIT_SLICE)
+        if len(free) > most:
             self.broken("G9", f"{free} are in memory at once, with {limits}")
 
     def _refused(self, error: Exception) -> None:

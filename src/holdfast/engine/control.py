@@ -15,7 +15,7 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.core.payload import compress
 from holdfast.core.state import check_name
 from holdfast.engine.objects import LIST
-from holdfast.engine.rows import was_queued
+from holdfast.engine.reasons import was_queued
 from holdfast.errors import BadArguments, TooMany, Unreadable, WrongStatus
 from holdfast.service import is_key
 from holdfast.stores.base import InvocationRow, StateRow, TrimRow

@@ -49,3 +49,11 @@ def as_failure(error: Exception) -> HoldfastError:
     failure = HoldfastError(f"{type(error).__name__} inside Holdfast: {error}", fix="report it, with the log")
     failure.__cause__ = error
     return failure
+
+
+def was_queued(row: InvocationRow) -> bool:
+    """Whether a paused one had not had its turn when it was paused."""
+    if row.began is None or row.outcome is None:
+        return row.began is None
+    outcome = records.decode_outcome(row.outcome)
+    return isinstance(outcome, Paused) and outcome.queued

@@ -76,7 +76,7 @@ class Reruns:
         engine = self._engine
         move(Status(row.status), by)  # looked at before anything is written
         if row.began is None:
-            engine.rows.reopen(row, by, -1)
+            engine.rows.reopen(row, by, -1, 0)
             return
         handler = engine.handler(row.target)
         try:
@@ -100,7 +100,7 @@ class Reruns:
         if failing < len(journal):
             engine.committer.batch.rewrites.append(RewriteRow(row.n, failing))
         self._write(row.n, kept, failing)
-        engine.rows.reopen(row, by, obeyed)
+        engine.rows.reopen(row, by, obeyed, len(kept))
 
     async def _copy(
         self, row: InvocationRow, prefix: list[Entry] | None, new_id: str | None, origin: str, *, edited: bool = False
@@ -130,7 +130,7 @@ class Reruns:
         blobs = dict(engine.store.blob_digests(row.n))
         bodies = engine.store.blobs(row.n, -BLOBS_ALL, BLOBS_ALL) if blobs else []
         engine.committer.batch.blobs += [BlobRow(n, number, blobs[number], body) for number, body in bodies]
-        engine.rows.added(new)
+        engine.rows.added(new, len(entries))
         await engine.durable()
         return id
 

@@ -15,8 +15,8 @@ from holdfast.core.entries import CancelRequested, Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
-from holdfast.engine.reasons import obeyed_of, reason_of
-from holdfast.errors import HoldfastError
+from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
+from holdfast.errors import HoldfastError, Unreadable
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ class Rows:
         """Of how many something is not durable yet."""
         return len(self._open)
 
-    def added(self, row: InvocationRow) -> None:
-        """A new one was put into the open batch, and waits for its turn."""
+    def added(self, row: InvocationRow, length: int = 0) -> None:
+        """A new one with a journal of that length was put into the open batch, and waits for its turn."""
         self._change(row.n, row)
+        self._lengths[row.n] = length
         self._queue(row)
 
     def purge(self, n: int) -> None:
@@ -114,11 +115,12 @@ class Rows:
         self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at)
         self._queue(row)
 
-    def reopen(self, row: InvocationRow, by: Move, obeyed: int) -> None:
-        """Lets one that has ended wait for its turn again; the deeds of `obeyed` entries were done. Raises
-        WrongStatus."""
+    def reopen(self, row: InvocationRow, by: Move, obeyed: int, length: int) -> None:
+        """Lets one that has ended wait for its turn again, with a new journal of that length; the deeds of `obeyed`
+        entries were done. Raises WrongStatus."""
         outcome = None if row.began is None else records.Woken(obeyed)
         self._write(row, move(Status(row.status), by), outcome, None)
+        self._lengths[row.n] = length
         self._queue(row._replace(wake_at=None))
 
     def move(self, row: InvocationRow, status: Status, outcome: Outcome | None) -> None:
@@ -182,8 +184,8 @@ class Rows:
         self._engine.gates.leave(row.n, self.gate(row), paused=not _counts(row))
 
     def _is_ending(self, n: int) -> bool:
-        stored = self._engine.store.entries(n)
-        return n in self._ending or any(isinstance(records.decode_entry(body), CancelRequested) for body in stored)
+        stored = self._engine.store.entries(n)[: self._length(n)]  # what is beyond is being taken out
+        return n in self._ending or any(_is_cancel(body) for body in stored)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
         return None if row.began is None else records.Woken(self.obeyed(row))
@@ -218,12 +220,11 @@ class Rows:
                 self._engine.row_settled(row)
 
 
-def was_queued(row: InvocationRow) -> bool:
-    """Whether a paused one had not had its turn when it was paused."""
-    if row.began is None or row.outcome is None:
-        return row.began is None
-    outcome = records.decode_outcome(row.outcome)
-    return isinstance(outcome, Paused) and outcome.queued
+def _is_cancel(body: bytes) -> bool:
+    try:
+        return isinstance(records.decode_entry(body), CancelRequested)
+    except Unreadable:
+        return False  # who loads it will say so
 
 
 def _counts(row: InvocationRow) -> bool:

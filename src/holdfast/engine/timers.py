@@ -35,6 +35,9 @@ class Timers:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._heap: list[tuple[int, int]] = []
+        self._known: set[tuple[int, int]] = (
+            set()
+        )  # what is in the heap: whoever is woken arms again, twice if told twice
         self._horizon = 0
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for: int | None = None
@@ -54,7 +57,7 @@ class Timers:
         """
         if stored and deadline > self._horizon:
             return False
-        heapq.heappush(self._heap, (deadline, n))
+        self._push((deadline, n))
         if self._armed_for is None or deadline < self._armed_for:
             self._arm()
         return True
@@ -90,7 +93,9 @@ class Timers:
             self._refill(now)
         while self._heap and self._heap[0][0] <= now:
             # One that finds no room steps aside: what holds the room may wait for a timer behind it.
-            _, n = heapq.heappop(self._heap)
+            item = heapq.heappop(self._heap)
+            self._known.discard(item)
+            n = item[1]
             if not self._wake(n):
                 self._held[n] = None
         self._arm()
@@ -102,11 +107,15 @@ class Timers:
         return self._horizon if self._crowded else self._horizon - HORIZON_MS // 2
 
     def _refill(self, now: int) -> None:
-        # Rows already in the heap come again: a second wake for the same deadline finds nothing due.
         due = self._store.due(now + HORIZON_MS, REFILL_MAX)
         self._crowded = len(due) == REFILL_MAX
         self._horizon = due[-1][0] if self._crowded else now + HORIZON_MS
         for item in due:
+            self._push(item)
+
+    def _push(self, item: tuple[int, int]) -> None:
+        if item not in self._known:
+            self._known.add(item)
             heapq.heappush(self._heap, item)
 
     def _arm(self) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from holdfast.core.commands import CallSpec
 from holdfast.core.invocation import Status
 from holdfast.engine.gates import Gate
+from holdfast.engine.reasons import was_queued
 from holdfast.engine.starts import gate_of
-from holdfast.errors import WouldDeadlock
+from holdfast.errors import Unreadable, WouldDeadlock
 from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Waits:
         """Those that an invocation waits for, directly or for the lock they hold."""
         rows, gates = self._engine.rows, self._engine.gates
         row = rows.get(n)
-        if row is not None and row.status == Status.QUEUED:
+        if row is not None and _is_in_queue(row):
             holder = None if row.lock is None else gates.holder(row.lock)
             return [] if holder is None else [holder]
         resident = self._engine.bring_back(n) if load else self._engine.resident(n)
@@ -100,6 +101,14 @@ class Waits:
             path.append("?" if row is None else row.id)
             step = seen[step]
         return path[::-1]
+
+
+def _is_in_queue(row: InvocationRow) -> bool:
+    """Whether it has not had its turn. One that was paused meanwhile waits for it, once a person has resumed it."""
+    try:
+        return row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
+    except Unreadable:
+        return False  # its own damage, which is no end of who looks at it
 
 
 def _deadlock(caller: Resident, what: str, wanted: str, chain: list[str]) -> WouldDeadlock:
