@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from holdfast.core.invocation import Status
 from holdfast.engine import rehearsal
 from holdfast.engine.engine import Engine
 from holdfast.engine.objects import ObjectState
-from holdfast.engine.starts import Order, idempotent_id
+from holdfast.engine.starts import Order, check_headers, idempotent_id
 from holdfast.errors import BadArguments, BadTimer, UnknownPromise
 from holdfast.handle import AsyncHandle
 from holdfast.service import Handler, run_id
@@ -84,7 +85,7 @@ class AsyncClient:
         """Starts a handler, given as the function or by name ("Service/handler"), and returns once that is durable.
 
         id: names the invocation; one that is in use is attached to, if handler, key and input are the same.
-        idempotency_key: the same for keys that others make: of one handler and key, one start.
+        idempotency_key: the same for keys that others make, in place of an id: of one handler and key, one start.
         key: of an object or workflow. delay: seconds until it may begin. headers: what ctx.headers shows.
 
         Raises UnknownHandler, BadArguments, BadTimer, IdConflict, StoreError, EngineStopped.
@@ -207,8 +208,10 @@ class AsyncClient:
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:
-        """Keys of an object that have state, in order, those after `after`."""
-        return self._engine.reading().object_keys(service, after, min(limit, LIST_MAX))
+        """Keys of an object that have state, in order, those after `after`; `limit` at most 1,000. Raises
+        BadArguments."""
+        _check_limit(limit)
+        return self._engine.reading().object_keys(service, after, limit)
 
     async def state(self, service: str, key: str) -> dict[str, Any]:
         """All state of one key as plain data, lists as lists. Raises Unreadable."""
@@ -253,15 +256,20 @@ class AsyncClient:
     async def check(self) -> list[CheckView]:
         """Replays every unfinished invocation that has begun against the code at hand, without running a body, and says
         which it would stop."""
-        checked = []
-        for status in (Status.READY, Status.SUSPENDED, Status.PAUSED):
+        store = self._engine.reading()
+        numbers = []  # all at once: one that moves from status to status meanwhile would be missed, or met twice
+        for status in (Status.QUEUED, Status.READY, Status.SUSPENDED, Status.PAUSED):
             before: int | None = None
-            while rows := self._engine.reading().list(status=int(status), before=before, limit=LIST_MAX):
+            while rows := store.list(status=int(status), before=before, limit=LIST_MAX):
                 before = rows[-1].n
-                for row in rows:
-                    if row.began is not None:
-                        problem = self._problem(row)
-                        checked.append(CheckView(row.id, row.target, problem is None, problem))
+                numbers += [row.n for row in rows if row.began is not None]
+        checked = []
+        for n in numbers:
+            await asyncio.sleep(0)  # what runs goes on meanwhile
+            row = self._engine.reading().get(n)
+            if row is not None and not Status(row.status).ended:
+                problem = self._problem(row)
+                checked.append(CheckView(row.id, row.target, problem is None, problem))
         return checked
 
     def handlers(self) -> list[Handler]:
@@ -287,13 +295,10 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:  # fmt: skip
         handler.check_key(key)
         engine = self._engine
-        if handler.main and handler.service is not None and key is not None:
-            id = run_id(handler.service, key)
-        elif idempotency_key is not None:
-            id = idempotent_id(handler, key, idempotency_key)
+        id = _id_of(handler, id, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
-        await engine.submit(Order(known, handler, text, key, dict(headers or {}), not_before))
+        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
         return AsyncHandle(engine, known, handler)
 
     def _problem(self, row: Any) -> str | None:
@@ -318,8 +323,7 @@ class AsyncClient:
         known = {known.name.lower(): known for known in Status}
         if status is not None and status not in known:
             raise BadArguments(f"{status!r} is not a status", fix="use one of: " + ", ".join(known))
-        if not 0 < limit <= LIST_MAX:
-            raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
+        _check_limit(limit)
         store = self._engine.reading()
         rows = store.list(
             status=None if status is None else int(known[status]), target=target, key=key,
@@ -332,6 +336,22 @@ class AsyncClient:
             if above is not None:
                 parents[n] = above.id
         return [view_invocation(row, parents.get(row.parent or 0)) for row in rows]
+
+
+def _id_of(handler: Handler, id: str | None, key: str | None, idempotency_key: str | None) -> str | None:
+    """The id that a start is to have, by whatever names it. Raises BadArguments."""
+    if id is not None and idempotency_key is not None:
+        raise BadArguments("the start was given an id and an idempotency key", fix="give one of the two")
+    if handler.main and handler.service is not None and key is not None:
+        if id is not None:
+            raise BadArguments(f"a start of {handler.target!r} is named by its key", fix="leave the id out")
+        return run_id(handler.service, key)
+    return id if idempotency_key is None else idempotent_id(handler, key, idempotency_key)
+
+
+def _check_limit(limit: int) -> None:
+    if not 0 < limit <= LIST_MAX:
+        raise BadArguments(f"limit is {limit}", fix=f"use 1 to {LIST_MAX}")
 
 
 def _milliseconds(delay: float | timedelta) -> int:

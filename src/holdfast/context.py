@@ -7,6 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 from uuid import UUID
 
@@ -50,7 +51,9 @@ class Context:
         self._machine = machine
         self._deps = deps
         self._registry = registry
-        self.headers: Mapping[str, str] = headers or {}  # given at the start: trace context and the like
+        self.headers: Mapping[str, str] = MappingProxyType(
+            dict(headers or {})
+        )  # given at the start: trace context and the like
 
     @property
     def id(self) -> str:
@@ -217,6 +220,9 @@ class Context:
 
     def cancel(self, invocation: Sent | str, reason: str = "") -> None:
         """Asks another invocation to end; its clean-up runs. One that is not there or has ended is passed over."""
+        given: object = reason
+        if not isinstance(given, str):
+            raise BadArguments(f"the reason of a cancel is {type(reason).__name__}", fix="give a text, or leave it out")
         self._machine.do(CancelOther(_id_of(invocation), reason or f"cancelled by {self.id}"))
 
     def signal(self, invocation: Sent | str, name: str, value: Any = None) -> None:

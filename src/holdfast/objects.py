@@ -111,10 +111,15 @@ class WorkflowContext(ObjectContext):
 
     def _promise_id(self, name: str) -> str:
         given: object = name
-        if not isinstance(given, str) or not 0 < len(given) <= PROMISE_CHARS_MAX or set(given) & set("/#:"):
+        if (
+            not isinstance(given, str)
+            or not 0 < len(given) <= PROMISE_CHARS_MAX
+            or not given.isprintable()
+            or set(given) & set("/#:")
+        ):
             raise BadArguments(
                 f"{name!r:.60} cannot be the name of a promise",
-                fix=f"give 1 to {PROMISE_CHARS_MAX} characters without '/', '#' and ':'",
+                fix=f"give 1 to {PROMISE_CHARS_MAX} printable characters without '/', '#' and ':'",
             )
         return f"{self._handler.service}:{self.key}:{name}"
 

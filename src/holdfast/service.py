@@ -6,6 +6,7 @@ would block every other invocation, and async generators, which have no result.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 from collections.abc import Callable
@@ -22,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["service", "object", "workflow"]
 
 KEY_CHARS_MAX = 200
+LANE_BYTES_MAX = 200  # of an argument that is told in a lane's name
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -44,11 +46,8 @@ class Limit:
     by: str | None = None
 
     def __post_init__(self) -> None:
-        if (
-            (self.concurrency or self.rate) is None
-            or min(self.concurrency or 1, self.rate or 1) < 1
-            or self.period_ms < 1
-        ):
+        given = [number for number in (self.concurrency, self.rate) if number is not None]
+        if not given or min(given) < 1 or self.period_ms < 1:
             raise BadHandler(
                 f"{self} limits nothing, or everything",
                 fix="give concurrency=N, or rate=N and per=SECONDS, each at least 1 and per at least 0.001",
@@ -99,8 +98,7 @@ class Handler:
             if key is not None:
                 raise BadArguments(f"{self.target!r} is no object's handler and takes no key", fix="leave the key out")
             return
-        given: object = key
-        if not isinstance(given, str) or not 0 < len(given) <= KEY_CHARS_MAX or not given.isprintable():
+        if not is_key(key):
             raise BadArguments(
                 f"{self.target!r} was given the key {key!r:.60}",
                 cause=f"its {self.kind} is addressed by a key of 1 to {KEY_CHARS_MAX} printable characters",
@@ -119,11 +117,19 @@ class Handler:
             return None
         if self.limit.by is None:
             return self.target
-        value = key if self.limit.by == "key" else bytes(_members(text).get(self.limit.by, b"")).decode()
-        return f"{self.target}={value:.200}"
+        value = key if self.limit.by == "key" else self._argument(self.limit.by, text)
+        return f"{self.target}={value}"
+
+    def _argument(self, name: str, text: bytes) -> str:
+        """An argument as part of a lane's name: its JSON, or a digest of that."""
+        given = _members(text).get(name)
+        value = self.arguments.default(name) if given is None else bytes(given)
+        if len(value) <= LANE_BYTES_MAX:
+            return value.decode()
+        return hashlib.blake2b(value, digest_size=16).hexdigest()
 
     def _can_limit_by(self, name: str) -> bool:
-        return (name == "key" and self.keyed) or name in inspect.signature(self.fn).parameters
+        return (name == "key" and self.keyed) or name in list(inspect.signature(self.fn).parameters)[1:]
 
 
 class Service:
@@ -215,6 +221,11 @@ class Workflow(Service):
     def run_id(self, key: str) -> str:
         """The id of the main handler's invocation for a key."""
         return run_id(self.name, key)
+
+
+def is_key(key: object) -> bool:
+    """Whether it can be the key of an object or a workflow."""
+    return isinstance(key, str) and 0 < len(key) <= KEY_CHARS_MAX and key.isprintable()
 
 
 def run_id(workflow: str, key: str) -> str:

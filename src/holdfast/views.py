@@ -233,7 +233,7 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
-            row = promises.get(entry.promise)  # a workflow's own belong to its key, not to the invocation
+            row = promises.get(entry.promise)  # none: a workflow's, or of the invocation this is a copy of
             began, question = (None, None) if row is None else (moment(row.created), _question(row))
             value = plain(read(entry.value))
             if entry.ok:

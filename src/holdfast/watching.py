@@ -69,6 +69,7 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
     row = await engine.known(id)
     shown: str | None = None
     with engine.bus.watch(row.n) as watcher:
+        await engine.durable()  # what was about to be written before it was watched rings no bell
         while True:
             watcher.bell.clear()
             status = engine.reading().get(row.n)

@@ -37,9 +37,7 @@ OPERATIONS = {
     "retry": lambda client, office: client.retry("x"),
     "purge": lambda client, office: client.purge("x"),
     "signal": lambda client, office: client.signal("x", "go", "!"),
-    "restart": lambda client, office: client.restart("x", new_id="new"),
     "fork": lambda client, office: client.fork("x", "note#1", "other", new_id="new"),
-    "start": lambda client, office: client.start(office.job, "waits", id="new"),
     "answer": lambda client, office: answer(client),
     "again": lambda client, office: start_again(client),
 }
@@ -94,7 +92,7 @@ def assert_kept(office, one, done):
         return
     if "purge" not in done:
         assert "x" in stored
-    if {*done} & {"restart", "fork", "start"}:
+    if "fork" in done:
         assert "new" in stored
     if "kill" in done:
         assert stored["x"].status == "killed"

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from holdfast import BadArguments, Context, step
+from tests.engine.world import WAIT_SECONDS, SlowStore
 
 
 def test_whatever_event_was_seen_last_no_chunk_comes_twice(memory_world):
@@ -44,3 +45,28 @@ def test_whatever_event_was_seen_last_no_chunk_comes_twice(memory_world):
         assert sorted(handle.result(5)) == ["a;", "b"]
         with pytest.raises(BadArguments):
             list(handle.watch(after="1;nonsense"))
+
+
+def test_what_is_being_written_when_a_watch_begins_is_not_missed(memory_world):
+    async def work(number: int) -> int:
+        return number
+
+    async def h(ctx: Context) -> None:
+        for number in range(3):  # each step begins when the write before it is done, as a watch does
+            await ctx.run(work, number)
+        ctx.emit("here")
+        await ctx.promise("never")
+
+    async def emitted(handle) -> None:
+        async for event in handle.watch():
+            if event.kind == "emit":
+                return
+
+    async def run() -> None:
+        async with memory_world.holdfast(h, wrap=SlowStore) as client:
+            for round_number in range(40):
+                handle = await client.start(h)
+                await asyncio.sleep(round_number % 20 / 1000)
+                await asyncio.wait_for(emitted(handle), WAIT_SECONDS)
+
+    asyncio.run(run())

@@ -16,7 +16,7 @@ from holdfast import Context, Holdfast, Object, ObjectContext, Service, Terminal
 from holdfast.http.limits import HttpLimits
 from holdfast.http.server import Listeners, Options, Servers
 
-WAIT_SECONDS = 5.0  # for things that take milliseconds on a free machine
+WAIT_SECONDS = 20.0  # for things that take milliseconds on a free machine
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 

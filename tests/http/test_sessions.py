@@ -1,123 +1,145 @@
-"""Sessions with agents that are served: what a person does with curl, against a real process that is killed between.
+"""Whole sessions of a person with curl: an agent with a flaky tool, an approval across a restart, one that comes too
+late, and a chat in which messages of one session queue while sessions run side by side."""
 
-The model, the weather and the person are outside: requests are counted at the model's own server.
-"""
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import pytest
 
-from examples.offline.faults import Fault
-from examples.offline.server import OfflineServer
-from tests.http.processes import WAIT_SECONDS, Process, until
+from holdfast import Context, Object, ObjectContext, Retry, Service
+from tests.http.serving import problem, serving, wait_for
 
-CLAIM = {"message": "Process my hospital bill of 3000USD for a broken leg."}
+DOWN = {"times": 0}
+AT_ONCE: dict[str, int] = {}
+MOST: dict[str, int] = {}
 
 
-@contextmanager
-def session(folder: Path, deadline: float = 3600.0) -> Iterator[tuple[Process, OfflineServer]]:
-    with OfflineServer() as offline:
-        agents = Process(
-            "tests.http.sessions_app", folder, {"OFFLINE_URL": offline.url, "DEADLINE_SECONDS": str(deadline)}
-        )
-        try:
-            yield agents, offline
-        finally:
-            agents.close()
+@dataclass
+class Prompt:
+    """What every agent here takes."""
+
+    message: str
 
 
-def model_calls(offline: OfflineServer) -> int:
-    return len(offline.requests("/v1/chat/completions"))
+weather = Service("WeatherAgent")
+claims = Service("ClaimAgent")
+chat = Object("Chat")
 
 
-def test_weather_is_asked_for_and_its_outage_is_retried_in_sight(tmp_path: Path) -> None:
-    with session(tmp_path) as (agents, offline):
-        said = agents.post("/WeatherAgent/run", {"message": "What is the weather like in San Francisco?"})
-        assert said == "San Francisco: Fog, 17.0 degrees."
-        offline.order(Fault("error", path="/v1/current.json", contains="Denver", status=503, times=None))
-        sent = agents.post("/WeatherAgent/run/send", {"message": "What is the weather like in Denver?"})["id"]
-
-        def retrying() -> Any:
-            lines = agents.web.get(f"/invocations/{sent}/journal").json()
-            lines = lines["steps"] if isinstance(lines, dict) else lines
-            return [line for line in lines if line["state"] == "retrying" and "503" in (line["error"] or "")]
-
-        line = until(retrying, "the failing step is shown with its error")[0]
-        assert line["tries"] >= 1
-        before = model_calls(offline)
-        agents.kill()
-        offline.clear_faults()  # the fault is mended
-        agents.start()
-        assert agents.result(sent) == "Denver: Sunny, 21.0 degrees."
-        assert model_calls(offline) == before + 1  # the turn that was finished is not asked for again
+async def ask_model(prompt: str) -> str:
+    return f"call weather for {prompt}"
 
 
-def test_a_claim_waits_for_a_person_over_a_kill_and_is_answered_by_one_request(tmp_path: Path) -> None:
-    with session(tmp_path) as (agents, offline):
-        sent = agents.post("/HumanClaimApprovalAgent/run/send", CLAIM)["id"]
-        ask = until(lambda: agents.admin.get("/asks").json(), "the question is in the inbox")
-        ask = (ask["asks"] if isinstance(ask, dict) else ask)[0]
-        assert ask["question"] == "Approve a claim of 3000 USD?"
-        assert agents.status(sent) == "suspended"
-        agents.kill()
-        agents.start()
-        assert agents.status(sent) == "suspended"
-        answer = agents.web.post(f"/promises/{ask['id']}/resolve", json=True)
-        assert answer.status_code < 300, answer.text
-        assert agents.result(sent) == "The claim of 3000 USD: approved."
-        late = agents.web.post(f"/promises/{ask['id']}/resolve", json=False)
-        assert late.status_code == 409
-        assert late.json()["code"] == "HF109"
-        assert model_calls(offline) == 2
+async def fetch_weather(city: str) -> str:
+    if DOWN["times"] > 0:
+        DOWN["times"] -= 1
+        raise ConnectionError("the weather service is down")
+    return f"{city}: sunny"
 
 
-def test_a_claim_with_a_deadline_is_declined_after_the_remaining_time(tmp_path: Path) -> None:
-    with session(tmp_path, deadline=2.5) as (agents, offline):
-        begun = time.monotonic()
-        sent = agents.post("/HumanClaimApprovalWithTimeoutsAgent/run/send", CLAIM)["id"]
-        until(lambda: agents.admin.get("/asks").json(), "the question is in the inbox")
-        agents.kill()
-        agents.start()
-        assert agents.result(sent) == "The claim of 3000 USD: nobody answered in time: declined."
-        assert time.monotonic() - begun >= 2.4
-        assert model_calls(offline) == 2
+@weather.handler
+async def run(ctx: Context, prompt: Prompt) -> str:
+    await ctx.run(ask_model, prompt.message)
+    return await ctx.run(fetch_weather, "Denver", retry=Retry(initial=0.2))
 
 
-def test_messages_of_a_session_queue_and_sessions_run_side_by_side(tmp_path: Path) -> None:
-    burst = [
-        ("session123", "make a poem about durable execution"),
-        ("session456", "what are the benefits of durable execution?"),
-        ("session789", "how does workflow orchestration work?"),
-        ("session123", "can you make it rhyme better?"),
-        ("session456", "what about fault tolerance in distributed systems?"),
-        ("session789", "give me a practical example"),
-        ("session101", "explain event sourcing in simple terms"),
-        ("session202", "what is the difference between async and sync processing?"),
-    ]
-    with session(tmp_path) as (agents, offline):
-        offline.order(Fault("slow", path="/v1/chat/completions", seconds=0.5, times=None))
-        begun = time.monotonic()
-        ids = [agents.post(f"/Chat/{key}/message/send", {"message": text})["id"] for key, text in burst]
-        history: list[Any] = []
+@claims.handler
+async def process(ctx: Context, prompt: Prompt, seconds: float | None = None) -> str:
+    try:
+        approved = await ctx.ask(f"Approve: {prompt.message}?", bool, timeout=seconds)
+    except TimeoutError:
+        return "timed out"
+    return "approved" if approved else "rejected"
 
-        def look() -> None:
-            history.append(agents.web.get("/Chat/session123/get_history").json())
 
-        reader = threading.Thread(target=look)
-        reader.start()
-        reader.join(WAIT_SECONDS)
-        assert agents.status(ids[0]) != "done"  # the reader did not wait for the writer
-        agents.kill()
-        agents.start()
-        answers = [agents.result(id) for id in ids]
-        assert answers == [f"You said: {text}" for _, text in burst]
-        # Eight messages one after another would take four seconds, and three of them wait for one of their own session.
-        assert time.monotonic() - begun < 8 * 0.5 + 6
-        told = agents.web.get("/Chat/session123/get_history").json()
-        assert [line["content"] for line in told] == [
-            burst[0][1], f"You said: {burst[0][1]}", burst[3][1], f"You said: {burst[3][1]}"
-        ]  # fmt: skip
-        assert history[0] in ([], told[:1])
+async def answer(session: str, message: str, turn: int) -> str:
+    AT_ONCE[session] = AT_ONCE.get(session, 0) + 1
+    MOST[session] = max(MOST.get(session, 0), AT_ONCE[session])
+    MOST["all"] = max(MOST.get("all", 0), sum(AT_ONCE.values()))
+    await asyncio.sleep(0.1)
+    AT_ONCE[session] -= 1
+    return f"{turn}: {message}"
+
+
+@chat.handler
+async def message(ctx: ObjectContext, prompt: Prompt) -> str:
+    turn = len(ctx.items("history")) + 1
+    said = await ctx.run(answer, ctx.key, prompt.message, turn)
+    ctx.append("history", said)
+    return said
+
+
+@chat.handler(shared=True)
+async def get_history(ctx: ObjectContext) -> list[str]:
+    return ctx.items("history", str)
+
+
+def test_an_agent_whose_tool_is_down_answers_when_it_is_back(tmp_path):
+    DOWN["times"] = 2
+    with serving(weather, store=tmp_path / "agent.db") as server:
+        id = server.started("/WeatherAgent/run", json={"message": "Denver?"})
+
+        def retried() -> list[dict]:
+            journal = server.ingress.get(f"/invocations/{id}/journal").json()
+            return [step for step in journal if step["state"] == "retrying" and step["tries"] >= 1]
+
+        (step,) = wait_for(retried)
+        assert "the weather service is down" in step["error"]
+        assert server.ingress.get(f"/invocations/{id}/result").json() == "Denver: sunny"
+        model, tool = server.ingress.get(f"/invocations/{id}/journal").json()
+        assert (model["tries"], tool["tries"]) == (1, 3)
+
+
+def test_a_claim_waits_for_its_approval_across_a_restart(tmp_path):
+    path = tmp_path / "agent.db"
+    with serving(claims, store=path) as server:
+        id = server.started("/ClaimAgent/process", json={"prompt": {"message": "a broken leg, 3000 USD"}})
+        promise = server.promise_of(id)
+    with serving(claims, store=path) as server:
+        assert server.status(id) == "suspended"
+        assert server.promise_of(id) == promise
+        assert server.ingress.post(f"/promises/{promise}/resolve", json=True).status_code == 200
+        assert server.ingress.get(f"/invocations/{id}/result").json() == "approved"
+
+
+def test_an_approval_that_comes_too_late_is_told_so(tmp_path):
+    with serving(claims, store=tmp_path / "agent.db") as server:
+        id = server.started("/ClaimAgent/process", json={"prompt": {"message": "a bill"}, "seconds": 0.3})
+        promise = server.promise_of(id)
+        assert server.ingress.get(f"/invocations/{id}/result").json() == "timed out"
+        late = server.ingress.post(f"/promises/{promise}/resolve", json=True)
+        assert (late.status_code, problem(late)["code"]) == (409, "HF109")
+        assert server.ingress.get(f"/promises/{promise}").json()["status"] == "withdrawn"
+
+
+def test_a_chat_remembers_across_requests_and_restarts(tmp_path):
+    path = tmp_path / "agent.db"
+    with serving(chat, store=path) as server:
+        assert server.ingress.post("/Chat/session1/message", json={"message": "a poem"}).json() == "1: a poem"
+    with serving(chat, store=path) as server:
+        assert server.ingress.post("/Chat/session1/message", json={"message": "shorter"}).json() == "2: shorter"
+        assert server.ingress.get("/Chat/session1/get_history").json() == ["1: a poem", "2: shorter"]
+
+
+@pytest.mark.slow
+def test_a_burst_over_several_sessions_queues_in_each_and_runs_side_by_side(tmp_path):
+    MOST.clear()
+    sessions = [f"session{number}" for number in range(5)]
+    with serving(chat, store=tmp_path / "agent.db") as server, ThreadPoolExecutor(20) as pool:
+
+        def send(number: int) -> None:
+            server.started(f"/Chat/{sessions[number % 5]}/message", json={"message": str(number)})
+
+        list(pool.map(send, range(20)))
+        assert server.ingress.get("/Chat/session0/get_history").status_code == 200  # while its writers are at work
+        for session in sessions:
+            history = wait_for(lambda at=session: full(server, at))
+            assert [line.partition(":")[0] for line in history] == ["1", "2", "3", "4"]
+    assert all(MOST[session] == 1 for session in sessions)
+    assert MOST["all"] > 1
+
+
+def full(server, session: str) -> list[str] | None:
+    history = server.ingress.get(f"/Chat/{session}/get_history").json()
+    return history if len(history) == 4 else None

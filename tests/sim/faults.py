@@ -105,17 +105,9 @@ def draw(seed: int) -> Options:
     def some(chance: float, low: float, high: float) -> float:
         return round(random.uniform(low, high), 3) if random.random() < chance else 0.0
 
-    edits = some(0.4, 0.2, 0.8)
-    lives = random.choice([0, 1, 1, 2, 2, 3, 4, 6])
+    edits, lives = some(0.4, 0.2, 0.8), random.choice([0, 1, 1, 2, 2, 3, 4, 6])
     controlled = random.random() < 0.6
-    shapes: tuple[str, ...] = ()
-    swarm = random.random()
-    if swarm < 0.35:
-        shapes = random.choice(FAMILIES)
-    elif swarm < 0.65:
-        shapes = tuple(random.sample(list(SHAPES), random.randint(1, 4)))
-    if shapes and edits:
-        shapes += (EDITED.partition("/")[2],)
+    shapes = _shapes(random, edited=bool(edits))
     limits: dict[str, Any] = {}
     if random.random() < 0.4:
         limits = {
@@ -150,13 +142,7 @@ def draw(seed: int) -> Options:
         doubles=some(0.5, 0.1, 0.5),
         conflicts=some(0.3, 0.1, 0.5),
         cancels=some(0.5, 0.1, 0.7),
-        signals=some(0.7, 0.2, 0.9),
-        kills=some(0.3, 0.05, 0.4) if controlled else 0.0,
-        pauses=some(0.4, 0.05, 0.5) if controlled else 0.0,
-        retries=some(0.6, 0.2, 0.9) if controlled else 0.0,
-        copies=some(0.4, 0.05, 0.4) if controlled else 0.0,
-        purges=some(0.3, 0.05, 0.4) if controlled else 0.0,
-        triggers=some(0.4, 0.05, 0.4) if controlled else 0.0,
+        **_operators(some, controlled=controlled),
         looks=some(0.5, 0.01, 5.0),
         clock_ahead=some(0.5, 0.2, 0.9),
         clock_back=some(0.2, 0.2, 0.5),
@@ -172,6 +158,30 @@ def draw(seed: int) -> Options:
         limits=limits,
         small=small,
     )
+
+
+def _shapes(random: Random, *, edited: bool) -> tuple[str, ...]:
+    shapes: tuple[str, ...] = ()
+    swarm = random.random()
+    if swarm < 0.35:
+        shapes = random.choice(FAMILIES)
+    elif swarm < 0.65:
+        shapes = tuple(random.sample(list(SHAPES), random.randint(1, 4)))
+    if shapes and edited:
+        shapes += (EDITED.partition("/")[2],)
+    return shapes
+
+
+def _operators(some: Callable[[float, float, float], float], *, controlled: bool) -> dict[str, float]:
+    return {
+        "signals": some(0.7, 0.2, 0.9),
+        "kills": some(0.3, 0.05, 0.4) if controlled else 0.0,
+        "pauses": some(0.4, 0.05, 0.5) if controlled else 0.0,
+        "retries": some(0.6, 0.2, 0.9) if controlled else 0.0,
+        "copies": some(0.4, 0.05, 0.4) if controlled else 0.0,
+        "purges": some(0.3, 0.05, 0.4) if controlled else 0.0,
+        "triggers": some(0.4, 0.05, 0.4) if controlled else 0.0,
+    }
 
 
 class FaultyStore:

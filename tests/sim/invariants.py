@@ -1,10 +1,9 @@
 """The promises G1 to G11, as functions over a world's history: what clients were told, what bodies did, what the store
-holds at the end, and a replay of every journal. G12 is read from the source: tests/tidy/test_calls.py.
+holds at the end, and a replay of every journal. Here are those of one invocation, in invariants_between.py those of
+several. G12 is read from the source: tests/tidy/test_calls.py.
 
 Each check is named after its promise and knows nothing of the engine's insides, with two exceptions that must look in
-from time to time: G9 (world.py samples the engine's memory) and the machines' paths for G3 (world.py, `Watched`).
-
-Not there yet, and not checked: object keys and calls between handlers (the other half of G4), children (of G7).
+from time to time: G9 (world.py samples the engine's memory) and the machines' paths for G3 (watched.py).
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HOLDS = {Status.READY, Status.SUSPENDED, Status.PAUSED}
 RUNS = {Status.READY, Status.SUSPENDED}
 REFUSED = {"HF112", "HF103"}  # WouldDeadlock, IdConflict
+NOT_OF_THE_CALLED = REFUSED | {"HF104", "HF203"}  # UnknownInvocation, and a result of another type
 
 
 def done(facts: Facts, act: Act) -> bool:
@@ -87,7 +88,10 @@ def _has_child(look: Inspection, facts: Facts, act: Act, children: Any) -> None:
     assert isinstance(act.command, CallHandler)
     spec, call = act.command.spec, act.command.call
     found = children.get((facts.row.n, call), [])
-    if len(found) == 1 and (found[0].started >= act.commit or facts.reopened):  # a retry comes to the same call again
+    # A retry comes to the same call again, and somebody may have purged what was called.
+    if found and facts.reopened:
+        return
+    if len(found) == 1 and found[0].started >= act.commit:
         return
     entry = next((r.entry for v in facts.versions for r in v.records if getattr(r.entry, "call", None) == call), None)
     refused = isinstance(entry, records.CallErrored) and entry.code in REFUSED
@@ -191,31 +195,24 @@ def g6_callers_get_what_the_called_ended_with(look: Inspection) -> None:
 def _got_the_end(look: Inspection, facts: Facts, record: Any) -> None:
     entry = record.entry
     child = look.known(entry.child, record.commit)
-    if child is None or entry.digest == b"forked":
+    copied = facts.row.origin is not None and record.commit == facts.started  # and perhaps edited
+    if child is None or copied or getattr(entry, "code", "") in NOT_OF_THE_CALLED:
         return
-    outcome = child.end_at(record.commit)
-    what = f"{facts.id} got {entry!r:.200} of {entry.child}, which had ended with {outcome!r:.200}"
-    if isinstance(entry, records.CallCompleted):
-        fits = isinstance(outcome, records.Returned) and child.read(outcome.value) == facts.read(entry.result)
-        if not fits and not _edited(facts, record):
-            look.broken("G6", what)
-        return
-    if entry.code in {"HF112", "HF103", "HF104", "HF203"}:
-        return  # refused, or of another type: nothing of the other's
+    ends = [outcome for commit, outcome in child.ends if commit <= record.commit]
+    if not any(_is_of(facts, entry, child, outcome) for outcome in ends):
+        look.broken("G6", f"{facts.id} got {entry!r:.200} of {entry.child}, which had ended with {ends!r:.200}")
+
+
+def _is_of(facts: Facts, entry: Any, child: Facts, outcome: Any) -> bool:
     match outcome:
+        case records.Returned(value):
+            return isinstance(entry, records.CallCompleted) and child.read(value) == facts.read(entry.result)
         case records.Raised(failure):
-            fits = (failure.type, failure.message) == (entry.failure.type, entry.failure.message)
+            got = entry.failure if isinstance(entry, records.CallErrored) else None
+            return got is not None and (failure.type, failure.message) == (got.type, got.message)
         case records.Cancelled():
-            fits = entry.code == "HF504"
-        case _:
-            fits = False
-    if not fits:
-        look.broken("G6", what)
-
-
-def _edited(facts: Facts, record: Any) -> bool:
-    """Whether a fork has put another result there."""
-    return facts.row.origin is not None and facts.row.origin.endswith("edited") and record.commit == facts.started
+            return isinstance(entry, records.CallErrored) and entry.code == "HF504"
+    return False
 
 
 def g6_shared_promises_have_one_value(look: Inspection) -> None:

@@ -92,7 +92,7 @@ class StateView:
 
     def get(self, name: str) -> bytes | None:
         """The text of a value, None if there is none."""
-        _check(name)
+        check_name(name)
         if not self._writes or (name not in self._values and name not in self._lists):
             text = self._note(f"get {name}", lambda: self._source.value(name), not_a_value(name))
             if self._writes:
@@ -104,7 +104,7 @@ class StateView:
 
     def set(self, name: str, text: bytes) -> None:
         """Writes a value. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
         self._forget_list(name)
         self._values[name] = text
@@ -114,7 +114,7 @@ class StateView:
 
     def clear(self, name: str) -> None:
         """Removes a value or a list. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
         self._forget_list(name)
         self._values[name] = None
@@ -139,7 +139,7 @@ class StateView:
 
     def append(self, name: str, text: bytes) -> None:
         """Adds an element to a list. Raises WrongPlace in a handler that only reads."""
-        _check(name)
+        check_name(name)
         self._check_writes()
         self._list(name).own.append(text)
         self._host.do(AppendItem(name, text))
@@ -148,7 +148,7 @@ class StateView:
 
     def items(self, name: str) -> list[bytes]:
         """The texts of a list's elements, oldest first."""
-        _check(name)
+        check_name(name)
         if not self._writes:
             # By value: the writer may empty the list while this handler waits.
             text = self._note(f"items {name}", lambda: b"[%b]" % b",".join(self._all(name)), not_a_list(name))
@@ -228,7 +228,8 @@ def _other(name: str) -> Unreadable:
     )
 
 
-def _check(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises BadArguments for what cannot name a value or a list."""
     given: object = name
     if not isinstance(given, str) or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
         raise BadArguments(

@@ -69,7 +69,7 @@ class Admission:
         """Looks at the line in the next turn of the loop."""
         if not self._admitting and not self._engine.stopping and not self._engine.resting:
             self._admitting = True
-            self._engine.loop.call_soon(self._admit)
+            self._engine.loop.call_soon(self._engine.guard, self._admit)
 
     def _admit(self) -> None:
         self._admitting = False

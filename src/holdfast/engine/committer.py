@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.engine.ports import Lane
+from holdfast.engine.reasons import as_failure
 from holdfast.errors import EngineStopped, HoldfastError, StoreFailed, StoreFull
 from holdfast.stores.base import Batch, Store
 
@@ -77,6 +78,11 @@ class Committer:
         if self._failure is not None:
             raise self._failure.with_traceback(None)
 
+    def halt(self, error: HoldfastError) -> None:
+        """Commits nothing any more: what is in the open batch may be half of what belongs together."""
+        if self._failure is None or isinstance(self._failure, StoreFull):
+            self._failure = error
+
     async def backup(self, path: Path) -> None:
         """Copies the store to `path`, slice by slice between commits."""
         slices = self._store.backup(path)
@@ -95,7 +101,7 @@ class Committer:
 
     def _flush(self) -> None:
         if self._failure is None or isinstance(self._failure, StoreFull):
-            self._before()
+            self._before()  # what it adds needs no flush of its own
         self._scheduled = False
         if self._busy or (self._failure is not None and not isinstance(self._failure, StoreFull)):
             return
@@ -173,7 +179,11 @@ class Committer:
 
     def _run(self, after: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
         for call, args in after:
-            call(*args)
+            try:
+                call(*args)
+            except Exception as error:  # noqa: BLE001  # in silence, all that come after it would wait for ever
+                self._failed(as_failure(error))
+                return
 
     def _refused(
         self,
@@ -229,8 +239,8 @@ class Committer:
         def run() -> None:
             try:
                 job()
-            except HoldfastError as error:
-                self._loop.call_soon_threadsafe(self._job_failed, error)
+            except Exception as error:  # noqa: BLE001  # a bug in a store must stop the engine, not hang it in silence
+                self._loop.call_soon_threadsafe(self._job_failed, as_failure(error))
             else:
                 self._loop.call_soon_threadsafe(self._job_done)
 

@@ -13,10 +13,12 @@ from holdfast.core.entries import Paused
 from holdfast.core.ids import check_signal_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.payload import compress
+from holdfast.core.state import check_name
 from holdfast.engine.objects import LIST
 from holdfast.engine.rows import was_queued
 from holdfast.errors import BadArguments, TooMany, Unreadable, WrongStatus
-from holdfast.stores.base import InvocationRow, StateRow
+from holdfast.service import is_key
+from holdfast.stores.base import InvocationRow, StateRow, TrimRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
@@ -167,20 +169,28 @@ class Control:
 
     async def set_state(self, service: str, key: str, name: str, text: bytes | None) -> None:
         """Writes or removes a value of an object from outside. Raises WrongStatus while a handler of the key that may
-        write has not ended, or when the name is a list's."""
+        write has not ended, or when the name is a list's; BadArguments."""
         engine = self._open()
+        check_name(name)
+        if not is_key(key):
+            raise BadArguments(f"{key!r:.60} is no key", fix="give 1 to 200 printable characters")
         await engine.durable()
-        holder = engine.gates.holder(f"{service}/{key}")
+        lock = f"{service}/{key}"
+        holder = engine.gates.holder(lock)
         if holder is not None:
             row = engine.rows.get(holder)
             raise WrongStatus(
-                f"{service}/{key} is being written by {'?' if row is None else row.id!r}",
+                f"{lock} is being written by {'?' if row is None else row.id!r}",
                 fix="wait for it to end, or change the state in a handler",
             )
+        batch = engine.committer.batch
         body = engine.store.state(service, key, name)
-        if body is not None and body[:1] == LIST and text is not None:
-            raise WrongStatus(f"state {name!r} of {service}/{key} is a list", fix="clear it first")
-        engine.committer.batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
+        if body is not None and body[:1] == LIST:
+            if text is not None:
+                raise WrongStatus(f"state {name!r} of {lock} is a list", fix="clear it first")
+            batch.trims.append(TrimRow(service, key, name, engine.store.items_end(service, key, name)))
+        batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
+        engine.gates.borrow(lock)
         await engine.durable()
 
     async def _going(self, id: str) -> InvocationRow:

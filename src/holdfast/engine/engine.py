@@ -29,6 +29,7 @@ from holdfast.engine.guard import Watchdog, install_guard
 from holdfast.engine.limits import Limits
 from holdfast.engine.links import Links
 from holdfast.engine.ports import Clock, Entropy, Lane, WriterThread
+from holdfast.engine.reasons import as_failure
 from holdfast.engine.reruns import Reruns
 from holdfast.engine.resident import Resident
 from holdfast.engine.retirement import Retirement
@@ -37,7 +38,14 @@ from holdfast.engine.schedules import Plan, Schedules
 from holdfast.engine.settling import Settling
 from holdfast.engine.starts import Order, conflict, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.errors import HoldfastError, IdConflict, StoreCorrupt, StoreError, UnknownHandler, UnknownInvocation
+from holdfast.errors import (
+    HoldfastError,
+    IdConflict,
+    StoreCorrupt,
+    StoreError,
+    UnknownHandler,
+    UnknownInvocation,
+)
 from holdfast.service import Handler, Registry
 from holdfast.stores.base import InvocationRow, Store, refuse_coded
 
@@ -99,7 +107,7 @@ class Engine:
         )  # fmt: skip
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
         self.admission = Admission(self, limits, self._timers.unblock)
-        self.gates = Gates(self.store, self.committer, self.clock, self.admission.name)
+        self.gates = Gates(self.store, self.committer, self.clock, self.admission.name, self.guard)
         self.control = Control(self)
         self.reruns = Reruns(self)
         self._retirement = Retirement(self, self._retention)
@@ -452,13 +460,21 @@ class Engine:
                 return
             await asyncio.sleep(0.01)
 
+    def guard(self, call: Callable[..., None], *args: Any) -> None:
+        """Calls from a callback of the loop: an exception would be lost, and all that hangs on it wait for ever."""
+        try:
+            call(*args)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the engine cannot go on
+            self.fail(as_failure(error))
+
     def fail(self, error: HoldfastError) -> None:
         """Stops at once: nothing more is acknowledged."""
         if self.failure is not None:
             return
-        log.error("the engine stops, nothing more is acknowledged: %s", error)
+        log.error("the engine stops, nothing more is acknowledged: %s", error, exc_info=error.__cause__)
         self.failure = error
         self.stopping = True
+        self.committer.halt(error)
         self._timers.stop()
         self.gates.stop()
         self.schedules.stop()

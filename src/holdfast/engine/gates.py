@@ -9,6 +9,7 @@ Memory holds the locks and lanes of invocations that are resident; of parked hol
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -36,24 +37,31 @@ OPEN = Gate(None, None, None)
 class Gates:
     """All locks and lanes of an engine."""
 
-    def __init__(self, store: Store, committer: Committer, clock: Clock, admit: Callable[[int], None]) -> None:
-        """`admit` is told the number of one that may try to begin now."""
+    def __init__(
+        self, store: Store, committer: Committer, clock: Clock, admit: Callable[[int], None],
+        guard: Callable[..., None],
+    ) -> None:  # fmt: skip
+        """`admit` is told the number of one that may try to begin now; `guard` calls what the loop calls back."""
+        self._guard = guard
         self._store = store
         self._committer = committer
         self._clock = clock
         self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, int] = {}  # locks of residents, and of those whose end is not durable yet
+        self._borrowed: Counter[str] = Counter()  # locks of keys whose state a person changes, not durable yet
         self._arriving: Counter[str] = Counter()  # locks and lanes of queued rows that are not durable yet
         self._running: dict[str, int] = {}  # begun and not ended, by lane; parked ones too
+        self._heads: dict[str, dict[int, None]] = {}  # by lane: those whose key is free, and there was no place
         self._rates: dict[str, int] = {}  # by lane: when its allowance is whole again, in milliseconds
         self._wakes: dict[str, asyncio.TimerHandle] = {}  # lanes that wait for their rate
         self._stopped = False
 
     def start(self) -> None:
         """Finds those whose turn it is, slice by slice: their holder may have ended just before the crash."""
-        self._loop.call_soon(self._scan, self._store.queued_locks, self.advance_lock, "")
-        self._loop.call_soon(self._scan, self._store.queued_lanes, self.advance_lane, "")
+        # Lanes first: they name in order of arrival, locks in order of their names.
+        self._loop.call_soon(self._guard, self._scan, self._store.queued_lanes, self.advance_lane, "")
+        self._loop.call_soon(self._guard, self._scan, self._store.queued_locks, self.advance_lock, "")
 
     def stop(self) -> None:
         """Names nobody any more."""
@@ -67,6 +75,8 @@ class Gates:
         if lock is not None and not self._is_free(lock, n if queued else None):
             return False
         if lane is not None and limit is not None and not self._has_room(lane, limit, queued=queued):
+            if queued and lock is not None:
+                self._heads.setdefault(lane, {})[n] = None
             return False
         if lock is not None:
             self._held[lock] = n
@@ -95,6 +105,8 @@ class Gates:
             self._held[gate.lock] = n
         if resumed:
             self.place(gate)
+        elif gate.lane is not None and gate.limit is not None:
+            self._count(gate.lane)  # looked up now: at its end the store would not count it any more
 
     def place(self, gate: Gate) -> None:
         """One that was paused counts again, also where that is more than the limit."""
@@ -121,6 +133,11 @@ class Gates:
         if gate.lock is not None:
             self.advance_lock(gate.lock)
 
+    def borrow(self, lock: str) -> None:
+        """Nobody begins with the lock before what is in the open batch is durable."""
+        self._borrowed[lock] += 1
+        self._committer.after(self._give_back, lock)
+
     def holder(self, lock: str) -> int | None:
         """Who has begun with the lock and not ended."""
         held = self._held.get(lock)
@@ -135,9 +152,19 @@ class Gates:
     def advance_lane(self, lane: str) -> None:
         """Names some of those who wait in a lane; they try in order."""
         self._wakes.pop(lane, None)
-        if not self._stopped:
-            for n in self._store.queued_for_lane(lane, CANDIDATES_MAX):
-                self._admit(n)
+        if self._stopped:
+            return
+        heads = self._heads.get(lane)
+        if heads is None:
+            named = self._store.queued_for_lane(lane, CANDIDATES_MAX)
+        else:  # of the others each waits for its key, and is named when that is free
+            named = heapq.nsmallest(CANDIDATES_MAX, heads)
+            for n in named:
+                del heads[n]
+            if not heads:
+                del self._heads[lane]
+        for n in named:
+            self._admit(n)
 
     def advance(self, lock: str | None, lane: str | None) -> None:
         """Names those who may try now."""
@@ -146,8 +173,14 @@ class Gates:
         if lane is not None:
             self.advance_lane(lane)
 
+    def _give_back(self, lock: str) -> None:
+        self._borrowed[lock] -= 1
+        if not self._borrowed[lock]:
+            del self._borrowed[lock]
+            self.advance_lock(lock)
+
     def _is_free(self, lock: str, n: int | None) -> bool:
-        if lock in self._held or (n is None and lock in self._arriving):
+        if lock in self._held or lock in self._borrowed or (n is None and lock in self._arriving):
             return False
         if self._store.holder(lock) is not None:
             return False
@@ -165,17 +198,20 @@ class Gates:
         if wait <= 0:
             return True
         if lane not in self._wakes:
-            self._wakes[lane] = self._loop.call_later(wait / 1000, self.advance_lane, lane)
+            self._wakes[lane] = self._loop.call_later(wait / 1000, self._guard, self.advance_lane, lane)
         return False
 
     def _whole_again(self, lane: str, limit: Limit) -> int:
         # The generic cell rate algorithm: one number says how much of the allowance is used, and grows by a share of
         # the period with each beginning. A window with a count would let twice the rate through at its edge.
         assert limit.rate is not None  # for the type checker: the callers have looked
+        now = self._clock.now()
         known = self._rates.get(lane)
         if known is None:
-            known = self._rates[lane] = self._store.rate(lane) or 0
-        return max(known, self._clock.now()) + -(-limit.period_ms // limit.rate)
+            known = self._store.rate(lane) or 0
+        # It is never further ahead than the period, unless the clock was set back.
+        known = self._rates[lane] = min(known, now + limit.period_ms)
+        return max(known, now) + -(-limit.period_ms // limit.rate)
 
     def _spend(self, lane: str, limit: Limit) -> None:
         if limit.rate is not None:
@@ -205,4 +241,4 @@ class Gates:
         for name in found:
             advance(name)
         if len(found) == SCAN_SLICE:
-            self._loop.call_soon(self._scan, names, advance, found[-1])
+            self._loop.call_soon(self._guard, self._scan, names, advance, found[-1])

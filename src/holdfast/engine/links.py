@@ -32,13 +32,14 @@ from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
+from holdfast.engine.reasons import as_failure
+from holdfast.engine.resident import Resident
 from holdfast.engine.starts import Order
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
     InvocationCancelled,
     StoreCorrupt,
-    StoreError,
     UnknownInvocation,
     Unreadable,
 )
@@ -46,7 +47,6 @@ from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
-    from holdfast.engine.resident import Resident
 
 log = logging.getLogger("holdfast")
 
@@ -83,17 +83,13 @@ class Links:
                 call(*args)
             except (StoreCorrupt, Unreadable) as damage:
                 self._damaged(args[0], damage)
-            except StoreError as error:
-                self._engine.fail(error)
-            except Exception as error:
-                # A mistake in here: what was to be told to somebody would be lost in silence if all went on.
-                log.exception("the engine cannot go on")
-                self._engine.fail(HoldfastError(f"{type(error).__name__} inside Holdfast: {error}", fix="report this"))
+            except Exception as error:  # noqa: BLE001  # what was to be told would be lost if all went on
+                self._engine.fail(as_failure(error))
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
         # Damage stops who met it, and no other (G10).
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
-        if resident is not None and not isinstance(resident, str) and not resident.pausing:
+        if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
         else:
             log.error("nothing could be delivered to %s: %s", whom, damage)
@@ -160,9 +156,10 @@ class Links:
         return self._shared.get(id) or self._engine.store.promise(id)
 
     def shared_waiters(self, id: str) -> list[Resident]:
-        """The residents that wait for a promise of a workflow."""
-        residents = (self._engine.resident(n) for n in self._waiters(id))
-        return [resident for resident in residents if resident is not None]
+        """Those in memory that wait for a promise of a workflow, who know its type; if none is, one that was parked."""
+        waiters = self._waiters(id)
+        known = [resident for n in waiters if (resident := self._engine.resident(n)) is not None]
+        return known or [resident for n in waiters[:1] if (resident := self._engine.bring_back(n)) is not None]
 
     def post(self, row: InvocationRow, name: str, text: bytes) -> None:
         """Gives a signal to an invocation that has not ended."""
@@ -172,9 +169,7 @@ class Links:
         if resident is not None:
             if not resident.machine.ended:
                 engine.driver.signal(resident, name, text)
-        elif row.status in {Status.READY, Status.SUSPENDED} and engine.rows.is_open(row.n):
-            engine.committer.after(self._once_more, row.id, self.post, name, text)
-        else:
+        else:  # with what led to it, also where the row is not durable yet: a crash between two commits would lose it
             entry = records.SignalArrived(max(engine.clock.now(), row.updated), name, b"\0" + text)
             engine.rows.append(row, entry)
 
@@ -186,8 +181,6 @@ class Links:
         if resident is not None:
             if not resident.machine.ended and not resident.machine.cancelling:
                 engine.driver.cancel(resident, reason)
-        elif row.status in {Status.READY, Status.SUSPENDED} and engine.rows.is_open(row.n):
-            engine.committer.after(self._once_more, row.id, self.ask_to_end, reason)
         elif row.began is None:
             engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
         else:
@@ -380,11 +373,6 @@ class Links:
         for local, step in list(resident.machine.waiting.items()):
             if step.kind in {"attach", "call"} and step.id == end.id:
                 self.later(self._deliver, n, local, end)
-
-    def _once_more(self, id: str, call: Callable[..., None], *args: Any) -> None:
-        row = self._engine.rows.find(id)
-        if row is not None and not Status(row.status).ended and not self._engine.stopping:
-            call(row, *args)
 
     def _settle_shared(self, id: str, text: bytes, ok: bool) -> None:
         self.settle_shared(id, text, ok)  # settled before: the first one counts

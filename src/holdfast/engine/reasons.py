@@ -40,3 +40,12 @@ def obeyed_of(row: InvocationRow, length: int) -> int:
     outcome = records.decode_outcome(row.outcome)
     known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None
     return length if known is None else known
+
+
+def as_failure(error: Exception) -> HoldfastError:
+    """An exception that ends an engine: itself, if it is ours, else a mistake in Holdfast, with its traceback."""
+    if isinstance(error, HoldfastError):
+        return error
+    failure = HoldfastError(f"{type(error).__name__} inside Holdfast: {error}", fix="report it, with the log")
+    failure.__cause__ = error
+    return failure

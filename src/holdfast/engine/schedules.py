@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from cronsim import CronSim, CronSimError
 
 from holdfast.core.ids import check_id
 from holdfast.engine.starts import Order
-from holdfast.errors import BadArguments, HoldfastError, UnknownSchedule, Unreadable
+from holdfast.errors import BadArguments, UnknownSchedule, Unreadable
 from holdfast.service import Handler, run_id
 from holdfast.stores.base import ScheduleRow
 
@@ -181,31 +182,27 @@ class Schedules:
         raise UnknownSchedule(f"no schedule has the id {id!r}", fix="check the id, or list the schedules")
 
     def _tick(self) -> None:
-        try:
-            now = self._engine.clock.now()
-            for plan in self._plans.values():
-                row = self._rows[plan.id]
-                if not row.paused and row.next_at is not None and row.next_at <= now:
-                    self._fire(plan, row, now)
-        except HoldfastError as error:
-            self._engine.fail(error)
-            return
+        now = self._engine.clock.now()
+        for plan in self._plans.values():
+            row = self._rows[plan.id]
+            if not row.paused and row.next_at is not None and row.next_at <= now:
+                self._fire(plan, row, now)
         self._arm()
 
     def _fire(self, plan: Plan, row: ScheduleRow, now: int) -> None:
         assert row.next_at is not None  # for the type checker: the caller has looked
-        due = [row.next_at]
-        for when in plan.rule.after(row.next_at, since=row.next_at):
+        due = deque([row.next_at], MADE_UP_MAX if plan.missed == "all" else 1)
+        earliest = row.next_at
+        if plan.rule.cron is None:  # the times before are too many to be made up for, and need not be counted
+            rounds = (now - row.next_at) // plan.rule.every_ms
+            earliest += max(0, rounds - MADE_UP_MAX) * plan.rule.every_ms
+        for when in plan.rule.after(earliest, since=row.next_at):
             if when > now:
                 break
             due.append(when)
-            if len(due) > MADE_UP_MAX:
-                due = due[1:]
         following = next(islice(plan.rule.after(now, since=row.next_at), 1))
-        if plan.missed == "once":
-            due = due[-1:]
-        elif plan.missed == "skip":
-            due = [when for when in due[-1:] if now - when <= LATE_MS]
+        if plan.missed == "skip" and now - due[-1] > LATE_MS:
+            due.clear()
         stored = _read(row)
         for when in due:
             started = f"{plan.id}@{_iso(when)}"
@@ -230,7 +227,9 @@ class Schedules:
         if earliest is None:
             return
         wait = max(0.0, (earliest - self._engine.clock.now()) / 1000)
-        self._handle = asyncio.get_running_loop().call_later(min(wait, WAIT_SECONDS_MAX), self._tick)
+        self._handle = asyncio.get_running_loop().call_later(
+            min(wait, WAIT_SECONDS_MAX), self._engine.guard, self._tick
+        )
 
 
 def _stored(plan: Plan) -> Stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -31,6 +32,9 @@ class Order:
     not_before: int | None = None  # ms; it is queued until then
     parent: int | None = None
     call: str | None = None  # the caller's step that waits for it
+
+    def __post_init__(self) -> None:
+        check_headers(self.headers)  # refused here: nothing may fail once a key or a place is taken
 
     @property
     def gate(self) -> Gate:
@@ -69,20 +73,28 @@ def idempotent_id(handler: Handler, key: str | None, given: str) -> str:
             f"the idempotency key has {len(given)} characters", fix=f"give 1 to {IDEMPOTENCY_CHARS_MAX} of them"
         )
     text = "\0".join((handler.target, key or "", given))
-    return "idm_" + hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+    return "idm_" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """A copy of a start's headers. Raises BadArguments for what is no text, and when they are too large."""
+    given: Mapping[Any, Any] = headers or {}
+    for name, value in given.items():
+        if not (isinstance(name, str) and isinstance(value, str) and _is_unicode(name + value)):
+            raise BadArguments(f"the header {name!r:.60} is {value!r:.60}", fix="give texts as names and values")
+    size = len(msgspec.json.encode(dict(given)))
+    if size > HEADERS_BYTES_MAX:
+        raise BadArguments(
+            f"the headers are {size:,} bytes, the limit is {HEADERS_BYTES_MAX:,}", fix="pass data as arguments"
+        )
+    return dict(given)
 
 
 def join_headers(text: bytes, headers: Mapping[str, str]) -> bytes:
-    """A stored input: the arguments, and the headers under a name that no parameter can have. Raises BadArguments when
-    they are too large."""
+    """A stored input: the arguments, and the headers under a name that no parameter can have."""
     if not headers:
         return text
-    head = msgspec.json.encode(dict(headers))
-    if len(head) > HEADERS_BYTES_MAX:
-        raise BadArguments(
-            f"the headers are {len(head):,} bytes, the limit is {HEADERS_BYTES_MAX:,}", fix="pass data as arguments"
-        )
-    return _HEAD + head + (b"}" if text == b"{}" else b"," + text[1:])
+    return _HEAD + msgspec.json.encode(dict(headers)) + (b"}" if text == b"{}" else b"," + text[1:])
 
 
 def split_headers(stored: bytes) -> tuple[bytes, dict[str, str]]:
@@ -92,9 +104,13 @@ def split_headers(stored: bytes) -> tuple[bytes, dict[str, str]]:
     try:
         members = _members(stored)
         headers = msgspec.json.decode(members.pop("#headers"), type=dict[str, str])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(
-            f"a stored input is no JSON: {error}", cause="the stored bytes are damaged", fix="restore a backup"
+            f"a stored input's headers do not decode: {error}", cause="the file is damaged", fix="restore a backup"
         ) from None
     parts = [msgspec.json.encode(name) + b":" + bytes(value) for name, value in members.items()]
     return b"{" + b",".join(parts) + b"}", headers
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)

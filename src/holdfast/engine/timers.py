@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable
 
 from holdfast.engine.ports import Clock
+from holdfast.engine.reasons import as_failure
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import Store
 
@@ -80,8 +81,8 @@ class Timers:
     def _tick(self) -> None:
         try:
             self._wake_due()
-        except HoldfastError as error:
-            self._failed(error)
+        except Exception as error:  # noqa: BLE001  # lost in a callback of the loop, nobody would be woken any more
+            self._failed(as_failure(error))
 
     def _wake_due(self) -> None:
         now = self._clock.now()

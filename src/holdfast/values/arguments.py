@@ -120,13 +120,23 @@ class ArgumentsCodec:
         parameters = self._signature.parameters.values()
         return [one.name for one in parameters if one.default is one.empty and one.kind not in _PREFIX]
 
+    def default(self, name: str) -> bytes:
+        """The JSON of an argument's default; empty if it has none."""
+        default = self._signature.parameters[name].default
+        if default is inspect.Parameter.empty:
+            return b""
+        try:
+            return self._codecs[name].encode(default)
+        except ValueProblem:  # it need not fit its hint: a sentinel, or None without `| None`
+            return b""
+
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the body that `encode_json` takes."""
         definitions = Definitions()
         properties = {name: definitions.take(schema_for(hint)) for name, hint in self._hints.items()}
         for parameter in self._signature.parameters.values():
-            if parameter.default is not inspect.Parameter.empty:
-                properties[parameter.name] |= self._default(parameter.name, parameter.default)
+            if default := self.default(parameter.name):
+                properties[parameter.name]["default"] = msgspec.json.decode(default)
         if self.takes_body():
             (schema,) = properties.values()
         else:
@@ -193,12 +203,6 @@ class ArgumentsCodec:
             cause = failure.__cause__
             why = detail(cause if isinstance(cause, Exception) else None)
             raise self._misfit(f"argument {name!r} does not read as {codec.name}: {why}") from failure
-
-    def _default(self, name: str, default: Any) -> dict[str, Any]:
-        try:
-            return {"default": msgspec.json.decode(self._codecs[name].encode(default))}
-        except ValueProblem:  # a default need not fit its hint: a sentinel, or None without `| None`
-            return {}
 
     def _misfit(self, why: str) -> BadArguments:
         return BadArguments(
