@@ -150,7 +150,8 @@ class Clients:
         """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
         try:
-            handle = await self._client.start(plan.handler, *plan.args, id=id, key=plan.key)
+            named = None if self._world.registry.find(plan.target).main else id  # a workflow's is named by its key
+            handle = await self._client.start(plan.handler, *plan.args, id=named, key=plan.key)
         except UnknownHandler:
             return None  # not in this life
         except Unreadable:

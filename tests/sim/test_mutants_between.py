@@ -9,7 +9,6 @@ import pytest
 from holdfast.core import entries as records
 from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.machine import Machine
-from holdfast.engine import control as control_module
 from holdfast.engine import driver as driver_module
 from holdfast.engine import schedules as schedules_module
 from holdfast.engine.control import Control
@@ -50,12 +49,6 @@ def nth(count: int) -> Callable[[], bool]:
 @caught_by("g8_nothing_waits_for_ever", shapes=CALLS, limits=TIGHT | {"waiting": 0})
 def a_parked_caller_is_not_woken(patch: Patch) -> None:
     patch.setattr(Links, "_wake", lambda *_: None)
-
-
-@caught_by("g8_nothing_waits_for_ever", shapes=CALLS, limits=TIGHT | {"waiting": 0}, latency=0.02)
-def a_caller_is_told_before_the_end_is_durable_only(patch: Patch) -> None:
-    """It may be brought back in between, and finds no end when it asks."""
-    patch.setattr(Links, "_again", lambda *_: None)
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=NAMES, lives=3, stops=0.9)
@@ -142,12 +135,6 @@ def circles_of_waits_are_not_found(patch: Patch) -> None:
 
 
 @caught_by("g4_signals_arrive_once", shapes=SIGNALS)
-def a_signal_of_a_handler_is_lost(patch: Patch) -> None:
-    signal, lost = Links._signal, nth(4)
-    patch.setattr(Links, "_signal", lambda self, *args: None if lost() else signal(self, *args))
-
-
-@caught_by("g4_signals_arrive_once", shapes=SIGNALS)
 def a_signal_arrives_twice(patch: Patch) -> None:
     post = Links.post
 
@@ -180,13 +167,6 @@ def who_waits_for_a_shared_promise_is_not_told(patch: Patch) -> None:
     patch.setattr(Links, "_deliver_promise", lambda *_: None)
 
 
-@caught_by("g6_shared_promises_have_one_value", shapes=FLOWS)
-def a_witness_is_told_something_else(patch: Patch) -> None:
-    settle = Driver.settle_or_pause
-    patch.setattr(Driver, "settle_or_pause", lambda self, resident, local, value, ok: settle(
-        self, resident, local, b"55" if ok and resident.length > 1 else value, ok=ok))  # fmt: skip
-
-
 @caught_by("g6_settled_by_handlers_is_settled", shapes=FLOWS)
 def a_settlement_by_a_handler_is_lost(patch: Patch) -> None:
     patch.setattr(Links, "_settle_shared", lambda *_: None)
@@ -203,12 +183,6 @@ def two_write_to_a_key_at_once(patch: Patch) -> None:
 @caught_by("g4_one_writer_of_a_key", shapes=KEYS, limits=TIGHT | {"waiting": 0})
 def who_is_parked_has_lost_its_key(patch: Patch) -> None:
     patch.setattr(MemoryStore, "holder", lambda self, lock: None)
-
-
-@caught_by("g4_one_writer_of_a_key", shapes=KEYS, pauses=0.9)
-def who_is_resumed_does_not_wait_for_its_key(patch: Patch) -> None:
-    """One that was paused in the queue goes on without its turn."""
-    patch.setattr(control_module, "was_queued", lambda row: False)
 
 
 @caught_by("g4_keys_go_in_order_of_arrival", shapes=KEYS, plans=10)
@@ -373,19 +347,6 @@ def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
 
     write = Schedules._write
     patch.setattr(Schedules, "_write", forget)
-
-
-@caught_by("g5_no_occurrence_is_early", every=40)
-def a_schedule_fires_early(patch: Patch) -> None:
-    tick = Schedules._tick
-
-    def eager(self: Any) -> None:
-        clock = self._engine.clock
-        clock.offset_ms += 5_000
-        tick(self)
-        clock.offset_ms -= 5_000
-
-    patch.setattr(Schedules, "_tick", eager)
 
 
 @caught_by("g5_schedules_make_up_for_all", every=40, missed="all", lives=4, clock_ahead=0.9, clock_back=0.0,

@@ -86,8 +86,8 @@ async def _send(
 ) -> Answer[Started]:
     handler = _find(target, (await link.get("/handlers", list[Handler])).value, key)
     data = body_of(target, pairs, body, handler.arguments)
-    # With an id, a request whose answer was lost can be made again: the second one attaches.
-    known = id or make_id(SystemClock().now(), SystemEntropy().bits(72))
+    # With an id, a request whose answer was lost can be made again: the second one attaches. A workflow has its key.
+    known = id if id is not None or handler.main else make_id(SystemClock().now(), SystemEntropy().bits(72))
     params = {"target": target, "key": key, "id": known, "delay": None if delay is None else options.iso(delay)}
     return await link.post("/invocations", Started, data or None, params)
 
