@@ -82,7 +82,7 @@ def a_failed_sync_is_taken_for_done(patch: Patch) -> None:
     patch.setattr(Committer, "_refused", shrug)
 
 
-@caught_by("G11", fails=0.8, transient=0.4, missing=0.0, limits=TIGHT)
+@caught_by("G11", shapes=("fan", "group", "race"), plans=10, fails=0.9, transient=0.4, limits=TIGHT)
 def queued_bodies_begin_after_a_failed_sync(patch: Patch) -> None:
     """Once its own: to stop a body between two attempts made room for the next."""
 
@@ -210,7 +210,7 @@ def a_body_is_begun_twice(patch: Patch) -> None:
 # Timers
 
 
-@caught_by("G5")
+@caught_by("G5", shapes=("clocks", "timeout", "sleeper"))
 def a_timer_is_dropped(patch: Patch) -> None:
     arm = Timers.arm
     calls = []
@@ -222,13 +222,13 @@ def a_timer_is_dropped(patch: Patch) -> None:
     patch.setattr(Timers, "arm", forgetful)
 
 
-@caught_by("G5")
+@caught_by("G5", shapes=("clocks", "timeout", "sleeper"))
 def timers_fire_early(patch: Patch) -> None:
     due = Machine.due
     patch.setattr(Machine, "due", lambda self, now: due(self, now + 400))
 
 
-@caught_by("G5", "G8")
+@caught_by("G5", "G8", shapes=("guarded", "timeout", "stuck"))
 def a_far_deadline_is_left_to_a_row_that_changes(patch: Patch) -> None:
     """Once its own: nobody armed it again when a body began under it."""
     arm = Timers.arm
@@ -283,7 +283,7 @@ def a_settlement_is_not_recorded(patch: Patch) -> None:
     patch.setattr(Driver, "_append", forgetful)
 
 
-@caught_by("G4")
+@caught_by("G4", shapes=("approvals", "guarded", "first"))
 def settled_promises_are_withdrawn_at_the_end(patch: Patch) -> None:
     """Once its own: after a replay all promises were taken for open ones."""
     replay = Driver._replay
@@ -374,7 +374,7 @@ def all_bodies_run_at_once(patch: Patch) -> None:
     patch.setattr(Effects, "start", eager)
 
 
-@caught_by("G10", "G8")
+@caught_by("G10", "G8", rots=0.8)
 def damage_stops_the_engine(patch: Patch) -> None:
     pause = Driver.pause
 
