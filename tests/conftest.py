@@ -1,5 +1,7 @@
-"""What holds for all tests: one Hypothesis profile, and a header that names what a failure may depend on."""
+"""What holds for all tests: one Hypothesis profile, a header that names what a failure may depend on, and a collector
+that does not walk through thousands of collected tests each time."""
 
+import gc
 import os
 import platform
 import sys
@@ -17,3 +19,8 @@ def pytest_report_header() -> str:
     seed = os.environ.get("PYTHONHASHSEED", "random")
     sqlite = apsw.sqlite_lib_version()
     return f"holdfast: Python {platform.python_version()} on {sys.platform}, SQLite {sqlite}, PYTHONHASHSEED={seed}"
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()

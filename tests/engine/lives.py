@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections import Counter
 
 from holdfast import StoreFailed, step
@@ -23,6 +24,7 @@ class Held(Wrapped):
         self.open_gate.set()
         self.waiting = 0
         self.commits = 0
+        self.seconds = 0.0  # that each commit takes
         self.dies_at = 0
         self.keeps_last = False
         self.dead = False
@@ -32,6 +34,7 @@ class Held(Wrapped):
             self.waiting += 1
             assert self.open_gate.wait(HELD_SECONDS_MAX), "held for ever"
             self.waiting -= 1
+        time.sleep(self.seconds)
         if self.dead:
             raise DEAD
         self.commits += 1

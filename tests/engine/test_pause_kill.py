@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from holdfast import (
+    AlreadySettled,
     Context,
     InvocationCancelled,
     InvocationFailed,
@@ -19,6 +20,7 @@ from holdfast import (
     TerminalError,
     WrongStatus,
 )
+from holdfast.core.invocation import Status
 from holdfast.stores.base import RateRow
 from tests.engine.lives import Flags, all_in_lane, life
 from tests.engine.world import FakeClock, engine_of, in_engine, open_promise, paused, tick, wait_for
@@ -271,6 +273,61 @@ def test_a_kill_reaches_those_it_called_and_not_those_it_sent(world):
         assert one.client.attach("leaf").status().status == "killed"
 
 
+@pytest.mark.parametrize("how", ["parked", "in memory"])
+def test_a_cancel_reaches_a_called_one_that_is_paused(world, how):
+    flags = Flags()
+    service = Service("S")
+
+    @service.handler
+    async def child(ctx: Context) -> None:
+        try:
+            await ctx.promise("never")
+        finally:
+            await ctx.run(flags.note, "cleaned up")
+
+    @service.handler
+    async def caller(ctx: Context) -> None:
+        await ctx.call(child, id="child")
+
+    with life(world, service, limits=Limits(waiting=0 if how == "parked" else 9)) as one:
+        handle = one.client.start(caller)
+        wait_for(lambda: one.engine.store.open_promises(9))
+        one.client.pause("child")
+        handle.cancel()
+        with pytest.raises(InvocationCancelled):
+            handle.result(5)
+        wait_for(lambda: one.client.attach("child").status().status == "cancelled")
+    assert flags.ran[-1] == "cleaned up"
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_an_answer_to_a_called_one_while_its_caller_is_killed(memory_world, monkeypatch, turns):
+    all_in_lane(monkeypatch)
+    service = Service("S")
+
+    @service.handler
+    async def child(ctx: Context) -> str:
+        return await ctx.promise("p", type=str)
+
+    @service.handler
+    async def caller(ctx: Context) -> str:
+        return await ctx.call(child, id="child")
+
+    async def answer(one, promise):
+        for _ in range(turns):
+            await one.engine.durable()
+        await one.client._client.resolve(promise, "yes")
+
+    with life(memory_world, service, limits=Limits(waiting=0)) as one:
+        one.client.start(caller, id="x")
+        promise = open_promise(one.client)
+        one.client.pause("child")
+        _, answered = one.together(one.client._client.kill("x"), answer(one, promise))
+        assert one.engine.failure is None
+        assert answered is None or isinstance(answered, AlreadySettled)
+        assert one.client.attach("child").status().status == "killed"
+
+
 def test_a_caller_of_one_that_is_killed_is_told(world):
     service = Service("S")
 
@@ -323,21 +380,25 @@ def test_what_ends_in_the_very_moment_is_not_said_to_be_paused_or_killed(world, 
         errors = []
         with one.store.hold():
             one.client._thread.call(commit_something(one))
-            thread = threading.Thread(target=lambda: errors.append(attempt(handle, operation)))
+            thread = threading.Thread(target=lambda: errors.append(attempt(one, handle, operation)))
             thread.start()
             wait_for(lambda: one.engine._acks, "the operation waits for what came before")
             flags.gate("long").set()
             wait_for(lambda: ended(one))
+            one.store.seconds = 0.05
         thread.join(5)
-        assert isinstance(errors[0], WrongStatus), "its end was before"
+        error, status = errors[0]
+        assert isinstance(error, WrongStatus), "its end was before"
+        assert status == Status.DONE, "and is durable"
         assert handle.result(5) == "long"
 
 
-def attempt(handle, name):
+def attempt(one, handle, name):
+    """How an operation was refused, and how the invocation stood then in the store."""
     try:
         handle.signal("hey") if name == "signal" else getattr(handle, name)()
     except WrongStatus as error:
-        return error
+        return error, one.engine.store.find(handle.id).status
 
 
 async def commit_something(one):

@@ -375,6 +375,7 @@ def test_a_value_read_before_the_failure_is_as_it_was_and_one_read_after_it_is_n
             await ctx.run(shop.pay, retry=ONCE)
         except StepFailed:
             ctx.get("m", int, 0)
+            await ctx.run(shop.note, "clean-up")
             raise
         return [before, ctx.get("m", int, 0)]
 

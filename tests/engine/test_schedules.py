@@ -504,7 +504,16 @@ def test_while_nothing_runs_it_is_paused_resumed_and_fires_nothing(world, code):
             return next(view for view in await client.schedules() if view.id == "s")
 
     work.clock.wind(600)
-    view = asyncio.run(rest(lambda client: client.resume_schedule("s")))
+
+    async def resume(client):
+        await client.resume_schedule("s")
+        work.clock.wind(120)
+        await client.resume_schedule("s")  # now it is due, and nothing runs here
+        await asyncio.sleep(0.02)
+        work.clock.wind(-120)
+        assert await client.list() == []
+
+    view = asyncio.run(rest(resume))
     assert not view.paused
     assert view.next_at > datetime.fromtimestamp(work.clock.ms / 1000, UTC)
     work.clock.wind(30)
