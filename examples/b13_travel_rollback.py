@@ -73,11 +73,21 @@ async def arrange(ctx: Context, wish: str) -> str:
     """A whole trip, or none of it."""
     begun: list[str] = []
     try:
-        return await agent(ctx, wish, begun)
-    except (TerminalError, asyncio.CancelledError):
-        for reference in reversed(begun):
-            await ctx.run(cancel, reference)
+        try:
+            return await agent(ctx, wish, begun)
+        except TerminalError:
+            await roll_back(ctx, begun)
+            raise
+    except asyncio.CancelledError:  # outside, for it may also come in the middle of a rollback
+        await roll_back(ctx, begun)
         raise
+
+
+async def roll_back(ctx: Context, begun: list[str]) -> None:
+    """Cancels the bookings, the last one first."""
+    while begun:
+        await ctx.run(cancel, begun[-1])
+        begun.pop()
 
 
 async def agent(ctx: Context, wish: str, begun: list[str]) -> str:

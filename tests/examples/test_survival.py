@@ -1,0 +1,152 @@
+"""Every example dies at its commits, is answered while it is down, is cancelled in every state, and moves to another
+process. Whatever the history: the same is seen at its end, and nothing is asked or done again that was recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.offline import OfflineServer
+from holdfast import AsyncClient
+from tests.examples.plays import PLAYS
+from tests.examples.survival import History, cancel_all, rest
+
+POINTS = int(os.environ.get("EXAMPLE_POINTS", "6"))  # of each example's commits; 1000 is all of them
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+examples = pytest.mark.parametrize("name", sorted(PLAYS))
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """One event loop for all lives: the clients of an example may belong to one."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def begin(shared_server, monkeypatch) -> Callable[[str], History]:
+    monkeypatch.setenv("OFFLINE_URL", shared_server.url)
+
+    def new(name: str) -> History:
+        shared_server.reset()
+        return History(PLAYS[name], shared_server)
+
+    return new
+
+
+def spread(commits: int) -> list[int]:
+    """Some of the commits 1 to `commits`, the first and the last among them."""
+    count = min(commits, POINTS)
+    return sorted({1 + round(place * (commits - 1) / max(1, count - 1)) for place in range(count)})
+
+
+@examples
+def test_a_death_at_any_commit_changes_nothing_and_pays_nothing_again(name, begin, run):
+    whole = begin(name)
+    seen, asked = run(whole.live()), whole.requests()
+    for commit in spread(whole.life.commits):
+        for keeps_last in (False, True):
+            history = begin(name)
+            died = run(history.die(commit, keeps_last=keeps_last))
+            first, recorded = history.bodies, history.recorded()
+            assert run(history.live()) == seen
+            if not died:
+                assert history.requests() == asked
+                continue
+            lost = first.keys() - recorded
+            again = history.requests() - asked
+            assert not asked - history.requests(), "a request was never made"
+            assert again.total() <= len(lost), f"{again} was asked again, and only {lost} was lost"
+
+
+@examples
+def test_what_is_answered_while_the_program_is_down_counts(name, begin, run):
+    play = PLAYS[name]
+    if play.answers is None:
+        pytest.skip("it asks nobody")
+    seen = run(begin(name).live())
+    history = begin(name)
+
+    async def answered_while_down() -> None:
+        async with history.opened(resting=True) as client:
+            for ask in await client.asks():
+                await client.answer(ask.id, play.answers)
+
+    questions = 0
+    while run(history.die_at_a_question()):
+        questions += 1
+        run(answered_while_down())
+    assert questions
+    assert run(history.live(answers=False)) == seen
+
+
+@examples
+def test_a_cancel_in_any_state_ends_all_of_it_and_undoes_what_was_done(name, begin, run):
+    whole = begin(name)
+    run(whole.live())
+    for commit in spread(whole.life.commits):
+        for down in (False, True):
+            history = begin(name)
+            run(cancelled_down(history, commit) if down else cancelled_alive(history, commit))
+            history.play.undone(history.server)
+
+
+async def cancelled_alive(history: History, commit: int) -> None:
+    async def beside(client: AsyncClient) -> None:
+        while history.life.commits < commit:
+            await asyncio.sleep(0)
+        await cancel_all(client)
+
+    await history.live(beside=beside)
+
+
+async def cancelled_down(history: History, commit: int) -> None:
+    if not await history.die(commit):
+        return
+    async with history.opened(resting=True) as client:
+        await cancel_all(client)
+    async with history.opened() as client:
+        await rest(client)
+        assert all(row.reason for row in await client.list(status="cancelled"))
+
+
+def test_another_process_with_another_hash_seed_goes_on_with_all_of_them(begin, run, tmp_path):
+    with ExitStack() as running:
+        urls = {name: running.enter_context(OfflineServer()).url for name in PLAYS}
+        first, second = (child(phase, tmp_path, urls) for phase in ("die", "finish"))
+    assert sum(life["died"] for life in first.values()) > len(PLAYS) / 2
+    for name in PLAYS:
+        whole = begin(name)
+        assert second[name]["seen"] == as_json(run(whole.live())), name
+        again = Counter(first[name]["asked"]) + Counter(second[name]["asked"]) - whole.requests()
+        assert again.total() <= first[name]["lost"], name
+
+
+def child(phase: str, folder: Path, urls: dict[str, str]) -> Any:
+    """What a process of its own says of its lives of all examples; `die` and `finish` have different hash seeds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.examples.child", phase, str(folder), json.dumps(urls)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": str(len(phase))},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
