@@ -21,7 +21,6 @@ from examples.terminal import account, options
 from holdfast import Context, Holdfast, InvocationFailed, Service, TerminalError
 
 WISH = "I want to go to San Francisco for three days, and drive a convertible."
-MAX_TURNS = 10
 
 
 class BookHotel(BaseModel):
@@ -93,7 +92,7 @@ async def roll_back(ctx: Context, begun: list[str]) -> None:
 async def agent(ctx: Context, wish: str, begun: list[str]) -> str:
     """The loop of model and tools. `begun` grows with every booking that is tried."""
     messages = llm.opening("You are a travel agency. Book a hotel, then a flight, then a car.", wish)
-    for _ in range(MAX_TURNS):
+    for _ in range(llm.MAX_TURNS):
         message = await ctx.run(ask_model, messages)
         messages.append(llm.spoken(message))
         if not message.tool_calls:
@@ -109,7 +108,7 @@ async def agent(ctx: Context, wish: str, begun: list[str]) -> str:
                 case wrong:
                     text = str(wrong)
             messages.append(llm.told(call, text))
-    raise TerminalError(f"the model found no end in {MAX_TURNS} turns")
+    raise TerminalError(f"the model found no end in {llm.MAX_TURNS} turns")
 
 
 async def order(ctx: Context, kind: str, what: str, begun: list[str]) -> str:
@@ -129,7 +128,7 @@ def main() -> None:
             print(run.result())
         except (TerminalError, InvocationFailed) as failed:
             print(f"Nothing is booked: {failed}")
-        account(run)
+        account(client, run)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ from tests.engine.lives import DEAD, Held
 
 POLL_SECONDS = 0.01
 ENDED = {"done", "failed", "cancelled"}
+Act = Callable[[AsyncClient], Awaitable[Any]]
+Seen = Callable[[AsyncClient], Awaitable[Any]]
 Beside = Callable[[AsyncClient], Coroutine[Any, Any, None]]
 Bodies = Counter[tuple[str, str]]  # (invocation, step): how many times its body was begun
 
@@ -56,9 +58,9 @@ class Play:
     """
 
     hf: Holdfast
-    act: Callable[[AsyncClient], Awaitable[Any]]
+    act: Act
     answers: Any = None
-    seen: Callable[[AsyncClient], Awaitable[Any]] = nothing_more
+    seen: Seen = nothing_more
     undone: Callable[[OfflineAdmin], None] = never_mind
 
 
@@ -96,7 +98,7 @@ class History:
                 try:
                     ended = await outcome(self.play.act(client))
                     await rest(client)
-                    return ended, await self.play.seen(client), self.server.outbox(), self.server.bookings()
+                    return ended, await self.play.seen(client), sorted(self.server.outbox()), self.server.bookings()
                 finally:
                     await put_away(others)
                     again = recorded & self.bodies.keys()
@@ -172,8 +174,10 @@ async def unfinished(client: AsyncClient) -> list[Any]:
 
 
 async def rest(client: AsyncClient) -> None:
-    """Waits until nothing is left to do, detached work too."""
+    """Waits until nothing is left to do, detached work too. Raises StoreError when the engine dies meanwhile."""
     while await unfinished(client):
+        if client._engine.failure is not None:
+            raise client._engine.failure
         await asyncio.sleep(POLL_SECONDS)
 
 
