@@ -13,6 +13,7 @@ ENTRY_POINTS = {
     "holdfast.cli.__main__",
     "holdfast.cli.starter.app",
     "holdfast.integrations",
+    "holdfast.integrations.openai_agents",
 }
 
 MARKS = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b")
