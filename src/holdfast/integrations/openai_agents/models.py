@@ -20,6 +20,7 @@ from agents.items import TResponseStreamEvent
 from agents.models._retry_runtime import provider_managed_retries_disabled
 from agents.models.multi_provider import MultiProvider
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest, ModelRetrySettings
+from openai.types.responses import ResponseUsage
 
 from holdfast import Retry, TerminalError, step
 from holdfast.integrations.openai_agents.options import options, running
@@ -27,8 +28,16 @@ from holdfast.integrations.openai_agents.options import options, running
 STEP = "model"
 FINAL_STATUS = frozenset({400, 401, 403, 404, 413, 422})  # asked again, the answer would be the same
 FAILED_EVENTS = frozenset({"error", "response.error", "response.failed"})
+ITEM_EVENT = "response.output_item.done"
 SHOWN_SETTINGS = ("temperature", "top_p", "max_tokens", "tool_choice")
 Asked = dict[str, Any]
+
+
+class EmptyAnswer(Exception):
+    """The model gave neither words nor calls: a failed attempt."""
+
+    def __init__(self) -> None:
+        super().__init__("the model gave an empty answer")
 
 
 @dataclass
@@ -45,7 +54,7 @@ class Stream:
 
     events: list[TResponseStreamEvent]
     model: str | None = None
-    usage: Any = None
+    usage: ResponseUsage | None = None
     price: float | None = None
 
 
@@ -68,6 +77,8 @@ class DurableModel(Model):
         async def ask(_: Asked) -> Reply:
             with _one_attempt():
                 answer = await self._find().get_response(*given, **kwargs)
+            if not answer.output:
+                raise EmptyAnswer
             shared = {field.name: getattr(answer, field.name) for field in fields(ModelResponse)}
             return Reply(**shared, model=self._name, price=options().price(self._name, answer.usage))
 
@@ -86,7 +97,10 @@ class DurableModel(Model):
         async def listen(_: Asked) -> Stream:
             with _one_attempt():
                 events = [_told(event) async for event in self._find().stream_response(*given, **kwargs)]
-            usage = getattr(getattr(events[-1], "response", None), "usage", None) if events else None
+            response = getattr(events[-1], "response", None) if events else None
+            if not getattr(response, "output", None) and not any(event.type == ITEM_EVENT for event in events):
+                raise EmptyAnswer
+            usage = getattr(response, "usage", None)
             return Stream(events, self._name, usage, options().price(self._name, usage))
 
         recorded = await ctx.run(listen, self._asked(*given), name=STEP, key=_key(input), retry=_retry(model_settings))
