@@ -12,8 +12,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,9 +24,16 @@ from tests.examples.plays import PLAYS
 from tests.examples.survival import History, cancel_all, rest
 
 POINTS = int(os.environ.get("EXAMPLE_POINTS", "6"))  # of each example's commits; 1000 is all of them
+ASKING = sorted(name for name, play in PLAYS.items() if play.answers is not None)
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-examples = pytest.mark.parametrize("name", sorted(PLAYS))
+
+class Whole(NamedTuple):
+    """A history that nothing disturbs."""
+
+    seen: Any
+    asked: Counter[str]
+    commits: int
 
 
 @pytest.fixture(scope="session")
@@ -35,15 +43,28 @@ def run() -> Iterator[Run]:
         yield runner.run
 
 
-@pytest.fixture
-def begin(shared_server, monkeypatch) -> Callable[[str], History]:
-    monkeypatch.setenv("OFFLINE_URL", shared_server.url)
-
+@pytest.fixture(scope="session")
+def begin(shared_server) -> Callable[[str], History]:
     def new(name: str) -> History:
         shared_server.reset()
         return History(PLAYS[name], shared_server)
 
     return new
+
+
+@pytest.fixture(scope="session")
+def whole(begin, run) -> Callable[[str], Whole]:
+    @cache
+    def live(name: str) -> Whole:
+        history = begin(name)
+        return Whole(run(history.live()), history.requests(), history.life.commits)
+
+    return live
+
+
+@pytest.fixture(autouse=True)
+def _served(shared_server, monkeypatch) -> None:
+    monkeypatch.setenv("OFFLINE_URL", shared_server.url)
 
 
 def spread(commits: int) -> list[int]:
@@ -52,37 +73,29 @@ def spread(commits: int) -> list[int]:
     return sorted({1 + round(place * (commits - 1) / max(1, count - 1)) for place in range(count)})
 
 
-@examples
-def test_a_death_at_any_commit_changes_nothing_and_pays_nothing_again(name, begin, run):
-    whole = begin(name)
-    seen, asked = run(whole.live()), whole.requests()
-    for commit in spread(whole.life.commits):
+@pytest.mark.parametrize("name", sorted(PLAYS))
+def test_a_death_at_any_commit_changes_nothing_and_pays_nothing_again(name, begin, run, whole):
+    seen, asked, commits = whole(name)
+    for commit in spread(commits):
         for keeps_last in (False, True):
             history = begin(name)
             died = run(history.die(commit, keeps_last=keeps_last))
-            first, recorded = history.bodies, history.recorded()
+            lost = history.bodies.keys() - history.recorded() if died else set()
             assert run(history.live()) == seen
-            if not died:
-                assert history.requests() == asked
-                continue
-            lost = first.keys() - recorded
             again = history.requests() - asked
             assert not asked - history.requests(), "a request was never made"
             assert again.total() <= len(lost), f"{again} was asked again, and only {lost} was lost"
 
 
-@examples
-def test_what_is_answered_while_the_program_is_down_counts(name, begin, run):
-    play = PLAYS[name]
-    if play.answers is None:
-        pytest.skip("it asks nobody")
-    seen = run(begin(name).live())
+@pytest.mark.parametrize("name", ASKING)
+def test_what_is_answered_while_the_program_is_down_counts(name, begin, run, whole):
+    seen, asked, _ = whole(name)
     history = begin(name)
 
     async def answered_while_down() -> None:
         async with history.opened(resting=True) as client:
             for ask in await client.asks():
-                await client.answer(ask.id, play.answers)
+                await client.answer(ask.id, history.play.answers)
 
     questions = 0
     while run(history.die_at_a_question()):
@@ -90,16 +103,15 @@ def test_what_is_answered_while_the_program_is_down_counts(name, begin, run):
         run(answered_while_down())
     assert questions
     assert run(history.live(answers=False)) == seen
+    assert history.requests() == asked
 
 
-@examples
-def test_a_cancel_in_any_state_ends_all_of_it_and_undoes_what_was_done(name, begin, run):
-    whole = begin(name)
-    run(whole.live())
-    for commit in spread(whole.life.commits):
-        for down in (False, True):
+@pytest.mark.parametrize("name", sorted(PLAYS))
+def test_a_cancel_in_any_state_ends_all_of_it_and_undoes_what_was_done(name, begin, run, whole):
+    for commit in spread(whole(name).commits):
+        for cancelled in (cancelled_alive, cancelled_down):
             history = begin(name)
-            run(cancelled_down(history, commit) if down else cancelled_alive(history, commit))
+            run(cancelled(history, commit))
             history.play.undone(history.server)
 
 
@@ -119,19 +131,18 @@ async def cancelled_down(history: History, commit: int) -> None:
         await cancel_all(client)
     async with history.opened() as client:
         await rest(client)
-        assert all(row.reason for row in await client.list(status="cancelled"))
 
 
-def test_another_process_with_another_hash_seed_goes_on_with_all_of_them(begin, run, tmp_path):
+def test_another_process_with_another_hash_seed_goes_on_with_all_of_them(whole, tmp_path):
     names = list({play.hf: name for name, play in PLAYS.items()}.values())  # a program's clients go to one server
     with ExitStack() as running:
         urls = {name: running.enter_context(OfflineServer()).url for name in names}
         first, second = (child(phase, tmp_path, urls) for phase in ("die", "finish"))
     assert sum(life["died"] for life in first.values()) > len(names) / 2
     for name in names:
-        whole = begin(name)
-        assert second[name]["seen"] == as_json(run(whole.live())), name
-        again = Counter(first[name]["asked"]) + Counter(second[name]["asked"]) - whole.requests()
+        seen, asked, _ = whole(name)
+        assert second[name]["seen"] == json.loads(json.dumps(seen, default=str)), name
+        again = Counter(first[name]["asked"]) + Counter(second[name]["asked"]) - asked
         assert again.total() <= first[name]["lost"], name
 
 
@@ -147,7 +158,3 @@ def child(phase: str, folder: Path, urls: dict[str, str]) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
