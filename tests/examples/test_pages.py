@@ -37,6 +37,7 @@ BLOCK = re.compile(r"^```\n(\$ .*?)^```$", re.MULTILINE | re.DOTALL)
 SERVE = re.compile(r"^holdfast serve (examples\.\w+):hf$")
 MILLISECONDS = re.compile(r" +\d+ ms")
 KILLED = {  # the request that is in flight at the kill
+    "B1": Fault("slow", path="/v1/current.json", contains="Denver", seconds=HELD),
     "B13": Fault("slow", path="/bookings/trip-3-flight-2", contains="DELETE", seconds=HELD),
     "B17": Fault("slow", path="/v1/chat/completions", contains="author of reports", seconds=HELD),
     "D1": Fault("slow", path="/v1/chat/completions", contains="writer of replies", seconds=HELD),
