@@ -3,6 +3,6 @@
 How an example is added: docs/testing.md.
 """
 
-from tests.examples import plays_plain
+from tests.examples import plays_plain, plays_sdk
 
-PLAYS = {**plays_plain.PLAYS}
+PLAYS = {**plays_plain.PLAYS, **plays_sdk.PLAYS}

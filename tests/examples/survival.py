@@ -52,7 +52,7 @@ class Play:
 
     act: what the user does, and what comes of it. Acted in every life: what it starts is started by id. It may raise
     what a run may end in.
-    answers: what a person says to each question.
+    answers: what a person says to each question; None, if nobody says anything.
     seen: what there is to see when all has ended, beside what `act` gave; the same in every history.
     undone: looks at the services after a cancel, and asserts that what was done there was undone.
     """
@@ -93,7 +93,7 @@ class History:
         with begun_bodies() as self.bodies:
             async with self.opened(**death) as client:
                 others = [asyncio.create_task(beside(client))] if beside else []
-                if answers:
+                if answers and self.play.answers is not None:
                     others.append(asyncio.create_task(answer_all(client, self.play.answers)))
                 try:
                     ended = await outcome(self.play.act(client))
