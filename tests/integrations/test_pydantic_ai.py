@@ -504,6 +504,27 @@ async def test_another_conversation_at_the_same_place_is_a_mismatch():
     assert COUNTS["model"] == 1
 
 
+async def test_ids_and_times_of_a_run_are_the_same_on_replay():
+    agent = agent_of(lambda messages: "fine")
+    seen = []
+
+    async def h(ctx: Context) -> str:
+        result = await agent.run("go", timeout=60)
+        seen.append((result.run_id, result.conversation_id))
+        await ctx.sleep(0.2)
+        return str(result.output)
+
+    store = MemoryStore()
+    hf = Holdfast(store)
+    hf.handler(h)
+    async with hf as client:
+        with pytest.raises(TimeoutError):
+            await (await client.start(h, id=ID)).result(0.1)
+    assert (await run(h, store))[0] == "fine"
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+
+
 async def test_a_stream_is_handed_over_when_it_is_recorded():
     async def words(messages: list[Any], info: AgentInfo) -> Any:
         COUNTS["model"] += 1

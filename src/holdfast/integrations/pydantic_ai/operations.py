@@ -161,8 +161,7 @@ def _judged() -> Iterator[None]:
     except ModelHTTPError as error:
         if error.status_code in FINAL_STATUS:
             raise TerminalError(str(error), status=error.status_code) from error
-        vars(error)["retry_after"] = (error.headers or {}).get("retry-after")  # the engine looks for it there
-        raise
+        raise  # with its `retry_after`, where the engine looks for it
     except UserError as error:
         raise BadArguments(str(error), cause="the agent is not set up for what it is to do") from error
 
