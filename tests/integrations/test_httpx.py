@@ -11,9 +11,15 @@ import holdfast
 from holdfast import Context, Holdfast, InvocationFailed, InvocationPaused, MemoryStore, Retry, StepFailed
 from holdfast.integrations import _http
 from tests.crash.mortal import MortalStore
+from tests.integrations.libraries import LIBRARIES, Library
 
 pytestmark = pytest.mark.anyio
 SOON = Retry(max_attempts=4, initial=0)
+
+
+@pytest.fixture(params=LIBRARIES, ids=lambda library: library.name)
+def library(request) -> Library:
+    return request.param
 
 
 async def run(handler, store=None, **options):
