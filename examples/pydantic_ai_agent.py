@@ -57,10 +57,9 @@ def get_weather(city: str) -> str:
 def book_hotel(city: str, nights: int) -> str:
     """Books a hotel. It costs money, so a person is asked."""
     use = clients()
-    reference = holdfast.step().idempotency_key  # the same in every attempt: an order that comes twice is one booking
-    use.web.put(
-        f"{use.where.office.url}/bookings/{reference}", json={"what": f"{nights} nights in {city}"}
-    ).raise_for_status()
+    reference = f"{holdfast.step().invocation}-hotel"  # the same in every attempt: what is ordered twice is one booking
+    order = {"what": f"{nights} nights in {city}"}
+    use.web.put(f"{use.where.office.url}/bookings/{reference}", json=order).raise_for_status()
     return f"booked, {nights} nights in {city}"
 
 
