@@ -26,7 +26,7 @@ TARGETS = ("Trips/plan", "Trips/undo", "Mail/send")
 SERVICES = ("Cart", "Mail")
 KEYS = ("ann", "bob", "böb")
 NAMES = ("items", "total")
-SUBJECTS = ("call/1", "call/2", "promise/p")
+SUBJECTS = ("inv-1", "inv-2", "promise/p")
 LANES = ("gpt", "mail")
 LOCKS = ("Cart/ann", "Cart/bob")
 
@@ -208,7 +208,7 @@ class Writer:
     def _add(self, batch: Batch, kind: str, n: int, body_max: int) -> None:
         if kind == "move":
             status = self.random.choice(list(Status))
-            wake_at = self.random.randrange(1000) if self.random.random() < 0.6 else None
+            wake_at = self.random.randrange(1000) if status is not Status.READY and self.random.random() < 0.6 else None
             began = self.random.randrange(1000) if self.random.random() < 0.3 else None
             outcome = self._bytes(body_max) if status.ended else None
             updated = self.random.randrange(10**6)

@@ -56,6 +56,11 @@ locks = st.sampled_from(LOCKS)
 targets = st.sampled_from(TARGETS)
 ids = st.sampled_from(["daily", "weekly"])
 
+def in_order(row):
+    """A READY one has no time."""
+    return row._replace(wake_at=None) if row.status == Status.READY else row
+
+
 starts = st.builds(
     start,
     numbers,
@@ -70,7 +75,7 @@ starts = st.builds(
     call=st.none() | names,
     build=names,
     origin=st.none() | names,
-)
+).map(in_order)
 moves = st.builds(
     move,
     numbers,
@@ -79,7 +84,7 @@ moves = st.builds(
     wake_at=st.none() | times,
     began=st.none() | times,
     outcome=st.none() | bodies,
-)
+).map(in_order)
 
 
 def few(rows, most=2):

@@ -42,7 +42,7 @@ def log_pages(store):
 
 # What may be searched, by which index. "SCAN" is only right where the index holds nothing but the answer; counts, which
 # is for people, walks the smallest index that has every row.
-LOCK, LANE = "invocation_lock_queued", "invocation_lane_queued"
+LOCK, LANE = "invocation_lock", "invocation_lane"
 PLANS = {
     "last_number": ["SCAN CONSTANT ROW", "SEARCH invocation", "SEARCH meta USING PRIMARY KEY (key=?)"],
     "find": ["SEARCH invocation USING INDEX sqlite_autoindex_invocation_1 (id=?)"],
@@ -50,19 +50,19 @@ PLANS = {
     "entries": ["SEARCH entry USING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)"],
     "length": ["SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=?)"],
     "counts": [
-        "SCAN invocation USING INDEX invocation_ready",
+        "SEARCH invocation USING INDEX invocation_due (wake_at=?)",
         "SEARCH invocation USING COVERING INDEX invocation_status (status=?)",
         "SCAN invocation USING COVERING INDEX invocation_target",
     ],
-    "ready": ["SCAN invocation USING INDEX invocation_ready"],
-    "due": ["SEARCH invocation USING INDEX invocation_wake (wake_at>? AND wake_at<?)"],
-    "next_wake": ["SEARCH invocation USING INDEX invocation_wake (wake_at>?)"],
-    "holder": ["SEARCH invocation USING INDEX invocation_lock_held (lock=?)"],
-    "queued_for_lock": [f"SEARCH invocation USING INDEX {LOCK} (lock=?)"],
-    "queued_for_lane": [f"SEARCH invocation USING INDEX {LANE} (lane=?)"],
-    "queued_locks": [f"SEARCH invocation USING INDEX {LOCK} (lock>?)", f"SEARCH i USING INDEX {LOCK} (lock>?)"],
-    "queued_lanes": [f"SEARCH invocation USING INDEX {LANE} (lane>?)", f"SEARCH i USING INDEX {LANE} (lane>?)"],
-    "lane_running": ["SEARCH invocation USING COVERING INDEX invocation_lane_running (lane=? AND status<?)"],
+    "ready": ["SEARCH invocation USING INDEX invocation_due (wake_at=?)"],
+    "due": ["SEARCH invocation USING INDEX invocation_due (wake_at<?)"],
+    "next_wake": ["SEARCH invocation USING INDEX invocation_due (wake_at>?)"],
+    "holder": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock=?)"],
+    "queued_for_lock": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock=?)"],
+    "queued_for_lane": [f"SEARCH invocation USING INDEX {LANE} (status=? AND lane=?)"],
+    "queued_locks": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock>?)"] * 2,
+    "queued_lanes": [f"SEARCH invocation USING INDEX {LANE} (status=? AND lane>?)"] * 2,
+    "lane_running": [f"SEARCH invocation USING COVERING INDEX {LANE} (status=? AND lane=?)"],
     "children": ["SEARCH invocation USING INDEX invocation_parent (parent=?)"],
     "ended_before": [
         "SEARCH i USING INDEX invocation_ended (updated<?)",
@@ -78,7 +78,7 @@ PLANS = {
     "list": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid<?)"],
     "list_parent": ["SEARCH invocation USING INDEX invocation_parent (parent=? AND rowid<?)"],
     "list_key": ["SEARCH invocation USING INDEX invocation_key (key=? AND rowid<?)"],
-    "list_ready": ["SEARCH invocation USING INDEX invocation_ready (n<?)"],
+    "list_ready": ["SEARCH invocation USING INDEX invocation_due (wake_at=? AND rowid<?)"],
     "list_status": ["SEARCH invocation USING INDEX invocation_status (status=? AND rowid<?)"],
     "list_target": ["SEARCH invocation USING INDEX invocation_target (target=? AND rowid<?)"],
     "targets": [
@@ -104,7 +104,9 @@ WRITES = {
     "purge_entries": ["SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=?)"],
     "purge_blobs": ["SEARCH blob USING COVERING INDEX sqlite_autoindex_blob_1 (owner=?)"],
     "purge_promises": ["SEARCH promise USING COVERING INDEX promise_of (n=?)"],
-    "purge_waiters": ["SEARCH waiter USING COVERING INDEX waiter_of (n=?)"],
+    "purge_waiters": [
+        "SEARCH waiter USING PRIMARY KEY (subject=?)", "SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
     "rewrite": [
         "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)",
@@ -123,7 +125,7 @@ ADDS = {  # find nothing: they only add
     "add_starts", "add_entries", "add_blobs", "add_promises", "put_states", "add_items", "add_waiters", "put_rates",
     "put_schedules",
 }  # fmt: skip
-FRAGMENTS = {"row", "page"}  # parts of other statements
+FRAGMENTS = {"row", "page", "is_due", "at_lock", "in_lane"}  # parts of other statements
 # Of a WITH RECURSIVE that goes from one value to the next, and of IN: they hold only what was found or given.
 HARMLESS = re.compile(
     r"(SCAN found|CO-ROUTINE found|SETUP|RECURSIVE STEP|(CORRELATED )?SCALAR SUBQUERY \d+|LIST SUBQUERY \d+"

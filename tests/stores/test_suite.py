@@ -110,7 +110,7 @@ def test_a_journal_comes_back_in_order_of_seq_whatever_the_order_of_writing(stor
 
 
 def test_a_move_changes_the_status_and_leaves_the_rest(store):
-    row = start(1, wake_at=3)
+    row = start(1, status=Status.QUEUED, wake_at=3)
     store.commit(Batch(starts=[row]))
     store.commit(Batch(moves=[move(1, Status.SUSPENDED, updated=50, wake_at=60, outcome=b"why")]))
     assert store.get(1) == row._replace(status=1, updated=50, wake_at=60, outcome=b"why")
@@ -183,7 +183,7 @@ def test_what_is_queued_for_nothing_is_ready(store):
         start(2, status=Status.QUEUED, wake_at=3),
         start(3, status=Status.QUEUED, lock="Cart/ann"),
         start(4, status=Status.QUEUED, lane="gpt"),
-        start(5, status=Status.READY, lock="Cart/ann", lane="gpt", wake_at=3),
+        start(5, status=Status.READY, lock="Cart/ann", lane="gpt"),
         start(6, status=Status.QUEUED, key="ann", parent=1),
     ]
     store.commit(Batch(starts=queued))
@@ -197,7 +197,7 @@ def test_due_lists_the_sleeping_ones_whose_time_has_come_earliest_first(store):
         start(3, status=Status.SUSPENDED, wake_at=20),
         start(4, status=Status.SUSPENDED, wake_at=20),
         start(5, status=Status.SUSPENDED),  # waits for a promise only
-        start(6, status=Status.READY, wake_at=1),
+        start(6, status=Status.READY),
         start(7, status=Status.DONE, wake_at=1),
         start(8, status=Status.PAUSED, wake_at=1),
         start(9, status=Status.QUEUED, wake_at=25, lock="Cart/ann", lane="gpt"),
@@ -382,7 +382,7 @@ def test_a_purge_takes_all_that_is_an_invocations_own_and_nothing_else(store):
             "entries": [entry(n, 0), entry(n, 1)],
             "blobs": [blob(n, 1)],
             "promises": [promise(f"p{n}", n), promise(f"q{n}", n, status=1, settled=3, value=b"v")],
-            "waiters": [WaiterRow("call/1", n), WaiterRow("call/2", n)],
+            "waiters": [WaiterRow(f"inv-{n}", 1), WaiterRow(f"inv-{n}", 9)],
         }
 
     store.commit(Batch(**rows(2)))
@@ -392,6 +392,7 @@ def test_a_purge_takes_all_that_is_an_invocations_own_and_nothing_else(store):
     store.commit(Batch(purges=[3, 3, 77]))
     assert store.get(3) is None
     assert store.promise("p3") is None
+    assert (store.waiters("inv-2"), store.waiters("inv-3")) == ([1, 9], [])
     assert store.entries(3) == store.blobs(3, 0, 9) == store.promises_of(3) == []
     assert snapshot(store) == before | {"last": 3}
     store.commit(Batch(purges=[2], **rows(2)))  # first, so the same keys are free again
@@ -571,6 +572,8 @@ BREACHES = {
     "a move of nobody": Batch(starts=[start(2)], moves=[move(1, Status.DONE), move(3, Status.DONE)]),
     "only a move, of nobody": Batch(moves=[move(3, Status.DONE)]),
     "only a settlement, of nothing": Batch(settles=[settle("nobody")]),
+    "a READY one with a time": Batch(starts=[start(2), start(3, wake_at=1)]),
+    "a READY one given a time": Batch(starts=[start(2)], moves=[move(1, Status.READY, wake_at=1)]),
     "a blob twice": Batch(starts=[start(2)], blobs=[blob(1, 1, b"other")]),
     "a blob twice in the batch": Batch(starts=[start(2)], blobs=[blob(2, 1), blob(2, 1)]),
     "a promise twice": Batch(starts=[start(2)], promises=[promise("open", 2)]),

@@ -30,7 +30,7 @@ class InvocationRow(NamedTuple):
     created: int
     updated: int
     seed: int  # of ctx.random; signed 64 bit
-    wake_at: int | None  # earliest deadline of a suspended or queued invocation
+    wake_at: int | None  # earliest deadline of a suspended or queued invocation; never of a READY one
     input: bytes  # payload
     outcome: bytes | None  # how it ended, or why it is paused
     began: int | None = None  # when its handler began; None: not yet (queued, or paused before it began)
@@ -155,7 +155,7 @@ class ScheduleRow(NamedTuple):
 class Batch:
     """What one commit writes, in this order of tables; within a table in list order."""
 
-    purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises and waiters
+    purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises, and who waits for it
     rewrites: list[RewriteRow] = field(default_factory=list)
     starts: list[InvocationRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
@@ -214,7 +214,7 @@ class Store(Protocol):
     def commit(self, batch: Batch) -> None:
         """Writes the whole batch in one transaction and syncs it. A duplicate (n, seq), n, id, (owner, number),
         index in a list or promise id (but of a withdrawn one of the same n), a move of an unknown n, or a settle of a
-        promise that is not open is StoreFailed: the engine has a bug or a twin. StoreFull rolls back whole and leaves
+        promise that is not open is StoreFailed, and so is a READY invocation with a wake_at: the engine has a bug or a twin. StoreFull rolls back whole and leaves
         the store usable."""
 
     def maintain(self, idle: bool) -> None:

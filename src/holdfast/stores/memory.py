@@ -108,11 +108,11 @@ class MemoryStore:
             self._schedules.pop(id, None)
 
     def _purge(self, n: int) -> None:
-        self._invocations.pop(n, None)
+        row = self._invocations.pop(n, None)
         self._entries.pop(n, None)
         self._blobs = {key: blob for key, blob in self._blobs.items() if blob.owner != n}
         self._promises = {id: promise for id, promise in self._promises.items() if promise.n != n}
-        self._waiters = {waiter for waiter in self._waiters if waiter[1] != n}
+        self._waiters = {waiter for waiter in self._waiters if row is None or waiter[0] != row.id}
 
     def _move(self, move: MoveRow) -> None:
         row = self._invocations[move.n]
@@ -329,6 +329,9 @@ class MemoryStore:
             return "a journal entry was written twice"
         if not known | set(numbers) >= {row.n for row in batch.moves}:
             return "an invocation that does not exist was moved"
+        placed = (*batch.starts, *{row.n: row for row in batch.moves}.values())
+        if any(row.status == Status.READY and row.wake_at is not None for row in placed):
+            return "a READY invocation was given a time"
         if _clash([row[:2] for row in batch.blobs], {key for key in self._blobs if key[0] not in gone}):
             return "a blob was written twice"
         promises = [row for row in self._promises.values() if row.n not in gone]

@@ -134,7 +134,8 @@ class SqliteStore:
         return next((wake_at for (wake_at,) in self._read("next_wake")), None)
 
     def holder(self, lock: str) -> int | None:
-        return next((n for (n,) in self._read("holder", lock)), None)
+        n: int | None = self._read("holder", lock)[0][0]
+        return n
 
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         return [n for (n,) in self._read("queued_for_lock", lock, limit)]

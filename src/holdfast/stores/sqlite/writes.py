@@ -68,7 +68,7 @@ _NO_WAITERS = ManyRows("drop_waiters", 1)
 _RATES = ManyRows("put_rates", 2)
 _SCHEDULES = ManyRows("put_schedules", 5)
 _NO_SCHEDULES = ManyRows("drop_schedules", 1)
-_PURGES = [ManyRows(f"purge_{table}", 1) for table in ("invocations", "entries", "blobs", "promises", "waiters")]
+_PURGES = [ManyRows(f"purge_{table}", 1) for table in ("waiters", "invocations", "entries", "blobs", "promises")]
 
 
 def plan(batch: Batch) -> list[Write]:
