@@ -9,13 +9,13 @@ import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreFull, UsageError
-from holdfast.stores.base import Batch, RateRow, RewriteRow, WaiterRow
+from holdfast.stores.base import Batch, RewriteRow, WaiterRow
 from holdfast.stores.sqlite import SqliteStore, wal
 from holdfast.stores.sqlite import store as store_module
 from holdfast.stores.sqlite.queries import QUERIES, parse
 from holdfast.stores.sqlite.writes import plan
 from tests.crash.vfs import Fault, recording
-from tests.stores.rows import TARGETS, blob, entry, item, move, promise, schedule, settle, snapshot, start, state, trim
+from tests.stores.rows import TARGETS, blob, entry, item, move, promise, settle, snapshot, start, state, trim
 
 
 @pytest.fixture
@@ -44,7 +44,11 @@ def log_pages(store):
 # is for people, walks the smallest index that has every row.
 LOCK, LANE = "invocation_lock", "invocation_lane"
 PLANS = {
-    "last_number": ["SCAN CONSTANT ROW", "SEARCH invocation", "SEARCH meta USING PRIMARY KEY (key=?)"],
+    "last_number": [
+        "SCAN CONSTANT ROW",
+        "SEARCH invocation",
+        "SEARCH state USING PRIMARY KEY (service=? AND key=? AND name=?)",
+    ],
     "find": ["SEARCH invocation USING INDEX sqlite_autoindex_invocation_1 (id=?)"],
     "get": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)"],
     "entries": ["SEARCH entry USING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)"],
@@ -94,8 +98,6 @@ PLANS = {
     "items": ["SEARCH item USING INDEX sqlite_autoindex_item_1 (service=? AND key=? AND name=? AND idx>? AND idx<?)"],
     "items_end": ["SEARCH item USING COVERING INDEX sqlite_autoindex_item_1 (service=? AND key=? AND name=?)"],
     "waiters": ["SEARCH waiter USING PRIMARY KEY (subject=?)"],
-    "rate": ["SEARCH rate USING PRIMARY KEY (lane=?)"],
-    "schedules": ["SCAN schedule"],  # all of them is what is asked for
 }
 # What writes of many rows search the tables by: {values} is scanned, a table never.
 WRITES = {
@@ -105,7 +107,8 @@ WRITES = {
     "purge_blobs": ["SEARCH blob USING COVERING INDEX sqlite_autoindex_blob_1 (owner=?)"],
     "purge_promises": ["SEARCH promise USING COVERING INDEX promise_of (n=?)"],
     "purge_waiters": [
-        "SEARCH waiter USING PRIMARY KEY (subject=?)", "SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH waiter USING PRIMARY KEY (subject=?)",
+        "SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "rewrite": [
         "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
@@ -119,11 +122,9 @@ WRITES = {
         "SEARCH item USING COVERING INDEX sqlite_autoindex_item_1 (service=? AND key=? AND name=? AND idx<?)",
     ],
     "drop_waiters": ["SEARCH waiter USING PRIMARY KEY (subject=?)"],
-    "drop_schedules": ["SEARCH schedule USING PRIMARY KEY (id=?)"],
 }
 ADDS = {  # find nothing: they only add
-    "add_starts", "add_entries", "add_blobs", "add_promises", "put_states", "add_items", "add_waiters", "put_rates",
-    "put_schedules",
+    "add_starts", "add_entries", "add_blobs", "add_promises", "put_states", "add_items", "add_waiters",
 }  # fmt: skip
 FRAGMENTS = {"row", "page", "is_due", "at_lock", "in_lane"}  # parts of other statements
 # Of a WITH RECURSIVE that goes from one value to the next, and of IN: they hold only what was found or given.
@@ -161,9 +162,6 @@ def every_write():
             trims=[trim(1), trim(2)],
             waiters=[WaiterRow("s", 1), WaiterRow("s", 2)],
             unwaits=["s", "t"],
-            rates=[RateRow("a", 1), RateRow("b", 1)],
-            schedules=[schedule("a"), schedule("b")],
-            unschedules=["a", "b"],
         )
     )
 
@@ -261,6 +259,41 @@ def test_looking_for_work_costs_the_same_beside_ten_thousand_sleepers(store):
     ]
     before = [steps_of(store, call) for call in calls]
     put_to_sleep(store, 1, SLEEPERS + 1)
+    assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
+
+
+def crowd(store, first, last):
+    """Of one lock and one lane: queued, delayed, paused in the queue, ended; and beside them what is asleep."""
+    kinds = (
+        {"status": Status.QUEUED},
+        {"status": Status.QUEUED, "wake_at": NOW + HOUR},
+        {"status": Status.PAUSED},
+        {"status": Status.DONE, "began": 1, "outcome": b"end"},
+    )
+    rows = [start(n, lock="Cart/ann", lane="gpt", **kinds[n % 4]) for n in range(first, last)]
+    store.commit(Batch(starts=rows, waiters=[WaiterRow(f"inv-{row.n}", row.n) for row in rows]))
+
+
+def test_a_long_queue_makes_nobody_pass_those_who_wait(store):
+    crowd(store, 100, 180)
+    store.commit(Batch(starts=[start(1, lock="Cart/ann", lane="gpt", began=1), start(2, lock="Cart/bob", began=1)]))
+    calls = [
+        lambda: store.ready(10),
+        lambda: store.due(NOW, 10),
+        store.next_wake,
+        lambda: store.holder("Cart/ann"),
+        lambda: store.holder("Cart/bob"),
+        lambda: store.queued_for_lock("Cart/ann", 10),
+        lambda: store.queued_for_lane("gpt", 10),
+        lambda: store.queued_locks("", 10),
+        lambda: store.queued_lanes("", 10),
+        lambda: store.lane_running("gpt"),
+        lambda: store.ended_before(10_000, 10),
+        lambda: store.waiters("inv-100"),
+        lambda: store.list(status=Status.READY),
+    ]
+    before = [steps_of(store, call) for call in calls]
+    crowd(store, 1000, 9000)
     assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
 
 

@@ -17,7 +17,8 @@ from typing import NamedTuple, Protocol
 
 from holdfast.errors import StoreForeign
 
-CODED = ("", "", "codec")  # a state that only stores have whose bodies a codec wrote (stores/coded.py); no object's
+# States of service "" are no object's: engine and stores keep there what they need from life to life.
+CODED = ("", "", "codec")  # only where a codec wrote the bodies (stores/coded.py)
 
 
 class InvocationRow(NamedTuple):
@@ -134,28 +135,11 @@ class WaiterRow(NamedTuple):
     n: int
 
 
-class RateRow(NamedTuple):
-    """What a rate limit remembers: a time. Takes the place of an older one."""
-
-    lane: str
-    at: int
-
-
-class ScheduleRow(NamedTuple):
-    """What is to be started again and again. Takes the place of an older one of that id."""
-
-    id: str
-    target: str
-    body: bytes
-    next_at: int | None  # None: nothing is to come
-    paused: int  # 0 or 1
-
-
 @dataclass(slots=True)
 class Batch:
     """What one commit writes, in this order of tables; within a table in list order."""
 
-    purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises, and who waits for it
+    purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises and waiters
     rewrites: list[RewriteRow] = field(default_factory=list)
     starts: list[InvocationRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
@@ -168,9 +152,6 @@ class Batch:
     trims: list[TrimRow] = field(default_factory=list)
     waiters: list[WaiterRow] = field(default_factory=list)
     unwaits: list[str] = field(default_factory=list)  # subjects that nobody waits for any more
-    rates: list[RateRow] = field(default_factory=list)
-    schedules: list[ScheduleRow] = field(default_factory=list)
-    unschedules: list[str] = field(default_factory=list)  # ids
     bytes: int = 0  # of all bodies and payloads, kept by whoever adds rows
 
     def rows(self) -> int:
@@ -189,9 +170,6 @@ class Batch:
             + len(self.trims)
             + len(self.waiters)
             + len(self.unwaits)
-            + len(self.rates)
-            + len(self.schedules)
-            + len(self.unschedules)
         )
 
 
@@ -214,8 +192,8 @@ class Store(Protocol):
     def commit(self, batch: Batch) -> None:
         """Writes the whole batch in one transaction and syncs it. A duplicate (n, seq), n, id, (owner, number),
         index in a list or promise id (but of a withdrawn one of the same n), a move of an unknown n, or a settle of a
-        promise that is not open is StoreFailed, and so is a READY invocation with a wake_at: the engine has a bug or a twin. StoreFull rolls back whole and leaves
-        the store usable."""
+        promise that is not open is StoreFailed, and so is a READY invocation with a wake_at: the engine has a bug or a
+        twin. StoreFull rolls back whole and leaves the store usable."""
 
     def maintain(self, idle: bool) -> None:
         """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while. Cheap enough to
@@ -307,12 +285,6 @@ class Store(Protocol):
 
     def waiters(self, subject: str) -> list[int]:
         """Numbers of the invocations that wait for a subject, sorted."""
-
-    def rate(self, lane: str) -> int | None:
-        """The time a lane's rate limit remembers."""
-
-    def schedules(self) -> list[ScheduleRow]:
-        """All of them, by id."""
 
     def backup(self, path: Path) -> Iterator[None]:
         """Writes a consistent copy to `path`, which must not exist (UsageError). Yields after each slice of about a

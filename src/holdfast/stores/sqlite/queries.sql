@@ -27,8 +27,8 @@ ORDER BY n DESC LIMIT ?7;
 
 -- name: keep_last_number
 -- Before a purge: a number is never given twice, since others may still name it as their parent.
-INSERT INTO meta (key, value) SELECT 'last_number', coalesce(max(n), 0) FROM invocation WHERE true
-ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value);
+INSERT INTO state (service, key, name, body) SELECT '', '', 'last_number', coalesce(max(n), 0) FROM invocation WHERE true
+ON CONFLICT (service, key, name) DO UPDATE SET body = max(body, excluded.body);
 
 -- name: purge_waiters
 -- Who waited for them, while their ids are known.
@@ -120,33 +120,16 @@ ON CONFLICT DO NOTHING;
 -- All who wait for a subject.
 DELETE FROM waiter WHERE subject IN ({values});
 
--- name: put_rates
--- Times of rate limits.
-INSERT OR ROLLBACK INTO rate (lane, at)
-SELECT * FROM ({values}) WHERE column1 IS NOT NULL
-ON CONFLICT (lane) DO UPDATE SET at = excluded.at;
-
--- name: put_schedules
--- Schedules, new or changed.
-INSERT OR ROLLBACK INTO schedule (id, target, body, next_at, paused)
-SELECT * FROM ({values}) WHERE column1 IS NOT NULL
-ON CONFLICT (id) DO UPDATE
-SET target = excluded.target, body = excluded.body, next_at = excluded.next_at, paused = excluded.paused;
-
--- name: drop_schedules
--- Schedules, by id.
-DELETE FROM schedule WHERE id IN ({values});
-
 -- name: count_open
 -- The first write of every open (opening.py says why).
-INSERT INTO meta (key, value) VALUES ('opens', 1)
-ON CONFLICT (key) DO UPDATE SET value = value + 1;
+INSERT INTO state (service, key, name, body) VALUES ('', '', 'opens', 1)
+ON CONFLICT (service, key, name) DO UPDATE SET body = body + 1;
 
 -- name: last_number
 -- The largest n, one step in the table's own tree, or what a purge has kept.
 SELECT max(
     (SELECT coalesce(max(n), 0) FROM invocation),
-    coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0)
+    coalesce((SELECT body FROM state WHERE service = '' AND key = '' AND name = 'last_number'), 0)
 );
 
 -- name: find
@@ -326,11 +309,3 @@ SELECT coalesce(max(idx), -1) + 1 FROM item WHERE service = ? AND key = ? AND na
 -- name: waiters
 -- Who waits for a subject.
 SELECT n FROM waiter WHERE subject = ? ORDER BY n;
-
--- name: rate
--- What a lane's rate limit remembers.
-SELECT at FROM rate WHERE lane = ?;
-
--- name: schedules
--- All of them: there are few, and the engine keeps them in mind.
-SELECT id, target, body, next_at, paused FROM schedule ORDER BY id;

@@ -17,7 +17,7 @@ import apsw
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFull
-from holdfast.stores.base import Batch, InvocationRow, PromiseRow, ScheduleRow
+from holdfast.stores.base import Batch, InvocationRow, PromiseRow
 from holdfast.stores.sqlite import backup, opening, problems
 from holdfast.stores.sqlite.lock import FileLock
 from holdfast.stores.sqlite.queries import QUERIES
@@ -192,12 +192,6 @@ class SqliteStore:
 
     def waiters(self, subject: str) -> list[int]:
         return [n for (n,) in self._read("waiters", subject)]
-
-    def rate(self, lane: str) -> int | None:
-        return next((at for (at,) in self._read("rate", lane)), None)
-
-    def schedules(self) -> list[ScheduleRow]:
-        return [ScheduleRow(*row) for row in self._read("schedules")]
 
     def backup(self, path: Path) -> Iterator[None]:
         yield from backup.copy(self._running().writer, self._path, Path(path).absolute(), self._vfs)

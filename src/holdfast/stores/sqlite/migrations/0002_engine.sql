@@ -1,4 +1,4 @@
--- Queues, objects, waiting for others, limits, schedules. Runs in one transaction with the change of user_version.
+-- Queues, objects, waiting for others. Runs in one transaction with the change of user_version.
 -- Never edited after a release: a change is a new file.
 
 -- A READY one with a time would be taken up late.
@@ -37,13 +37,17 @@ CREATE INDEX invocation_ended ON invocation (updated) WHERE status >= 4;
 CREATE INDEX invocation_status ON invocation (status) WHERE status IN (1, 2, 3, 5, 6, 7);
 CREATE INDEX invocation_target ON invocation (target);
 
+-- Of objects; and, with service '', what the engine and the store keep for themselves from life to life.
 CREATE TABLE state (
     service TEXT NOT NULL,
     key     TEXT NOT NULL,
     name    TEXT NOT NULL,
-    body    BLOB NOT NULL,
+    body    ANY NOT NULL,
     PRIMARY KEY (service, key, name)
 ) STRICT, WITHOUT ROWID;
+
+INSERT INTO state SELECT '', '', key, value FROM meta;
+DROP TABLE meta;
 
 -- Appended in order of commit, as entry is and for the same reason.
 CREATE TABLE item (
@@ -60,17 +64,4 @@ CREATE TABLE waiter (
     subject TEXT NOT NULL,
     n       INTEGER NOT NULL,
     PRIMARY KEY (subject, n)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE rate (
-    lane TEXT PRIMARY KEY,
-    at   INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE schedule (
-    id      TEXT PRIMARY KEY,
-    target  TEXT NOT NULL,
-    body    BLOB NOT NULL,
-    next_at INTEGER,
-    paused  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
