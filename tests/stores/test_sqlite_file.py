@@ -10,7 +10,7 @@ import pytest
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreFull, UsageError
 from holdfast.stores.base import Batch, RewriteRow, WaiterRow
-from holdfast.stores.sqlite import SqliteStore, wal
+from holdfast.stores.sqlite import SqliteStore, space, wal
 from holdfast.stores.sqlite import store as store_module
 from holdfast.stores.sqlite.queries import QUERIES, parse
 from holdfast.stores.sqlite.writes import plan
@@ -367,6 +367,63 @@ def test_a_full_disk_puts_a_checkpoint_off(path, monkeypatch):
         store.commit(Batch(blobs=[blob(1, 2, bytes(100_000))]))
         store.maintain(True)
         assert log_pages(store)[1] == log_pages(store)[0]
+        store.close()
+
+
+def large(n):
+    return Batch(starts=[start(n, status=Status.DONE, outcome=b"end")], blobs=[blob(n, 1, bytes(40_000))])
+
+
+def test_a_purge_makes_the_file_smaller_slice_by_slice_while_it_is_idle(store, path):
+    for n in range(1, 401):
+        store.commit(large(n))
+        store.maintain(False)
+    while store.maintain(True):
+        pass
+    pages = store._live.writer.pragma("page_count")
+    store.commit(Batch(purges=[n for n in range(1, 401) if n % 20]))
+    assert not store.maintain(False)
+    assert store._live.writer.pragma("page_count") == pages, "it is not idle"
+    slices = 0
+    while store.maintain(True):
+        slices += 1
+        left = store._live.writer.pragma("page_count")
+        assert pages - left <= space.SLICE_PAGES + 1  # and one that tells where the others hang
+        pages = left
+    assert slices > 10
+    assert path.stat().st_size < 20 * 40_000 + 4096 * (space.KEPT_PAGES + 100)
+    assert store._live.writer.pragma("integrity_check") == "ok"
+    assert store.blobs(20, 1, 1) == [(1, bytes(40_000))]
+
+
+def test_a_few_free_pages_are_kept_for_what_comes(store):
+    for n in range(1, 201):
+        store.commit(large(n))
+    free = []
+    for n in range(1, 101, 10):
+        store.commit(Batch(purges=list(range(n, n + 10))))
+        assert not store.maintain(True) or free[-1] > space.KEPT_PAGES
+        free.append(store._live.writer.pragma("freelist_count"))
+    assert free[0] > 90
+
+
+def test_a_full_disk_puts_it_off_to_make_the_file_smaller(path):
+    with recording() as disk:
+        store = SqliteStore(path, vfs=disk.name)
+        store.open()
+        for n in range(1, 101):
+            store.commit(large(n))
+        store.commit(Batch(purges=list(range(1, 100))))
+        free = store._live.writer.pragma("freelist_count")
+        disk.fault = Fault("write", 1, code=apsw.SQLITE_FULL)
+        assert not store.maintain(True)
+        assert disk.fault.struck
+        disk.fault = None
+        assert store._live.writer.pragma("freelist_count") == free
+        while store.maintain(True):
+            pass
+        assert store._live.writer.pragma("freelist_count") < free / 2
+        assert store.blobs(100, 1, 1) == [(1, bytes(40_000))]
         store.close()
 
 

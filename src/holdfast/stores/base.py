@@ -195,9 +195,10 @@ class Store(Protocol):
         promise that is not open is StoreFailed, and so is a READY invocation with a wake_at: the engine has a bug or a
         twin. StoreFull rolls back whole and leaves the store usable."""
 
-    def maintain(self, idle: bool) -> None:
+    def maintain(self, idle: bool) -> bool:
         """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while. Cheap enough to
-        be called after every commit. A full disk only puts it off; a failed write or sync stops the store."""
+        be called after every commit. True when there is more to do while it is idle still. A full disk only puts it
+        off; a failed write or sync stops the store."""
 
     def last_number(self) -> int:
         """The largest n ever stored, also if it was purged since; 0 in a new store."""

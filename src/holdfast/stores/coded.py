@@ -83,8 +83,8 @@ class CodedStore:
             raise self._failure from error
         store.commit(encoded)
 
-    def maintain(self, idle: bool) -> None:
-        self._store.maintain(idle)
+    def maintain(self, idle: bool) -> bool:
+        return self._store.maintain(idle)
 
     def last_number(self) -> int:
         return self._store.last_number()

@@ -113,8 +113,9 @@ class MemoryStore:
             began=row.began if move.began is None else move.began,
         )
 
-    def maintain(self, idle: bool) -> None:  # noqa: ARG002 - there is nothing to tidy up
+    def maintain(self, idle: bool) -> bool:  # noqa: ARG002 - there is nothing to tidy up
         self._check_open()
+        return False
 
     def last_number(self) -> int:
         self._check_open()

@@ -21,6 +21,7 @@ from holdfast.stores.base import Batch, InvocationRow, PromiseRow
 from holdfast.stores.sqlite import backup, opening, problems
 from holdfast.stores.sqlite.lock import FileLock
 from holdfast.stores.sqlite.queries import QUERIES
+from holdfast.stores.sqlite.space import Space
 from holdfast.stores.sqlite.wal import Checkpointer
 from holdfast.stores.sqlite.writes import Write, plan
 
@@ -34,6 +35,7 @@ class _Live(NamedTuple):
     writer: apsw.Connection  # used where `commit` runs
     reader: apsw.Connection  # used on the engine's thread; sees whole commits, also while one runs
     checkpointer: Checkpointer
+    space: Space
 
 
 class SqliteStore:
@@ -95,10 +97,11 @@ class SqliteStore:
             self._fail(error)
             raise
 
-    def maintain(self, idle: bool) -> None:
+    def maintain(self, idle: bool) -> bool:
         live = self._running()
         try:
             live.checkpointer.maintain(idle)
+            return idle and live.space.give_back()
         except apsw.Error as error:
             raise self._fail(error) from error
 
@@ -198,8 +201,10 @@ class SqliteStore:
 
     def _connect(self) -> _Live:
         writer = opening.open_writer(self._path, self._vfs)
+        checkpointer = Checkpointer(writer)
         try:
-            return _Live(writer, opening.open_reader(self._path, self._vfs), Checkpointer(writer))
+            reader = opening.open_reader(self._path, self._vfs)
+            return _Live(writer, reader, checkpointer, Space(writer, checkpointer))
         except BaseException:
             writer.close()
             raise
