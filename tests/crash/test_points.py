@@ -31,6 +31,7 @@ def small_log(monkeypatch):
     monkeypatch.setattr(wal, "GROWN_BYTES", 40_000)
     monkeypatch.setattr(wal, "IDLE_PAGES", 12)
     monkeypatch.setattr(space, "KEPT_PAGES", 1)  # and a file that is made smaller as soon as it can be
+    monkeypatch.setattr(space, "KEPT_PART", 1000)
     monkeypatch.setattr(space, "SLICE_PAGES", 2)
 
 
