@@ -62,6 +62,12 @@ class Context:
         return self._machine.id
 
     @property
+    def replaying(self) -> bool:
+        """Whether what happens now has happened before: for logs and traces, which should say it once. Never branch on
+        it."""
+        return self._machine.replaying
+
+    @property
     def random(self) -> Random:
         """Random numbers that are the same on replay. Raises WrongPlace in a step body: its draws are not replayed."""
         self._machine.check_place()
