@@ -207,7 +207,7 @@ def test_so_often_after_a_first_burst_evenly_and_over_restarts(world):
         assert len(work.flags.ran) == 3, "a restart is no new allowance"
         clock.wind(0.1)
         advance(one.client, "S/h")
-        wait_for(lambda: len(work.flags.ran) == 4)
+        one.client.attach("n3").result(5)
     with work.life(world, clock=clock) as one:
         one.client.start(work.free).result(5)
         assert len(work.flags.ran) == 4

@@ -117,7 +117,7 @@ def queues(store: Store):
             if any(
                 (
                     running := store.lane_running(lane),
-                    queue := store.queued_for_lane(lane, 10_000),
+                    queue := store.queued_for_lane(lane, (-1, 0), 10_000),
                     at := store.rate(lane),
                 )
             )

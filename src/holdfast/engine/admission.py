@@ -32,7 +32,6 @@ class Admission:
         self.running: set[int] = set()
         self._backlog: deque[int] = deque()
         self._spilt = False  # the store has more ready invocations than the backlog holds
-        self._named: dict[int, None] = {}  # those whose gate may be open now
         self._admitting = False
 
     def has_room(self) -> bool:
@@ -60,11 +59,6 @@ class Admission:
             self._spilt = True
         self.soon()
 
-    def name(self, n: int) -> None:
-        """From the gates: its turn may have come."""
-        self._named[n] = None
-        self.soon()
-
     def soon(self) -> None:
         """Looks at the line in the next turn of the loop."""
         if not self._admitting and not self._engine.stopping and not self._engine.resting:
@@ -82,25 +76,23 @@ class Admission:
                 except StoreError as error:
                     self._engine.fail(error)
                     return
-            n = self._next()
-            if n is None:
+            if self._backlog:
+                row = self._row(self._backlog.popleft())
+            elif (turn := self._engine.gates.next()) is not None:
+                row = self._row(turn[1])
+                if row is not None and row.updated != turn[0]:
+                    continue  # it has left that queue meanwhile; in the one it has joined since, it has another turn
+            else:
                 self._unblock()
                 return
-            if self._engine.rows.is_open(n):
-                self._engine.committer.after(self.name, n)  # its turn must not be lost for a signal it gets just now
-                continue
-            row = None if self._engine.resident(n) else self._engine.read_row(n)
             if row is not None:
                 self._admit_row(row)
         self.soon()
 
-    def _next(self) -> int | None:
-        if self._backlog:
-            return self._backlog.popleft()
-        n = next(iter(self._named), None)
-        if n is not None:
-            del self._named[n]
-        return n
+    def _row(self, n: int) -> InvocationRow | None:
+        """One that is not in memory. While it is being changed nothing is done: it comes again when that is durable."""
+        engine = self._engine
+        return None if engine.rows.is_open(n) or engine.resident(n) is not None else engine.read_row(n)
 
     def _admit_row(self, row: InvocationRow) -> None:
         if row.status == Status.READY:
@@ -108,5 +100,5 @@ class Admission:
         elif row.status == Status.QUEUED and row.wake_at is None:
             # Without its handler it passes no gate: loading it says why.
             known = self._engine.handler_of(row.target) is not None
-            if not known or self._engine.gates.enter(row.n, self._engine.rows.gate(row), queued=True):
+            if not known or self._engine.gates.enter(row.n, self._engine.rows.gate(row), since=row.updated):
                 self._engine.load_row(row)

@@ -107,7 +107,9 @@ class Engine:
         )  # fmt: skip
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
         self.admission = Admission(self, limits, self._timers.unblock)
-        self.gates = Gates(self.store, self.committer, self.clock, self.admission.name, self.guard)
+        self.gates = Gates(
+            self.store, self.committer, self.clock, read=self.read_row, admit=self.admission.soon, guard=self.guard
+        )
         self.control = Control(self)
         self.reruns = Reruns(self)
         self._retirement = Retirement(self, self._retention)
@@ -202,7 +204,7 @@ class Engine:
             order.not_before, b"", None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
             call=order.call, build=self.build,
         )  # fmt: skip
-        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, queued=False):
+        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None):
             self._residents[n] = self.driver.create(
                 row._replace(began=now, status=Status.READY), order.handler, order.text, order.headers
             )
@@ -353,7 +355,7 @@ class Engine:
         elif row.lock is None and row.lane is None:
             self.admission.queue(row.n)
         else:  # it may have been named while it was changed, and was passed over
-            self.gates.advance(row.lock, row.lane)
+            self.gates.offer(row)
 
     def tell(self, n: int) -> None:
         """Wakes those who wait for a result; they look at the row."""
