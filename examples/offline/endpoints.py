@@ -33,6 +33,8 @@ class Endpoints:
     search: Endpoint  # Serper
     browser: Endpoint  # Browserless
     reminders: Endpoint  # takes POST {"message"} with an Idempotency-Key
+    weather: Endpoint  # WeatherAPI
+    office: Endpoint  # bookings and mails; only the offline one, there is no API that all of them speak
 
 
 @contextmanager
@@ -52,6 +54,8 @@ def _choose(offline: str) -> Endpoints:
         search=_endpoint("SERPER", "https://google.serper.dev", offline),
         browser=_endpoint("BROWSERLESS", "https://production-sfo.browserless.io", offline),
         reminders=Endpoint(os.environ.get("REMINDER_URL", offline), os.environ.get("REMINDER_KEY", OFFLINE_KEY)),
+        weather=_endpoint("WEATHERAPI", "https://api.weatherapi.com", offline),
+        office=Endpoint(offline, OFFLINE_KEY),
     )
 
 

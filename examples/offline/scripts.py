@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from examples.offline import patterns, workers
 from examples.offline.conversation import Conversation, Reply, ToolCall
 from examples.offline.world import CITIES
 
@@ -139,4 +140,6 @@ BUILT_IN = {
     "reminder assistant": remind,
     "weather agent": weather,
     "insurance claim agent": claim,
+    **patterns.SCRIPTS,
+    **workers.SCRIPTS,
 }
