@@ -58,4 +58,3 @@ def _read(prompt: str) -> Any:
         return json.loads(words)
     except ValueError:
         return words
-

@@ -8,7 +8,7 @@ from holdfast.core.entries import Cancelled
 from holdfast.core.invocation import Move
 from holdfast.errors import StoreCorrupt
 from tests.engine.lives import Flags, life
-from tests.engine.world import Wrapped, engine_of, wait_for
+from tests.engine.world import FakeClock, Wrapped, engine_of, wait_for
 
 
 class Crew:
@@ -93,6 +93,38 @@ def test_those_behind_a_held_key_keep_nobody_from_a_place_whatever_their_handler
             now.flags.gate(f"k{n}").set()
             assert one.client.attach(f"k{n}").result(5) == f"k{n}"
     assert now.flags.ran == ["a", "b", *(f"k{n}" for n in range(40))]
+
+
+def test_over_many_keys_a_place_goes_to_the_longest_waiting_also_where_one_was_resumed(world):
+    crew = Crew(Limit(concurrency=1))
+    with life(world, crew.service, clock=FakeClock()) as one:  # all in one millisecond
+        one.client.start(crew.work, "first", key="first")
+        wait_for(lambda: crew.flags.ran == ["first"])
+        for name in "abc":
+            one.client.start(crew.work, name, key=name, id=name)
+        one.client.attach("a").pause()
+        one.client.attach("a").resume()
+        for name in ("first", "a", "b", "c"):
+            crew.flags.gate(name).set()
+        for name in "abc":
+            assert one.client.attach(name).result(5) == name
+    assert crew.flags.ran == ["first", "b", "c", "a"]
+
+
+def test_of_one_key_the_order_is_that_of_arrival_also_when_the_clock_is_set_back(world):
+    crew, clock = Crew(Limit(concurrency=1)), FakeClock()
+    names = ["first", "a", "b", "c", "d"]
+    with life(world, crew.service, clock=clock) as one:
+        for name in names:
+            one.client.start(crew.work, name, key="k", id=name)
+            clock.wind(-1 if name in {"first", "b"} else 0)
+        one.client.attach("b").pause()
+        one.client.attach("b").resume()
+        for name in names:
+            crew.flags.gate(name).set()
+        for name in names:
+            assert one.client.attach(name).result(5) == name
+    assert crew.flags.ran == ["first", "a", "c", "d", "b"]
 
 
 def test_a_key_with_many_that_wait_does_not_overtake_one_of_another_key(world):

@@ -209,6 +209,7 @@ class Engine:
                 row._replace(began=now, status=Status.READY), order.handler, order.text, order.headers
             )
             return
+        row = row._replace(updated=self.rows.joins(n))
         self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
 
     def reading(self) -> Store:

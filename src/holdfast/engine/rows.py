@@ -34,6 +34,7 @@ class Rows:
         self._lengths: dict[int, int] = {}  # of their journals
         self._ending: set[int] = set()  # those whose cancel is not durable yet
         self._changes: dict[int, int] = {}  # how many of these changes are on their way
+        self._last = (0, 0)  # who joined a queue last: when, and its number
 
     def get(self, n: int) -> InvocationRow | None:
         """The invocation as it stands, with what is not durable yet."""
@@ -64,6 +65,13 @@ class Rows:
     def open_count(self) -> int:
         """Of how many something is not durable yet."""
         return len(self._open)
+
+    def joins(self, n: int) -> int:
+        """The time at which one joins its queue: behind all who did, also while the clock stands still or is set
+        back."""
+        at = max(self._engine.clock.now(), self._last[0])
+        self._last = (at if (at, n) > self._last else at + 1, n)
+        return self._last[0]
 
     def added(self, row: InvocationRow, length: int = 0) -> None:
         """A new one with a journal of that length was put into the open batch, and waits for its turn."""
@@ -112,14 +120,14 @@ class Rows:
         if not was_queued(row):
             self.move(row, status, records.Woken(self.obeyed(row)))
             return
-        self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at)
+        self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at, at=self.joins(row.n))
         self._queue(row)
 
     def reopen(self, row: InvocationRow, by: Move, obeyed: int, length: int) -> None:
         """Lets one that has ended wait for its turn again, with a new journal of that length; the deeds of `obeyed`
         entries were done. Raises WrongStatus."""
         outcome = None if row.began is None else records.Woken(obeyed)
-        self._write(row, move(Status(row.status), by), outcome, None)
+        self._write(row, move(Status(row.status), by), outcome, None, at=self.joins(row.n))
         self._lengths[row.n] = length
         self._queue(row._replace(wake_at=None))
 
