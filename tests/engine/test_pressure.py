@@ -1,6 +1,9 @@
 """Many that wait at once: for places under limits, keys of objects and room. None starves, and each queue keeps its
 order."""
 
+import asyncio
+from itertools import pairwise
+
 import pytest
 
 from holdfast import Context, Limit, Limits, Object, Service
@@ -200,3 +203,97 @@ def test_one_that_cannot_be_read_keeps_nobody_from_its_key(world, caplog):
             crew.flags.gate(name).set()
         assert last.result(5) == "last"
     assert "cannot be read and is left out" in caplog.text
+
+
+class Crowd:
+    """`feed` keeps an engine with one place for running ones busy without a pause; the others wait for their share."""
+
+    ROUNDS = 300
+
+    def __init__(self):
+        self.ran = []
+        self.service = group = Service("Group")
+
+        async def note(word: str) -> None:
+            self.ran.append(word)
+
+        @group.handler
+        async def feed(ctx: Context) -> None:
+            await ctx.run(note, "feed")
+
+        @group.handler
+        async def nap(ctx: Context) -> None:
+            await ctx.sleep(10)
+            await ctx.run(note, "nap")
+
+        @group.handler(limit=Limit(concurrency=1))
+        async def limited(ctx: Context) -> None:
+            await ctx.run(note, "limited")
+
+        @group.handler
+        async def called(ctx: Context) -> None:
+            await ctx.receive("go")
+            await ctx.run(note, "called")
+
+        self.feed, self.nap, self.limited, self.called = feed, nap, limited, called
+
+    async def keep_busy(self, client):
+        """Eight that start another one as soon as theirs has ended: somebody always waits for the place."""
+
+        async def again():
+            while self.ran.count("feed") < self.ROUNDS:
+                await (await client.start(self.feed)).result(20)
+
+        feeders = [asyncio.create_task(again()) for _ in range(8)]
+        while self.ran.count("feed") < 10:
+            await asyncio.sleep(0)
+        return feeders
+
+
+@pytest.mark.parametrize("kind", ["nap", "limited", "called"])
+def test_while_new_ones_come_without_end_those_that_wait_for_something_else_get_their_share(world, kind):
+    crowd, clock = Crowd(), FakeClock()
+
+    async def main():
+        limits = Limits(running=1, waiting=0)
+        async with world.holdfast(crowd.service, limits=limits, clock=clock) as client:
+            if kind != "limited":
+                handles = [await client.start(getattr(crowd, kind)) for _ in range(20)]
+            feeders = await crowd.keep_busy(client)
+            if kind == "nap":
+                clock.wind(10)
+                client._engine._timers._tick()
+            elif kind == "called":
+                for handle in handles:
+                    await handle.signal("go")
+            else:
+                handles = [await client.start(crowd.limited) for _ in range(20)]
+            await asyncio.gather(*feeders, *[handle.result(20) for handle in handles])
+
+    asyncio.run(main())
+    others = [place for place, word in enumerate(crowd.ran) if word == kind]
+    assert len(others) == 20
+    assert others[-1] < crowd.ROUNDS / 2
+
+
+def test_a_chain_of_sends_does_not_hold_the_loop_nor_the_room(world):
+    """Each has ended in the turn in which it began, and the next one is sent in that very turn."""
+    group, passed = Service("Group"), []
+
+    @group.handler
+    async def relay(ctx: Context, left: int) -> None:
+        passed.append(left)
+        if left:
+            ctx.send(relay, left - 1)
+
+    async def main():
+        async with world.holdfast(group, limits=Limits(running=4)) as client:
+            starting = asyncio.create_task(client.start(relay, 400))
+            seen = [0]
+            while not passed or passed[-1]:
+                await asyncio.sleep(0)
+                seen.append(len(passed))
+            await starting
+            return max(after - before for before, after in pairwise(seen))
+
+    assert asyncio.run(main()) < 50
