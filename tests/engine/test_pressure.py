@@ -297,3 +297,27 @@ def test_a_chain_of_sends_does_not_hold_the_loop_nor_the_room(world):
             return max(after - before for before, after in pairwise(seen))
 
     assert asyncio.run(main()) < 50
+
+
+def test_those_beyond_the_line_are_not_overtaken_by_those_that_come_later(world):
+    """The line keeps numbers of two; one that comes when a place in it is free must not take it from those in the
+    store."""
+    group, flags = Service("Group"), Flags()
+
+    @group.handler
+    async def work(ctx: Context, name: str) -> str:
+        return await ctx.run(flags.body, name)
+
+    names = [f"n{n}" for n in range(16)]
+    with life(world, group, limits=Limits(running=1, backlog=2)) as one:
+        for name in names[:8]:
+            one.client.start(work, name, id=name)
+        for done, name in enumerate(names[8:]):
+            flags.gate(f"n{done}").set()
+            one.client.attach(f"n{done}").result(5)
+            one.client.start(work, name, id=name)
+        for name in names:
+            flags.gate(name).set()
+        for name in names:
+            one.client.attach(name).result(5)
+    assert flags.ran == names

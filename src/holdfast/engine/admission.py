@@ -69,10 +69,9 @@ class Admission:
 
     def queue(self, n: int) -> None:
         """One that is ready, or queued for room alone."""
-        if len(self._backlog) < self._limits.backlog:
+        self._spilt = self._spilt or len(self._backlog) >= self._limits.backlog
+        if not self._spilt:  # else it is behind those that the store has
             self._backlog.append(n)
-        else:
-            self._spilt = True
         self.soon()
 
     def soon(self) -> None:
