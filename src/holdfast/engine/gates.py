@@ -161,8 +161,14 @@ class Gates:
             self._held[gate.lock] = n
         if resumed:
             self.place(gate)
-        elif gate.lane is not None and gate.limit is not None:
-            self._count(gate.lane)  # looked up now: at its end the store would not count it any more
+        else:
+            self.count(gate)
+
+    def count(self, gate: Gate) -> None:
+        """One that has its place in a lane may give it back soon: when we are told, the store does not count it any
+        more, and who begins meanwhile would be taken for it."""
+        if gate.lane is not None and gate.limit is not None:
+            self._count(gate.lane)
 
     def place(self, gate: Gate) -> None:
         """One that was paused counts again, also where that is more than the limit."""

@@ -135,6 +135,7 @@ class Rows:
         """Changes a status."""
         gates, after = self._engine.gates, row._replace(status=status)
         if _counts(row) and not _counts(after):
+            gates.count(self.gate(row))
             self._engine.committer.after(gates.pause, row.lock, row.lane)
         elif _counts(after) and not _counts(row):
             gates.place(self.gate(row))
@@ -171,6 +172,8 @@ class Rows:
         for promise in self._engine.store.promises_of(row.n):
             if not promise.status and not self._engine.settling.is_under_way(promise.id):
                 self._engine.committer.batch.settles.append(SettleRow(promise.id, WITHDRAWN, now, b""))
+        if _counts(row):
+            self._engine.gates.count(self.gate(row))
         self._write(row, status, outcome, None)
         self._engine.links.tell(row, End(row.id, outcome, b""))
         self._engine.committer.after(self._ended, row)
