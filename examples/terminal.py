@@ -16,11 +16,14 @@ from holdfast import Client, Handle
 BEGAN = datetime.now(UTC)  # of this process: what finished before it was not done by it
 
 
-def options(about: str | None, *, id: str, text: str) -> argparse.Namespace:
-    """`--id` and a text, with what they are when left out. `about` is the example's docstring."""
+def options(about: str | None, *, id: str, text: str, **more: str) -> argparse.Namespace:
+    """`--id` and a text, with what they are when left out. `about` is the example's docstring; `more` are options, each
+    with what it is for."""
     parser = argparse.ArgumentParser(description=(about or "").partition("\n")[0])
     parser.add_argument("text", nargs="?", default=text)
     parser.add_argument("--id", default=id, help=f"the same id goes on with the same run (default: {id})")
+    for name, told in more.items():
+        parser.add_argument(f"--{name}", help=told)
     return parser.parse_args()
 
 

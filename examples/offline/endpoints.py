@@ -47,10 +47,15 @@ def endpoints() -> Iterator[Endpoints]:
         yield _choose(server.url)
 
 
+def model_name() -> str:
+    """The model that the examples ask."""
+    return os.environ.get("OPENAI_MODEL", "gpt-4.1-mini")
+
+
 def _choose(offline: str) -> Endpoints:
     return Endpoints(
         openai=_endpoint("OPENAI", "https://api.openai.com/v1", f"{offline}/v1"),
-        model=os.environ.get("OPENAI_MODEL", "gpt-4.1-mini"),
+        model=model_name(),
         search=_endpoint("SERPER", "https://google.serper.dev", offline),
         browser=_endpoint("BROWSERLESS", "https://production-sfo.browserless.io", offline),
         reminders=Endpoint(os.environ.get("REMINDER_URL", offline), os.environ.get("REMINDER_KEY", OFFLINE_KEY)),
