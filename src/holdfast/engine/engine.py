@@ -102,7 +102,7 @@ class Engine:
         )
         self.driver = Driver(self.store, self.committer, self.clock, self.registry, self._deps, self)
         self._effects = Effects(
-            self.driver, self.clock, self.entropy, self._deps,
+            self.driver.bodies, self.clock, self.entropy, self._deps,
             bodies_max=limits.bodies, threads_max=limits.threads, bus=self.bus,
         )  # fmt: skip
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
@@ -114,7 +114,7 @@ class Engine:
         self.reruns = Reruns(self)
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
-        self.driver.effects = self._effects
+        self.driver.bodies.effects = self._effects
         self.driver.timers = self._timers
         install_guard()
         self._watchdog = Watchdog(self.loop, limits.stuck_seconds)
@@ -141,8 +141,8 @@ class Engine:
         self._timers.stop()
         self.gates.stop()
         self.schedules.stop()
-        await self._retirement.stop()
         self._effects.hold()
+        await self._retirement.stop()
         await self._drain()
         await self._effects.close()
         await self.committer.close()

@@ -15,7 +15,7 @@ from holdfast.core.entries import CancelRequested, Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
-from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
+from holdfast.engine.reasons import obeyed_of, reason_of, tries_of, was_queued
 from holdfast.errors import HoldfastError, Unreadable
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
@@ -199,7 +199,7 @@ class Rows:
         return n in self._ending or any(_is_cancel(body) for body in stored)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
-        return None if row.began is None else records.Woken(self.obeyed(row))
+        return None if row.began is None else records.Woken(self.obeyed(row), tries_of(row))
 
     def _queue(self, row: InvocationRow) -> None:
         if row.wake_at is None:
