@@ -263,10 +263,10 @@ def a_writer_reads_what_was_before_its_turn(patch: Patch) -> None:
 def a_place_is_given_away_twice(patch: Patch) -> None:
     leave = Gates._leave_lane
 
-    def generous(self: Any, lane: Any) -> None:
-        if lane in self._running:
-            self._running[lane] -= 1
-        leave(self, lane)
+    def generous(self: Any, name: Any) -> None:
+        if name is not None and self._lane(name).running:
+            self._lane(name).running -= 1
+        leave(self, name)
 
     patch.setattr(Gates, "_leave_lane", generous)
 
