@@ -10,9 +10,11 @@ import atexit
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 
 import holdfast
@@ -62,3 +64,27 @@ def clients() -> Clients:
     """Those of the step whose body calls this."""
     services: Services = holdfast.step().dep("services")
     return services.clients()
+
+
+class ToTheModel(httpx2.AsyncBaseTransport):
+    """Sends a request to where the model is, with its key. Both are known in the body of a step only."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        where = clients().where.openai
+        url = httpx2.URL(where.url + request.url.path.removeprefix("/v1"))
+        headers = request.headers | {"Authorization": f"Bearer {where.key}", "Host": url.netloc.decode()}
+        sent = httpx2.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        return await self._transport.handle_async_request(sent)
+
+    @cached_property
+    def _transport(self) -> httpx2.AsyncHTTPTransport:
+        # No connection outlives its answer: nobody could close it when the engine stops.
+        return httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
+
+
+def async_openai(transport: httpx2.AsyncBaseTransport | None = None) -> openai.AsyncOpenAI:
+    """The model's client for async code, made before anything is open."""
+    http = openai.DefaultAsyncHttpxClient(transport=transport or ToTheModel())
+    return openai.AsyncOpenAI(base_url="https://api.openai.com/v1", api_key="set by ToTheModel", http_client=http)

@@ -38,6 +38,7 @@ SERVE = re.compile(r"^holdfast serve (examples\.\w+):hf$")
 MILLISECONDS = re.compile(r" +\d+ ms")
 KILLED: dict[str, Fault | Callable[[list[Request]], bool]] = {  # what is in flight at the kill, or was asked before it
     "A1": Fault("slow", path="/v1/chat/completions", turn=2, seconds=HELD),
+    "B1": Fault("slow", path="/v1/current.json", contains="Denver", seconds=HELD),
     "A2": lambda log: len(log) > 1 and log[1].outcome == "answered",
     "B13": Fault("slow", path="/bookings/trip-3-flight-2", contains="DELETE", seconds=HELD),
     "B17": Fault("slow", path="/v1/chat/completions", contains="author of reports", seconds=HELD),
