@@ -87,7 +87,7 @@ class Links:
                 self._engine.fail(as_failure(error))
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10).
+        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
@@ -110,7 +110,7 @@ class Links:
             case CancelOther(id, reason):
                 self.later(self._cancel, id, reason)
             case CancelCall(local, id):
-                self.later(self._cancel_called, resident, local, id)
+                self.later(self._cancel_called, id, resident, local)
             case SettleShared(id, text, ok):
                 self.later(self._settle_shared, id, text, ok)
             case _:
@@ -374,7 +374,7 @@ class Links:
         if row is not None and not Status(row.status).ended:
             self.post(row, name, text)
 
-    def _cancel_called(self, resident: Resident, local: str, id: str) -> None:
+    def _cancel_called(self, id: str, resident: Resident, local: str) -> None:
         row = self._engine.rows.find(id)
         if row is not None and row.parent == resident.n and row.call == local:  # one it began, and did not only join
             self._cancel(id, f"its caller {resident.id} does not wait for it any more")
