@@ -106,7 +106,7 @@ class Clients:
             for view in await self._client.list(status="paused"):
                 tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
                 if tries <= RESUMES_MAX:
-                    await self._resume(view.id)
+                    await self._operators.resume(view.id)
                 elif view.id not in self._world.rotten:
                     self._given_up[view.id] = True
             for id in [id for id in self._unfinished() if id in self._world.rotten]:
@@ -208,7 +208,7 @@ class Clients:
             self._life.broken("G10", f"{call} of {id} could not be read, and nothing of it was damaged")
 
     async def _canceller(self, plan: Plan) -> None:
-        await self._nap(self._random.choice([0.01, 0.3, 10.0]))
+        await self._life.moment(self._random, self._random.random() * self._random.choice([0.01, 0.3, 10.0]))
         for _ in range(self._random.choice([1, 1, 2])):
             if plan.known is not None:
                 await self._cancel(plan.known)
@@ -231,7 +231,7 @@ class Clients:
 
     async def _settler(self, *, calm: bool) -> None:
         while True:
-            await self._nap(self._random.choice([0.1, 5.0, 5.0, 100.0]))
+            await self._life.moment(self._random, self._random.random() * self._random.choice([0.1, 5.0, 5.0, 100.0]))
             for promise in list(self._world.inbox):
                 if calm or self._chance(0.3):
                     await self._settle_one(promise, self._random.randint(0, 99))
@@ -283,22 +283,7 @@ class Clients:
             await self._nap(20.0)
             for view in await self._client.list(status="paused"):
                 if self._chance(0.3):
-                    await self._resume(view.id)
-
-    async def _resume(self, id: str) -> None:
-        self._life.errands.add(id)
-        try:
-            await self._client.resume(id)
-        except (WrongStatus, UnknownInvocation):
-            return
-        except Unreadable:
-            self._only_if_rotten(id, "resume")
-            return
-        except StoreError as error:
-            if error.code == "HF401":
-                return
-            raise
-        self._life.log(Answered, "resume", id, None)
+                    await self._operators.resume(view.id)
 
     async def _watcher(self, plan: Plan) -> None:
         """Follows one from where the last life's watcher had come to."""

@@ -69,6 +69,7 @@ class Options:
     copies: float  # restarts and forks
     purges: float
     triggers: float
+    keen: float  # moves of clients and operators that come right after a commit
     looks: float  # pauses between looking at lists, journals and states; 0: never
     # between lives
     clock_ahead: float
@@ -143,6 +144,7 @@ def draw(seed: int) -> Options:
         conflicts=some(0.3, 0.1, 0.5),
         cancels=some(0.5, 0.1, 0.7),
         **_operators(some, controlled=controlled),
+        keen=some(0.5, 0.2, 0.9),
         looks=some(0.5, 0.01, 5.0),
         clock_ahead=some(0.5, 0.2, 0.9),
         clock_back=some(0.2, 0.2, 0.5),

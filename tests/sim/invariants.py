@@ -173,8 +173,9 @@ def g4_no_two_bodies_of_a_step_at_once(look: Inspection) -> None:
         match event:
             case BodyBegan():
                 attempt = running.get((event.id, event.step))
-                # One that is cancelled may go on for a while after the end, and a retry does not wait for it.
-                again = any(facts.reopened for facts in look.of_id[event.id])
+                # One that is cancelled may go on for a while after the end: a retry does not wait for it, nor who has
+                # the id after a purge.
+                again = len(look.of_id[event.id]) > 1 or any(facts.reopened for facts in look.of_id[event.id])
                 if attempt is not None and attempt >= event.attempt and not again:
                     look.broken("G4", f"{event.id} {event.step} ran twice at once in life {event.life}")
                 running[event.id, event.step] = event.attempt

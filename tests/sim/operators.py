@@ -5,7 +5,6 @@ They pick from what the engine lists, by chance. As with all clients, an error i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ class Operators:
         ]  # fmt: skip
         pause = self._random.choice([0.05, 1.0, 10.0])
         while True:
-            await asyncio.sleep(self._random.random() * pause)
+            await self._life.moment(self._random, self._random.random() * pause)
             pause *= 1.2
             for chance, way in ways:
                 if self._random.random() < chance:
@@ -94,6 +93,15 @@ class Operators:
         view = await self._some(lambda view: view.status not in OVER)
         if view is not None and await self._try(self._client.pause(view.id)):
             self._life.log(Answered, "pause", view.id, None)
+            if self._random.random() < 0.5:  # it was a mistake
+                await self._life.moment(self._random, self._random.random())
+                await self.resume(view.id)
+
+    async def resume(self, id: str) -> None:
+        """Lets a paused one go on."""
+        self._life.errands.add(id)
+        if await self._try(self._client.resume(id)):
+            self._life.log(Answered, "resume", id, None)
 
     async def _retry(self) -> None:
         # Not of an object: what it had read may have been written since, and it would go on from there.

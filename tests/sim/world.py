@@ -56,6 +56,7 @@ from tests.sim.workloads import GROUPS, SHAPES
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
 REST_SECONDS_MAX = 5.0
 NEVER_SECONDS = 1e9
+HASTE_TURNS = 12  # of the loop, after a commit
 SPARE_MODULES = (admission_module, timers_module, engine_module, committer_module)  # whose constants may be made small
 
 
@@ -233,6 +234,7 @@ class Life:
         self.at_loss = False  # the store has not taken the last batch
         self.failed = False  # it has refused one
         self.errands: set[str] = set()  # what clients' calls may have brought to memory past admission
+        self._stirs: list[asyncio.Future[None]] = []  # of clients that wait for a commit
         self._random = Random(f"life {world.options.seed} {number}")
         self.loop = VirtualLoop(world.time, self._random, self._complain)
         self.loop.work_seconds = self._duration
@@ -341,6 +343,17 @@ class Life:
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
 
+    async def moment(self, random: Random, seconds: float) -> None:
+        """Waits so long; or, as the seed wants, until just after a commit, when what follows from it is under way."""
+        if random.random() >= self.options.keen:
+            await asyncio.sleep(seconds)
+            return
+        stirred = self.loop.create_future()
+        self._stirs.append(stirred)
+        await asyncio.wait([stirred], timeout=seconds)
+        for _ in range(random.randint(0, HASTE_TURNS)):
+            await asyncio.sleep(0)
+
     async def act(self, key: tuple[int, ...], seconds: float | None = None) -> str:
         """What an async body does: takes its time, fails as the seed wants, gives back what no other run would."""
         with self._attempt(late=self.engine.failure is not None):
@@ -405,6 +418,10 @@ class Life:
         world = self.world
         world.history.add(Committed(world.time.seconds, self.number, world.time.latest(), batch))
         self.at_loss = False
+        for stirred in self._stirs:
+            if not stirred.done():
+                stirred.set_result(None)
+        self._stirs.clear()
         if not self.over and not self.options.twins:
             self._look_at_memory()
 
