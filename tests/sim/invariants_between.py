@@ -21,6 +21,8 @@ from holdfast.core.commands import (
     SettleShared,
 )
 from holdfast.core.invocation import Status
+from holdfast.engine.objects import ObjectState
+from holdfast.errors import Unreadable
 from tests.sim.history import Answered, LifeBegan
 from tests.sim.ledger import Act, Facts, Moved, StateText
 from tests.sim.workloads import EDITED
@@ -260,7 +262,7 @@ def g4_one_writer_of_a_key(look: Inspection) -> None:
     for (commit, n), moved in sorted(last.items(), key=lambda item: (item[0][0], item[1].status not in _OVER)):
         facts = look.facts[n]
         lock = facts.row.lock or ""
-        if facts.begun is not None and facts.begun <= commit:
+        if moved.status in RUNS or (facts.begun is not None and facts.begun <= commit):
             begun.add(n)
         if moved.status in HOLDS and n in begun:
             holders[lock].add(n)
@@ -353,9 +355,11 @@ def g4_counters_count_their_writers(look: Inspection) -> None:
     if look.world.rotten:
         return
     for key in store.object_keys("Counter", "", 100):
-        from holdfast.engine.objects import ObjectState
-
-        state = ObjectState(store, "Counter", key).all()
+        try:
+            state = ObjectState(store, "Counter", key).all()
+        except Unreadable as error:
+            look.broken("G4", f"Counter/{key} cannot be read: {error.what}")
+            continue
         log = [text.decode() for text in state.get("log", [])]
         count = int(bytes(state.get("count", b"0")))  # type: ignore[arg-type]
         if count != len(log):
