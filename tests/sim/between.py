@@ -221,6 +221,7 @@ def entry_of(ctx: ObjectContext) -> str:
 async def add(ctx: ObjectContext, over: str) -> int:
     """Reads, waits, writes: of two at once one would be lost."""
     count = ctx.get("count", int, 0)
+    ctx.get("tone", str)  # which people write
     log = ctx.items("log", str) if over in {"step", "both"} else []
     if over in {"step", "both"}:
         await ctx.run(work, count % 10, retry=FEW)
@@ -266,6 +267,7 @@ async def pass_on(ctx: ObjectContext, to: str, over: str) -> int:
 
 
 def reading(ctx: ObjectContext) -> tuple[int, list[str]]:
+    ctx.get("tone", str)
     count, log = ctx.get("count", int, 0), ctx.items("log", str)
     expect(ctx, count == len(log), "G4", f"a reader of {ctx.key} saw {count} and {log}")
     return count, log

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.client import AsyncClient, AsyncHandle
 from holdfast.core.invocation import Status
+from holdfast.engine.starts import idempotent_id
 from holdfast.errors import (
     AlreadySettled,
     BadArguments,
@@ -32,6 +33,7 @@ from holdfast.errors import (
 )  # fmt: skip
 from tests.sim.history import Answered, Seen
 from tests.sim.operators import Operators
+from tests.sim.workloads import EDITED
 
 if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
@@ -154,11 +156,16 @@ class Clients:
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
         """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
-        main = self._world.registry.find(plan.target).main
+        handler = self._world.registry.find(plan.target)
+        main = handler.main
+        if plan.token is not None:
+            id = idempotent_id(handler, plan.key, plan.token)
         try:
-            named = None if main else id  # a workflow's is named by its key
+            named = None if main or plan.token is not None else id  # a workflow's is named by its key
             id = f"{plan.target.partition('/')[0]}:{plan.key}" if main else id
-            handle = await self._client.start(plan.handler, *plan.args, id=named, key=plan.key)
+            handle = await self._client.start(
+                plan.handler, *plan.args, id=named, key=plan.key, delay=plan.delay, idempotency_key=plan.token
+            )
         except UnknownHandler:
             return None  # not in this life
         except Unreadable:
@@ -309,6 +316,15 @@ class Clients:
                 if self._chance(0.3):
                     await self._look(view.id)
             await self._client.asks()
+            await self._check()
+
+    async def _check(self) -> None:
+        """What is to fit the code must do so."""
+        if self._life.missing:
+            return
+        for found in await self._client.check():
+            if not found.ok and found.target not in EDITED and found.id not in self._world.rotten:
+                self._life.broken("G3", f"{found.id} is said not to fit its code: {found.problem}")
 
     async def _look(self, id: str) -> None:
         try:

@@ -62,6 +62,7 @@ class Options:
     doubles: float  # calls made twice, at once or later
     conflicts: float  # ids used again for something else
     cancels: float  # invocations that are cancelled
+    delays: float  # starts that are to begin later
     signals: float
     kills: float
     pauses: float
@@ -69,6 +70,7 @@ class Options:
     copies: float  # restarts and forks
     purges: float
     triggers: float
+    writes: float  # of state, from outside
     keen: float  # moves of clients and operators that come right after a commit
     looks: float  # pauses between looking at lists, journals and states; 0: never
     # between lives
@@ -143,6 +145,7 @@ def draw(seed: int) -> Options:
         doubles=some(0.5, 0.1, 0.5),
         conflicts=some(0.3, 0.1, 0.5),
         cancels=some(0.5, 0.1, 0.7),
+        delays=some(0.3, 0.1, 0.5),
         **_operators(some, controlled=controlled),
         keen=some(0.5, 0.2, 0.9),
         looks=some(0.5, 0.01, 5.0),
@@ -170,7 +173,7 @@ def _shapes(random: Random, *, edited: bool) -> tuple[str, ...]:
     elif swarm < 0.65:
         shapes = tuple(random.sample(list(SHAPES), random.randint(1, 4)))
     if shapes and edited:
-        shapes += (EDITED.partition("/")[2],)
+        shapes += tuple(sorted(target.partition("/")[2] for target in EDITED))
     return shapes
 
 
@@ -183,6 +186,7 @@ def _operators(some: Callable[[float, float, float], float], *, controlled: bool
         "copies": some(0.4, 0.05, 0.4) if controlled else 0.0,
         "purges": some(0.3, 0.05, 0.4) if controlled else 0.0,
         "triggers": some(0.4, 0.05, 0.4) if controlled else 0.0,
+        "writes": some(0.5, 0.1, 0.6) if controlled else 0.0,
     }
 
 

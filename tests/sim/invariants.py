@@ -132,7 +132,7 @@ def g3_no_life_took_another_path(look: Inspection) -> None:
 
 
 def _other_code(lived: Lived, facts: Facts) -> bool:
-    return facts.row.target == EDITED and lived.edit != facts.edit
+    return facts.row.target in EDITED and lived.edit != facts.edit
 
 
 def _sure(facts: Facts, version: Version, end: int) -> int:
@@ -163,7 +163,7 @@ def g3_pauses_for_a_mismatch_have_a_cause(look: Inspection) -> None:
         for moved in facts.moves:
             if moved.status is Status.PAUSED:
                 paused = records.decode_outcome(moved.row.outcome or b"")
-                if paused.code == "HF303" and facts.row.target != EDITED:
+                if paused.code == "HF303" and facts.row.target not in EDITED:
                     look.broken("G3", f"{facts.id} in life {moved.event.life}: {paused.reason.partition(chr(10))[0]}")
 
 
@@ -208,7 +208,7 @@ def g5_timers_are_not_late(look: Inspection) -> None:
     stops = {stop.life: stop.at for stop in look.history.of(LifeStops)}
     for facts in look.fine():
         # A copy begins with what was in time long ago.
-        if facts.paused or facts.row.target == EDITED or facts.row.origin is not None or facts.reopened:
+        if facts.paused or facts.row.target in EDITED or facts.row.origin is not None or facts.reopened:
             continue
         for (_, entry, event), segment in facts.steps:
             if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
@@ -357,7 +357,8 @@ def g8_nothing_waits_for_ever(look: Inspection) -> None:
 def _reason_of(look: Inspection, facts: Facts) -> None:
     paused = records.decode_outcome(facts.row.outcome or b"")
     fits = isinstance(paused, records.Paused) and paused.reason
-    if not fits or (paused.code != "HF303" or facts.row.target != EDITED):
+    known = paused.code == "HF303" and facts.row.target in EDITED
+    if not fits or not (known or (paused.code == "HF203" and _outlived(facts))):
         look.broken("G8", f"{facts.id} is still paused after all resumes: {paused}")
 
 
@@ -369,7 +370,7 @@ def g8_pauses_say_why(look: Inspection) -> None:
                 continue
             paused = records.decode_outcome(moved.row.outcome or b"")
             known = paused.code in PAUSE_CODES
-            known |= paused.code == "HF303" and target == EDITED
+            known |= paused.code == "HF303" and target in EDITED
             known |= paused.code == "HF305" and bool(look.lives[moved.event.life].missing)
             known |= paused.code == "HF101" and target == look.lives[moved.event.life].missing
             if not paused.reason or not known:
@@ -387,16 +388,21 @@ def g10_damage_stops_one_only(look: Inspection) -> None:
     for facts in look.fine():
         for moved in facts.moves:
             paused = records.decode_outcome(moved.row.outcome or b"") if moved.status is Status.PAUSED else None
-            if paused is not None and paused.code == "HF203":
+            if paused is not None and paused.code == "HF203" and not _outlived(facts):
                 look.broken(
                     "G10", f"{facts.id} was paused as unreadable in life {moved.event.life}, and is not damaged"
                 )
 
 
+def _outlived(facts: Facts) -> bool:
+    """Whether it may have been told of a list that others have emptied since: it is a copy, or was opened again."""
+    return facts.row.key is not None and (facts.row.origin is not None or bool(facts.reopened))
+
+
 def g11_bodies_start_after_their_commit(look: Inspection) -> None:
     for began in look.history.of(BodyBegan):
         facts = look.known(began.id, began.commits)
-        if facts is None or facts.row.target == EDITED or facts.replayed.wrong:
+        if facts is None or facts.row.target in EDITED or facts.replayed.wrong:
             continue
         version = facts.at(began.commits)
         durable = sum(1 for record in version.completions if record.commit <= began.commits)

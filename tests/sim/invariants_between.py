@@ -64,7 +64,9 @@ def done_at(facts: Facts, act: Act) -> int:
 
 def replayed(look: Inspection) -> list[Facts]:
     """Those whose acts are known."""
-    return [facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED]
+    return [
+        facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target not in EDITED
+    ]
 
 
 # Calls and sends
@@ -332,12 +334,38 @@ def g4_state_changes_apply_once(look: Inspection) -> None:
                 change = StateText(kind, act.command.text)
                 asked[service, key, act.command.name].append((act.commit, facts.row.n, order, change))
     for name in sorted(asked.keys() | look.state.keys()):
-        if name[:2] in doubtful:
+        if name[:2] in doubtful or name[2] == "tone":
             continue
         wanted = [change for *_, change in sorted(asked.get(name, []), key=lambda one: one[:3])]
         written = [change for _, change in look.state.get(name, [])]
         if wanted != written:
             look.broken("G4", f"state {name}: {wanted} was asked for, {written} was written")
+
+
+def g4_what_people_write_is_written_once(look: Inspection) -> None:
+    """And never beside a handler that may write."""
+    told = {answer.value: answer for answer in look.history.of(Answered) if answer.call == "write" and answer.value}
+    written: dict[str, int] = {}
+    for (service, key, name), changes in look.state.items():
+        for commit, change in changes if name == "tone" else ():
+            if change.text is None:
+                continue  # a handler may have emptied it
+            word = change.text.decode().strip('"')
+            if word in written:
+                look.broken("G4", f"{word!r} was written to {key} by commits {written[word]} and {commit}")
+            written[word] = commit
+            beside = [facts.id for facts in look.facts.values() if _may_write(facts, f"{service}/{key}", commit)]
+            if beside:
+                look.broken("G4", f"{word!r} was written to {key} by commit {commit}, beside {beside}")
+    for word, answer in told.items():
+        if written.get(word, 1 << 60) > answer.commits:
+            look.broken("G1", f"{word!r} was said to be written to {answer.id} at commit {answer.commits}, and was not")
+
+
+def _may_write(facts: Facts, lock: str, commit: int) -> bool:
+    if facts.row.lock != lock or facts.begun is None or facts.begun > commit:
+        return False
+    return any(facts.status_at(at) in HOLDS for at in (commit - 1, commit))
 
 
 def g4_lists_have_no_gaps(look: Inspection) -> None:
@@ -354,18 +382,22 @@ def g4_counters_count_their_writers(look: Inspection) -> None:
     store = look.world.memory
     if look.world.rotten:
         return
-    for key in store.object_keys("Counter", "", 100):
-        try:
-            state = ObjectState(store, "Counter", key).all()
-        except Unreadable as error:
-            look.broken("G4", f"Counter/{key} cannot be read: {error.what}")
-            continue
-        log = [text.decode() for text in state.get("log", [])]
-        count = int(bytes(state.get("count", b"0")))  # type: ignore[arg-type]
-        if count != len(log):
-            look.broken("G4", f"Counter/{key} counted {count}, and {log} wrote")
-        if doubles := [one for one, times in Counter(log).items() if times > 1]:
-            look.broken("G4", f"{doubles} wrote twice to Counter/{key}")
+    for key in sorted(set(store.object_keys("Counter", "", 100)) - look.world.rewritten):
+        _counts_its_writers(look, key)
+
+
+def _counts_its_writers(look: Inspection, key: str) -> None:
+    try:
+        state = ObjectState(look.world.memory, "Counter", key).all()
+    except Unreadable as error:
+        look.broken("G4", f"Counter/{key} cannot be read: {error.what}")
+        return
+    log = [text.decode() for text in state.get("log", [])]
+    count = int(bytes(state.get("count", b"0")))  # type: ignore[arg-type]
+    if count != len(log):
+        look.broken("G4", f"Counter/{key} counted {count}, and {log} wrote")
+    if doubles := [one for one, times in Counter(log).items() if times > 1]:
+        look.broken("G4", f"{doubles} wrote twice to Counter/{key}")
 
 
 # Limits
@@ -589,7 +621,8 @@ CHECKS = [
     g4_every_call_has_one_child, g4_every_send_is_one_invocation, g4_sends_begin_after_their_delay,
     g4_signals_arrive_once, g6_callers_get_what_the_called_ended_with, g6_shared_promises_have_one_value,
     g6_settled_by_handlers_is_settled, g4_one_writer_of_a_key, g4_keys_go_in_order_of_arrival,
-    g4_state_changes_apply_once, g4_lists_have_no_gaps, g4_counters_count_their_writers, g4_limits_hold,
+    g4_state_changes_apply_once, g4_what_people_write_is_written_once, g4_lists_have_no_gaps,
+    g4_counters_count_their_writers, g4_limits_hold,
     g7_cancel_reaches_the_called, g7_kill_reaches_the_called, g7_the_sent_go_on, g3_notes_are_recorded_once,
     g3_what_was_emitted_is_recorded, g6_watchers_see_each_event_once, g4_no_occurrence_twice,
     g5_no_occurrence_is_early, g5_schedules_make_up_for_all,

@@ -244,7 +244,7 @@ def a_change_of_state_is_lost(patch: Patch) -> None:
 
 @caught_by("g4_state_changes_apply_once", shapes=KEYS, limits=TIGHT | {"waiting": 0})
 def deeds_are_done_again_after_every_replay(patch: Patch) -> None:
-    def all_is_new(self: Any) -> None:
+    def all_is_new(self: Any, last: int | None = None) -> None:
         self.replaying = False
 
     patch.setattr(Machine, "go_live", all_is_new)
@@ -267,8 +267,8 @@ def state_is_written_a_commit_later(patch: Patch) -> None:
 def what_was_read_is_not_noted(patch: Patch) -> None:
     keep = Driver._keep_notes
 
-    def forgetful(self: Any, resident: Any, notes: Any) -> None:
-        keep(self, resident, [note for note in notes if not isinstance(note, records.StateRead)])
+    def forgetful(self: Any, resident: Any, notes: Any, *, over: bool) -> None:
+        keep(self, resident, [note for note in notes if not isinstance(note, records.StateRead)], over=over)
 
     patch.setattr(Driver, "_keep_notes", forgetful)
 
@@ -364,8 +364,8 @@ def progress_is_told_again_after_a_replay(patch: Patch) -> None:
 def progress_is_not_recorded(patch: Patch) -> None:
     keep = Driver._keep_notes
 
-    def forgetful(self: Any, resident: Any, notes: Any) -> None:
-        keep(self, resident, [note for note in notes if not isinstance(note, records.Emitted)])
+    def forgetful(self: Any, resident: Any, notes: Any, *, over: bool) -> None:
+        keep(self, resident, [note for note in notes if not isinstance(note, records.Emitted)], over=over)
 
     patch.setattr(Driver, "_keep_notes", forgetful)
 

@@ -40,7 +40,7 @@ class Shape(NamedTuple):
 
 
 SHAPES: dict[str, Shape] = {}
-EDITED = "Sim/edited"  # its code changes between lives
+EDITED = {"Sim/edited"}  # their code changes between lives
 UNDOING = "Sim/saga"  # it has a compensation to run
 
 
@@ -58,7 +58,7 @@ def shape(draw: Arguments, group: Any = sim, keys: tuple[str, ...] = (), **optio
 def expect(ctx: Context, good: bool, promise: str, what: str) -> None:
     """The handler's own check: a broken promise is the world's to report."""
     if not good:
-        ctx.dep("life").told(ctx.id, promise, what)
+        ctx.dep("life").told(ctx.id, promise, what, getattr(ctx, "key", None))
 
 
 # Bodies

@@ -70,6 +70,8 @@ class Plan:
     args: tuple[Any, ...]
     cancel: bool
     key: str | None
+    delay: float = 0.0
+    token: str | None = None  # that names it instead of an id
     known: str | None = None  # its id, once a start was acknowledged
     seen: Sights = field(default_factory=Sights)
 
@@ -99,6 +101,9 @@ class World:
         self.inbox: dict[str, None] = {}  # promises somebody outside knows of
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
+        self.rewritten: set[str] = (
+            set()
+        )  # keys on which a run was opened again or copied: it goes on from what it had read
         self.told: dict[tuple[str, int], dict[str, Any]] = {}  # what handlers noted, by their id and seed
         self.registry = registry()
         self._random = Random(f"world {options.seed}")
@@ -120,9 +125,9 @@ class World:
     def broken(self, promise: str, what: str) -> None:
         self.history.broken(promise, what)
 
-    def told_by(self, id: str, promise: str, what: str) -> None:
+    def told_by(self, id: str, promise: str, what: str, key: str | None = None) -> None:
         """By a handler, which may have met another's damage."""
-        if not self.rotten:
+        if not self.rotten and key not in self.rewritten:
             self.broken(promise, f"{id}: {what}")
 
     def _plan(self, number: int, plans: list[Plan]) -> Plan:
@@ -135,7 +140,9 @@ class World:
         if main:  # once per key, and with one input
             id = f"{target.partition('/')[0]}:{key}"
             args = next((earlier.args for earlier in plans if earlier.id == id), args)
-        return Plan(id, target, handler, args, random.random() < self.options.cancels, key)
+        delay = random.choice([0.2, 30.0, 900.0]) if random.random() < self.options.delays else 0.0
+        token = f"token-{number}" if id is None and random.random() < 0.5 else None
+        return Plan(id, target, handler, args, random.random() < self.options.cancels, key, delay, token)
 
     def _live(self, number: int, *, calm: bool) -> None:
         edit = ""
@@ -330,10 +337,10 @@ class Life:
         if not self.over:
             self.world.broken(promise, what)
 
-    def told(self, id: str, promise: str, what: str) -> None:
+    def told(self, id: str, promise: str, what: str, key: str | None = None) -> None:
         """By a handler: what came back is not what it asked for."""
         if not self.over:
-            self.world.told_by(id, promise, what)
+            self.world.told_by(id, promise, what, key)
 
     def is_losing(self) -> bool:
         """Whether what was done last may come to nothing: refused by the store, or too late for it."""
