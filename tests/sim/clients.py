@@ -33,7 +33,7 @@ from holdfast.errors import (
 )  # fmt: skip
 from tests.sim.history import Answered, Seen
 from tests.sim.operators import Operators
-from tests.sim.workloads import EDITED
+from tests.sim.revised import EDITED, FLAWED
 
 if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
@@ -102,9 +102,15 @@ class Clients:
             await self._operators.settle_shared()
 
     async def _mender(self) -> None:
-        """Resumes what is paused, some times; what was damaged and has not ended by then is killed."""
+        """Retries what is mended now; resumes what is paused, some times; kills what was damaged and has not ended by
+        then."""
+        retried: set[str] = set()
         while True:
             await self._nap(RESUME_SECONDS)
+            for view in await self._client.list(status="failed") if self._options.retries else ():
+                if view.target in FLAWED and view.id not in retried:
+                    retried.add(view.id)
+                    await self._operators.retry(view)
             for view in await self._client.list(status="paused"):
                 tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
                 if tries <= RESUMES_MAX:

@@ -17,18 +17,22 @@ from holdfast.errors import StoreFailed, StoreFull
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
 from tests.sim.loop import Crash, SimLane, Time
-from tests.sim.workloads import EDITED, SHAPES
+from tests.sim.revised import EDITED
+from tests.sim.workloads import SHAPES
 
 # Shapes that meet: on a key, on a name, under a limit.
 FAMILIES: tuple[tuple[str, ...], ...] = (
     ("add", "pass_on", "wipe", "look", "glance"),
     ("add", "pass_on"),
     ("add", "shopper", "glance", "look"),
+    ("add", "charge", "meter", "pass_on"),
     ("caller", "hasty", "tree", "trip"),
     ("named", "sender", "follower"),
     ("talker", "listener", "patient"),
+    ("ping", "talker", "interrupted"),
+    ("flawed", "flawed_key", "add", "renewed"),
     ("proceed", "approve", "witness", "follower"),
-    ("narrow", "turns", "paced", "crowd"),
+    ("narrow", "turns", "paced", "spaced", "crowd"),
 )
 
 
@@ -81,6 +85,7 @@ class Options:
     edits: float
     missing: float  # lives whose program lacks a handler
     renewed_from: int  # the life from which on a program has its new version
+    mended_from: int  # the life from which on its bugs are mended
     drain_seconds: float  # of a clean stop
     every: int = 0  # seconds between two ticks of the schedule; 0: there is none
     missed: str = "once"
@@ -156,6 +161,7 @@ def draw(seed: int) -> Options:
         edits=edits,
         missing=some(0.15, 0.2, 0.6),
         renewed_from=random.randint(0, lives + 1),
+        mended_from=random.randint(0, lives),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
         every=random.choice([40, 400, 4_000]) if random.random() < 0.25 else 0,
         missed=random.choice(["once", "skip", "all"]),

@@ -27,15 +27,15 @@ from tests.sim.history import (
     Refused,
     Seen,
 )  # fmt: skip
-from tests.sim.ledger import Facts, Ledger, Record, Version
+from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version
 from tests.sim.loop import HOP_SECONDS_MAX
+from tests.sim.revised import EDITED
 from tests.sim.watched import Segment
-from tests.sim.workloads import EDITED, UNDOING
+from tests.sim.workloads import UNDOING
 from tests.sim.world import Lived, World
 
 LATE_MS = 3_000  # of a timer when nothing is in its way: commits that hold the loop, a turn or two
 NEWS_SECONDS = 2 * HOP_SECONDS_MAX  # from the writer thread to the loop
-FOREVER = 1 << 60  # commits
 CLEANUP_SECONDS = 3.0  # a stubborn body goes on for one at most
 
 # Why an invocation may be paused: a body that fails, damaged bytes, a person. Others are looked at by name.
@@ -105,6 +105,8 @@ def g2_one_key_for_all_attempts(look: Inspection) -> None:
 
 def g3_every_journal_replays_to_its_end(look: Inspection) -> None:
     for facts in look.fine():
+        if facts.lost:
+            continue
         if facts.replayed.wrong:
             look.broken("G3", f"{facts.id} does not replay: {facts.replayed.wrong}")
         elif differs := look.end_differs(facts):
@@ -122,7 +124,7 @@ def g3_no_life_took_another_path(look: Inspection) -> None:
         else:
             (facts,) = same
             version = facts.at(lived.machine.born_at)
-            if not look.sound(facts) or version.replayed.wrong or _other_code(lived, facts):
+            if not look.sound(facts) or version.replayed.wrong or facts.lost or _other_code(lived, facts):
                 continue
             sure = _sure(facts, version, ends.get(lived.life, FOREVER) if died else FOREVER)
             path = version.replayed.path[:sure]
@@ -138,8 +140,9 @@ def _other_code(lived: Lived, facts: Facts) -> bool:
 def _sure(facts: Facts, version: Version, end: int) -> int:
     """How much of a path every machine must have taken. What one read and could not record, others read anew: at the
     death of its life, and while it was paused, when it sees what comes and does nothing."""
-    for place, commit in enumerate([facts.begun, *(record.commit for record in version.completions)]):
-        if commit is None or commit > end or (place and facts.status_at(commit) is Status.PAUSED):
+    runs = facts.runs(version)
+    for place, commit in enumerate([runs, *(max(runs, record.commit) for record in version.completions)]):
+        if commit > end or (place and facts.status_at(commit) is Status.PAUSED):
             return place
     return len(version.replayed.path)
 
@@ -358,7 +361,7 @@ def _reason_of(look: Inspection, facts: Facts) -> None:
     paused = records.decode_outcome(facts.row.outcome or b"")
     fits = isinstance(paused, records.Paused) and paused.reason
     known = paused.code == "HF303" and facts.row.target in EDITED
-    if not fits or not (known or (paused.code == "HF203" and _outlived(facts))):
+    if not fits or not (known or (paused.code == "HF203" and facts.outlived)):
         look.broken("G8", f"{facts.id} is still paused after all resumes: {paused}")
 
 
@@ -388,15 +391,10 @@ def g10_damage_stops_one_only(look: Inspection) -> None:
     for facts in look.fine():
         for moved in facts.moves:
             paused = records.decode_outcome(moved.row.outcome or b"") if moved.status is Status.PAUSED else None
-            if paused is not None and paused.code == "HF203" and not _outlived(facts):
+            if paused is not None and paused.code == "HF203" and not facts.outlived:
                 look.broken(
                     "G10", f"{facts.id} was paused as unreadable in life {moved.event.life}, and is not damaged"
                 )
-
-
-def _outlived(facts: Facts) -> bool:
-    """Whether it may have been told of a list that others have emptied since: it is a copy, or was opened again."""
-    return facts.row.key is not None and (facts.row.origin is not None or bool(facts.reopened))
 
 
 def g11_bodies_start_after_their_commit(look: Inspection) -> None:
@@ -416,14 +414,19 @@ def g11_bodies_start_after_their_commit(look: Inspection) -> None:
 
 def g11_nothing_after_a_failed_sync(look: Inspection) -> None:
     failed: Refused | None = None
+    durable_at = -NEWS_SECONDS
     for event in look.history.events:
         match event:
+            case Committed():
+                durable_at = event.at
             case Refused() if event.code != "HF401":
                 failed = event
             case LifeEnded():
                 failed = None
             case BodyBegan(late=False) if failed is not None and event.at < failed.at + NEWS_SECONDS:
                 continue  # asked for by an earlier commit, and the loop has not heard of this one yet
+            case Answered() | Seen() if failed is not None and event.at == failed.at < durable_at + NEWS_SECONDS:
+                continue  # of the commit before, and told before this one was tried
             case Answered() | Seen() | BodyBegan() if failed is not None:
                 look.broken("G11", f"after the failed sync in life {failed.life} came {event}")
 

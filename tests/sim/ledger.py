@@ -25,8 +25,8 @@ from holdfast.objects import context_of
 from holdfast.steps import plan_thread
 from holdfast.stores.base import InvocationRow, MoveRow, PromiseRow
 from tests.sim.history import Committed
+from tests.sim.revised import EDITED
 from tests.sim.watched import Segment, Watched
-from tests.sim.workloads import EDITED
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -35,6 +35,7 @@ FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
 UNASKED = (*records.NOTES, records.Reopened)  # what is no completion
 EDITS = ("", "argument", "name", "fewer")
 BEGUN = {Status.READY, Status.SUSPENDED, Status.DONE, Status.FAILED, Status.CANCELLED}
+FOREVER = 1 << 60  # commits
 WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
 
@@ -153,6 +154,17 @@ class Facts:
         """Ever."""
         return any(moved.status is Status.PAUSED for moved in self.moves)
 
+    @property
+    def outlived(self) -> bool:
+        """Whether it may look at a list that others have emptied since: it is a copy, or was opened again."""
+        return self.row.key is not None and (self.row.origin is not None or bool(self.reopened))
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was told that such a list is gone."""
+        told = (outcome for _, outcome in self.ends if isinstance(outcome, records.Raised))
+        return self.outlived and any(outcome.failure.type == "Unreadable" for outcome in told)
+
     def status_at(self, commit: int) -> Status | None:
         """Where it stood after a commit."""
         return next((moved.status for moved in reversed(self.moves) if moved.commit <= commit), None)
@@ -183,7 +195,7 @@ class Facts:
         """All its handler asked for, each once, in order."""
         before: Version | None = None
         for version in self.versions:
-            runs = self._runs(version)
+            runs = self.runs(version)
             completions = version.completions
             for index, segment in enumerate(version.replayed.path):
                 if index < version.first:
@@ -198,7 +210,7 @@ class Facts:
                     yield Act(commit, index - 1, command)
             before = version
 
-    def _runs(self, version: Version) -> int:
+    def runs(self, version: Version) -> int:
         """The commit with which it went on in a version of its journal, or began."""
         begun = (moved.commit for moved in self.moves if moved.commit >= version.since and moved.status in BEGUN)
         return next(begun, version.since)
@@ -359,7 +371,9 @@ class Ledger:
     def _replay(self, facts: Facts, version: Version) -> Replayed:
         row = facts.row
         handler = self.world.registry.find(row.target)
-        life = SimpleNamespace(edit=facts.edit, renewed=True, told=self.world.told_by)
+        life = SimpleNamespace(
+            edit=facts.edit, renewed=True, mended=self._is_mended(facts, version), told=self.world.told_by
+        )
         found = Replayed()
         machine = Watched(
             row.id, created=row.began or row.created, seed=row.seed, read=facts.read, plan_thread=plan_thread
@@ -398,6 +412,12 @@ class Ledger:
         found.wrong = next((s.wrong for s in found.path if s.wrong), found.wrong)
         machine.evict()
         return found
+
+    def _is_mended(self, facts: Facts, version: Version) -> bool:
+        """Whether a version of a journal came to its end under mended code, or has not come to it."""
+        until = next((other.since for other in facts.versions if other.since > version.since), FOREVER)
+        ends = [moved for moved in facts.moves if version.since <= moved.commit < until and moved.status.ended]
+        return not ends or ends[-1].event.life >= self.world.options.mended_from
 
     def end_differs(self, facts: Facts) -> str:
         """How the stored outcome is not what the journal leads to; nothing if it is."""

@@ -35,8 +35,8 @@ COPIES_MAX = 6  # restarts and forks of one world
 OVER = ("done", "failed", "cancelled", "killed")
 # Shapes of which a copy can go on from any step: what came before was neither written to a key nor told to others by
 # an id of its own.
-UNCOPIED = {"Sim/approvals", "Sim/guarded", "Sim/first", "Sim/sender", "Sim/talker"}
-LISTENERS = ("Sim/listener", "Sim/patient")
+UNCOPIED = {"Sim/approvals", "Sim/guarded", "Sim/first", "Sim/sender", "Sim/talker", "Sim/ping"}
+LISTENERS = ("Sim/listener", "Sim/patient", "Sim/interrupted")
 
 
 class Operators:
@@ -106,8 +106,11 @@ class Operators:
 
     async def _retry(self) -> None:
         view = await self._some(lambda view: view.status == "failed")
-        if view is None:
-            return
+        if view is not None:
+            await self.retry(view)
+
+    async def retry(self, view: InvocationView) -> None:
+        """Opens a failed one again."""
         self._rewrite(view)
         if await self._try(self._client.retry(view.id), UnknownHandler):
             self._life.log(Answered, "retry", view.id, None)

@@ -12,6 +12,7 @@ from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.machine import Machine
 from holdfast.engine import control as control_module
 from holdfast.engine import driver as driver_module
+from holdfast.engine import reruns as reruns_module
 from holdfast.engine import schedules as schedules_module
 from holdfast.engine.control import Control
 from holdfast.engine.driver import Driver
@@ -19,9 +20,11 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.gates import Gates
 from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState
+from holdfast.engine.reruns import Reruns
 from holdfast.engine.rows import Rows
 from holdfast.engine.schedules import Schedules
 from holdfast.engine.waits import Waits
+from holdfast.stores.base import TrimRow
 from holdfast.stores.memory import MemoryStore
 from tests.sim.mutants import SEEDS_MAX, TIGHT, Mutate, Patch, first_breach, mutant
 
@@ -236,7 +239,7 @@ def the_last_come_is_served_first(patch: Patch) -> None:
     patch.setattr(MemoryStore, "queued_for_lock", lambda self, lock, limit: queued(self, lock, 1000)[::-1][:limit])
 
 
-@caught_by("g4_state_changes_apply_once", "g4_lists_have_no_gaps", shapes=KEYS)
+@caught_by("g4_state_changes_apply_once", "g4_places_of_lists_are_in_order_and_taken_once", shapes=KEYS)
 def a_change_of_state_is_lost(patch: Patch) -> None:
     write, lost = ObjectState.write, nth(6)
     patch.setattr(ObjectState, "write", lambda self, *args: None if lost() else write(self, *args))
@@ -284,6 +287,56 @@ def a_writer_reads_what_was_before_its_turn(patch: Patch) -> None:
         return before
 
     patch.setattr(ObjectState, "value", stale)
+
+
+@caught_by("g4_what_people_write_is_written_once", shapes=("add", "shopper"), plans=10, writes=0.9, keen=0.9,
+           latency=0.02)  # fmt: skip
+def one_begins_while_people_write(patch: Patch) -> None:
+    patch.setattr(Gates, "borrow", lambda *_: None)
+
+
+@caught_by("g4_places_of_lists_are_in_order_and_taken_once", shapes=("add", "wipe"), plans=10)
+def places_of_a_list_are_taken_again(patch: Patch) -> None:
+    """Once its own: a copy took a new list for the one that its original had read."""
+
+    def trim(self: Any, batch: Any, name: str) -> None:
+        head = self._head(name)
+        batch.trims.append(TrimRow(self._service, self._key, name, self._end(name) if head is None else head))
+
+    patch.setattr(ObjectState, "trim", trim)
+
+
+@caught_by("g3_what_a_failed_one_had_read_is_recorded", shapes=("add", "flawed_key"), lives=2, mended_from=2)
+def what_one_that_failed_had_read_is_not_noted(patch: Patch) -> None:
+    """Once its own: opened again, it read anew."""
+    keep = Driver._keep_notes
+    patch.setattr(Driver, "_keep_notes", lambda self, resident, notes, over: keep(
+        self, resident, notes, over=resident.machine.ended))  # fmt: skip
+
+
+# Retries and copies
+
+
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("flawed", "flawed_key"),
+           retries=0.9, lives=2, mended_from=1)  # fmt: skip
+def mended_code_does_again_what_was_done(patch: Patch) -> None:
+    """Whoever raised by itself had done nothing since its last wait, it is said."""
+    patch.setattr(reruns_module, "DIGEST_BYTES", 1 << 20)
+
+
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("flawed", "flawed_key"),
+           retries=0.9, lives=2, mended_from=1)  # fmt: skip
+def mended_code_does_nothing_new(patch: Patch) -> None:
+    """All that it wants done at that point was done, it is said."""
+    go_live = Machine.go_live
+    patch.setattr(Machine, "go_live", lambda self, last=None: go_live(self))
+
+
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("renewed", "add"), copies=0.9,
+           renewed_from=0)  # fmt: skip
+def what_follows_from_an_edited_result_is_not_done(patch: Patch) -> None:
+    copy = Reruns._copy
+    patch.setattr(Reruns, "_copy", lambda self, *args, edited=False: copy(self, *args, edited=False))
 
 
 # Limits

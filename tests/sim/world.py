@@ -235,6 +235,7 @@ class Life:
         self.edit = edit
         self.missing = missing
         self.renewed = number >= world.options.renewed_from
+        self.mended = number >= world.options.mended_from
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
