@@ -212,7 +212,8 @@ class Clients:
             self._life.log(Seen, handle.id, "paused", paused.reason)
             raise
         except Unreadable:
-            self._only_if_rotten(handle.id, "result")
+            if not self._options.purges:  # else another may have the id
+                self._only_if_rotten(handle.id, "result")
         else:
             self._life.log(Seen, handle.id, "returned", repr(value))
 
