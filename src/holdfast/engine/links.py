@@ -38,6 +38,7 @@ from holdfast.engine.starts import Order
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
+    IdConflict,
     InvocationCancelled,
     StoreCorrupt,
     UnknownInvocation,
@@ -201,7 +202,7 @@ class Links:
                 engine.create(order)
         elif row.parent == resident.n and row.call == local:
             refusal = None
-            if row.target != spec.handler.target or row.key != spec.key:
+            if isinstance(self._conflict(order, row), IdConflict):
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
