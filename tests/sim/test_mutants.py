@@ -296,7 +296,7 @@ def settled_promises_are_withdrawn_at_the_end(patch: Patch) -> None:
     patch.setattr(Driver, "_replay", generous)
 
 
-@caught_by("G6")
+@caught_by("G6", shapes=("ask", "first", "guarded"))
 def a_promise_given_up_stays_open(patch: Patch) -> None:
     patch.setattr(Driver, "_withdraw", lambda self, resident, local: resident.promises.pop(local, None))
 
@@ -355,11 +355,11 @@ def bodies_do_not_hear_of_the_end(patch: Patch) -> None:
 
 @caught_by("G9")
 def nothing_is_parked(patch: Patch) -> None:
+    settled = Engine.settled
+
     def hoard(self: Any, resident: Any) -> None:
-        if resident.status.ended or resident.status is Status.PAUSED:
-            self._tell(resident.n)
-            if not resident.busy:
-                self._drop(resident)
+        if resident.status is not Status.SUSPENDED:
+            settled(self, resident)
 
     patch.setattr(Engine, "settled", hoard)
 

@@ -219,8 +219,12 @@ class Driver:
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
         resident = Resident(row, handler, machine, Gate(row.lock, row.lane, handler.limit), fresh=fresh)
         if row.key is not None and handler.service is not None:
-            resident.state = ObjectState(self.store, handler.service, row.key, self._unwritten)
+            resident.state = self.state_of(handler.service, row.key)
         return resident
+
+    def state_of(self, service: str, key: str) -> ObjectState:
+        """The state of one key, to be read and written."""
+        return ObjectState(self.store, service, key, self._unwritten)
 
     def call_handler(self, resident: Resident, headers: Mapping[str, str]) -> None:
         """Lets a handler run to its first wait."""
@@ -275,19 +279,21 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
-        self._keep_notes(resident, resident.machine.take_notes())
+        commands = resident.machine.take_commands()
+        over = any(isinstance(command, Return) for command in commands)
+        self._keep_notes(resident, resident.machine.take_notes(), over=over)
         resident.obeyed = resident.length  # what follows is in the same batch
-        for command in resident.machine.take_commands():
+        for command in commands:
             self._obey(resident, command)
             if resident.pausing:
                 return
         if not resident.machine.ended:
             self.write_status(resident)
 
-    def _keep_notes(self, resident: Resident, notes: list[Note]) -> None:
+    def _keep_notes(self, resident: Resident, notes: list[Note], *, over: bool) -> None:
         for note in notes:
             if isinstance(note, records.StateRead):
-                if resident.machine.ended:
+                if over:
                     continue  # nothing has seen it but the result, and there will be no replay
                 if note.value is not None:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
@@ -360,7 +366,9 @@ class Driver:
             self._withdraw(resident, local)
         self.bodies.end(resident)
         view = resident.machine.state
-        if view is not None and resident.state is not None:
+        # Who failed, or was cancelled with its caller, may be opened again, and reads the lists that it has emptied.
+        # Whoever empties them next takes away those elements too.
+        if view is not None and resident.state is not None and by in {Move.COMPLETE, Move.KILL}:
             for name in view.cleared:
                 resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)

@@ -19,9 +19,11 @@ from typing import NamedTuple
 
 from holdfast.engine.committer import Committer
 from holdfast.engine.ports import Clock
+from holdfast.errors import Unreadable
 from holdfast.service import Limit
-from holdfast.stores.base import InvocationRow, RateRow, Store
+from holdfast.stores.base import InvocationRow, StateRow, Store
 
+RATES = ("", "rate")  # the state in which each lane keeps its rate, by name
 SCAN_SLICE = 64  # locks or lanes looked at in one turn of the loop after a start
 
 Turn = tuple[int, int]  # of one that is queued: (updated, n)
@@ -292,7 +294,7 @@ class Gates:
         now = self._clock.now()
         lane = self._lane(name)
         if lane.whole_at is None:
-            lane.whole_at = self._store.rate(name) or 0
+            lane.whole_at = self._stored_rate(name)
         # It is never further ahead than the period, unless the clock was set back.
         lane.whole_at = min(lane.whole_at, now + limit.period_ms)
         return max(lane.whole_at, now) + -(-limit.period_ms // limit.rate)
@@ -300,7 +302,13 @@ class Gates:
     def _spend(self, name: str, limit: Limit) -> None:
         if limit.rate is not None:
             self._lane(name).whole_at = at = self._whole_again(name, limit)
-            self._committer.batch.rates.append(RateRow(name, at))
+            self._committer.batch.states.append(StateRow(*RATES, name, b"%d" % at))
+
+    def _stored_rate(self, name: str) -> int:
+        try:
+            return int(self._store.state(*RATES, name) or 0)
+        except (Unreadable, ValueError):  # damage costs the lane what it remembers, and no more (G10)
+            return 0
 
     def _count(self, name: str) -> int:
         lane = self._lane(name)
