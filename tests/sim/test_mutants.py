@@ -95,14 +95,14 @@ def queued_bodies_begin_after_a_failed_sync(patch: Patch) -> None:
 
 @caught_by("G4", "G3", "G8")
 def parked_before_it_is_durable(patch: Patch) -> None:
-    tell = Driver._tell
+    tell = Driver.tell
 
     def early(self: Any, resident: Any) -> None:
         tell(self, resident)
         if resident.status is Status.SUSPENDED:
             self.effects.loop.call_soon(self._watcher.settled, resident)
 
-    patch.setattr(Driver, "_tell", early)
+    patch.setattr(Driver, "tell", early)
 
 
 @caught_by("G8", lives=0, plans=10, latency=0.02, limits=TIGHT)
