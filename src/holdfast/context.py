@@ -61,6 +61,13 @@ class Context:
         return self._machine.id
 
     @property
+    def attempt(self) -> int:
+        """Which attempt of the handler this is: 1, and one more behind each point where a person opened it again after
+        it had failed (`retry`). The same on replay: before such a point it still says what it said there. A crash, a
+        pause and the attempts of a step do not count."""
+        return self._machine.reopened + 1
+
+    @property
     def random(self) -> Random:
         """Random numbers that are the same on replay. Raises WrongPlace in a step body: its draws are not replayed."""
         self._machine.check_place()
