@@ -15,6 +15,7 @@ from holdfast.client import AsyncClient, AsyncHandler, GeneratorHandler
 from holdfast.engine.committer import STOPPED
 from holdfast.errors import WrongPlace
 from holdfast.handle import AsyncHandle
+from holdfast.values import MISSING
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
 from holdfast.watching import EventView
 
@@ -116,17 +117,17 @@ class Handle(Generic[R]):
         """As AsyncHandle.restart."""
         return Handle(self._thread, self._thread.call(self._handle.restart(from_step=from_step, new_id=new_id)))
 
-    def fork(self, step: str, result: Any, *, new_id: str | None = None) -> Handle[R]:
+    def fork(self, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None) -> Handle[R]:
         """As AsyncHandle.fork."""
-        return Handle(self._thread, self._thread.call(self._handle.fork(step, result, new_id=new_id)))
+        return Handle(self._thread, self._thread.call(self._handle.fork(step, result, type, new_id=new_id)))
 
     def purge(self) -> None:
         """As AsyncHandle.purge."""
         self._thread.call(self._handle.purge())
 
-    def signal(self, name: str, value: Any = None) -> None:
+    def signal(self, name: str, value: Any = None, type: Any = MISSING) -> None:
         """As AsyncHandle.signal."""
-        self._thread.call(self._handle.signal(name, value))
+        self._thread.call(self._handle.signal(name, value, type))
 
     def watch(self, after: str | None = None) -> Iterator[EventView]:
         """As AsyncHandle.watch."""
@@ -197,13 +198,13 @@ class Client:
         """As AsyncClient.attach."""
         return Handle(self._thread, self._thread.call(self._client.attach(id)))
 
-    def signal(self, id: str, name: str, value: Any = None) -> None:
+    def signal(self, id: str, name: str, value: Any = None, type: Any = MISSING) -> None:
         """As AsyncClient.signal."""
-        self._thread.call(self._client.signal(id, name, value))
+        self._thread.call(self._client.signal(id, name, value, type))
 
-    def resolve(self, promise: str, value: Any = None) -> None:
+    def resolve(self, promise: str, value: Any = None, type: Any = MISSING) -> None:
         """As AsyncClient.resolve."""
-        self._thread.call(self._client.resolve(promise, value))
+        self._thread.call(self._client.resolve(promise, value, type))
 
     def reject(self, promise: str, reason: str) -> None:
         """As AsyncClient.reject."""
@@ -217,9 +218,9 @@ class Client:
         """As AsyncClient.asks."""
         return self._thread.call(self._client.asks())
 
-    def answer(self, ask: str, value: Any) -> None:
+    def answer(self, ask: str, value: Any, type: Any = MISSING) -> None:
         """As AsyncClient.answer."""
-        self._thread.call(self._client.answer(ask, value))
+        self._thread.call(self._client.answer(ask, value, type))
 
     def cancel(self, id: str, reason: str = "cancelled by the client") -> None:
         """As AsyncClient.cancel."""
@@ -245,9 +246,9 @@ class Client:
         """As AsyncClient.restart."""
         return Handle(self._thread, self._thread.call(self._client.restart(id, from_step=from_step, new_id=new_id)))
 
-    def fork(self, id: str, step: str, result: Any, *, new_id: str | None = None) -> Handle[Any]:
+    def fork(self, id: str, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None) -> Handle[Any]:
         """As AsyncClient.fork."""
-        return Handle(self._thread, self._thread.call(self._client.fork(id, step, result, new_id=new_id)))
+        return Handle(self._thread, self._thread.call(self._client.fork(id, step, result, type, new_id=new_id)))
 
     def purge(self, id: str) -> None:
         """As AsyncClient.purge."""
@@ -273,9 +274,9 @@ class Client:
         """As AsyncClient.state."""
         return self._thread.call(self._client.state(service, key))
 
-    def set_state(self, service: str, key: str, name: str, value: Any) -> None:
+    def set_state(self, service: str, key: str, name: str, value: Any, type: Any = MISSING) -> None:
         """As AsyncClient.set_state."""
-        self._thread.call(self._client.set_state(service, key, name, value))
+        self._thread.call(self._client.set_state(service, key, name, value, type))
 
     def schedules(self) -> builtins.list[ScheduleView]:
         """As AsyncClient.schedules."""

@@ -23,7 +23,7 @@ from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments, BadTimer, HandlerMissing, UnknownHandler
 from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
-from holdfast.values import MISSING, codec_for, digest, hint_of, schema_of, show_inputs
+from holdfast.values import MISSING, codec_for, digest, encode_value, schema_of, show_inputs
 
 T = TypeVar("T")
 AsyncHandler = Callable[..., Awaitable[T]]
@@ -232,9 +232,10 @@ class Context:
             raise BadArguments(f"the reason of a cancel is {type(reason).__name__}", fix="give a text, or leave it out")
         self._machine.do(CancelOther(_id_of(invocation), reason or f"cancelled by {self.id}"))
 
-    def signal(self, invocation: Sent | str, name: str, value: Any = None) -> None:
-        """Sends a named message to another invocation, exactly once. One that is not there or has ended gets none."""
-        text = codec_for(hint_of(value)).encode(value)
+    def signal(self, invocation: Sent | str, name: str, value: Any = None, type: Any = MISSING) -> None:
+        """Sends a named message to another invocation, exactly once, written as `type` or as what it is. One that is
+        not there or has ended gets none."""
+        text = encode_value(value, type)
         self._machine.do(SendSignal(_id_of(invocation), check_signal_name(name), text))
 
     def receive(self, name: str, type: Any = Any, *, timeout: float | timedelta | None = None) -> Step[Any]:
@@ -246,9 +247,10 @@ class Context:
         when = None if timeout is None else self._machine.loop.time() + self._seconds(timeout)
         return self._expiring(self._machine.ask_signal(check_signal_name(name), codec_for(type)), when)
 
-    def emit(self, event: Any) -> None:
-        """Tells the watchers of this invocation something: once, durably, in order with its steps."""
-        self._machine.emit(codec_for(hint_of(event)).encode(event))
+    def emit(self, event: Any, type: Any = MISSING) -> None:
+        """Tells the watchers of this invocation something: once, durably, in order with its steps. Written as `type` or
+        as what it is."""
+        self._machine.emit(encode_value(event, type))
 
     def version(self, change: str, latest: int = 1) -> int:
         """Which side of a deliberate change of the code this invocation is on: `latest` if it comes here now for the

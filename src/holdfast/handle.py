@@ -20,7 +20,7 @@ from holdfast.errors import (
 )
 from holdfast.service import Handler
 from holdfast.stores.base import InvocationRow, Store
-from holdfast.values import codec_for, hint_of
+from holdfast.values import MISSING, codec_for, encode_value
 from holdfast.views import (
     InvocationView,
     StepView,
@@ -118,10 +118,10 @@ class AsyncHandle(Generic[R]):
         step it does not have, IdConflict."""
         return self._sibling(await self._engine.reruns.restart(self.id, from_step, new_id))
 
-    async def fork(self, step: str, result: Any, *, new_id: str | None = None) -> AsyncHandle[R]:
-        """A new run of the same input, with the journal up to `step` and this as its result. Raises UnknownInvocation,
-        BadArguments when the result does not fit, IdConflict."""
-        return await self.fork_json(step, codec_for(hint_of(result)).encode(result), new_id=new_id)
+    async def fork(self, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None) -> AsyncHandle[R]:
+        """A new run of the same input, with the journal up to `step` and this as its result, written as `type` or as
+        what it is. Raises UnknownInvocation, BadArguments when the result does not fit, IdConflict."""
+        return await self.fork_json(step, encode_value(result, type), new_id=new_id)
 
     async def fork_json(self, step: str, text: bytes, *, new_id: str | None = None) -> AsyncHandle[R]:
         """The same with the result as JSON text."""
@@ -131,10 +131,10 @@ class AsyncHandle(Generic[R]):
         """Deletes it with its journal; its id is free again. Raises WrongStatus if it has not ended."""
         await self._engine.control.purge(self.id)
 
-    async def signal(self, name: str, value: Any = None) -> None:
-        """Sends it a named message, for ctx.receive; returns once that is durable. Raises WrongStatus if it has ended,
-        BadArguments when the value does not fit who waits for it, TooMany."""
-        await self._engine.control.signal(self.id, name, codec_for(hint_of(value)).encode(value))
+    async def signal(self, name: str, value: Any = None, type: Any = MISSING) -> None:
+        """Sends it a named message, for ctx.receive, written as `type` or as what it is; returns once that is durable.
+        Raises WrongStatus if it has ended, BadArguments when the value does not fit who waits for it, TooMany."""
+        await self._engine.control.signal(self.id, name, encode_value(value, type))
 
     def watch(self, after: str | None = None) -> AsyncIterator[EventView]:
         """What happens to it, from the beginning or after the event with the id `after`, until it has ended. Raises
