@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar, overload
 
 from holdfast.client import AsyncClient, AsyncHandler, GeneratorHandler
 from holdfast.engine.committer import STOPPED
-from holdfast.errors import WrongPlace
+from holdfast.errors import EngineStopped, WrongPlace
 from holdfast.handle import AsyncHandle
+from holdfast.service import Handler
 from holdfast.values import MISSING
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
 from holdfast.watching import EventView
@@ -85,6 +86,9 @@ class Handle(Generic[R]):
         self._thread = thread
         self._handle = handle
 
+    def __repr__(self) -> str:
+        return f"Handle({self.id!r})"
+
     def result(self, timeout: float | None = None) -> R:
         """As AsyncHandle.result: waits, `timeout` seconds at most."""
         return self._thread.call(self._handle.result(timeout))
@@ -131,9 +135,7 @@ class Handle(Generic[R]):
 
     def watch(self, after: str | None = None) -> Iterator[EventView]:
         """As AsyncHandle.watch."""
-        events = self._handle.watch(after)
-        while (event := self._thread.call(_next(events))) is not None:
-            yield event
+        return _each(self._thread, self._handle.watch(after))
 
     def journal(self) -> list[StepView]:
         """As AsyncHandle.journal."""
@@ -294,6 +296,14 @@ class Client:
         """As AsyncClient.trigger_schedule."""
         return Handle(self._thread, self._thread.call(self._client.trigger_schedule(id)))
 
+    def watch(self, id: str, *, after: str | None = None) -> Iterator[EventView]:
+        """As AsyncHandle.watch."""
+        return _each(self._thread, self._client.watch(id, after=after))
+
+    def handlers(self) -> builtins.list[Handler]:
+        """As AsyncClient.handlers."""
+        return self._client.handlers()
+
     def check(self) -> builtins.list[CheckView]:
         """As AsyncClient.check."""
         return self._thread.call(self._client.check())
@@ -305,6 +315,16 @@ class Client:
     def backup(self, path: str | Path) -> None:
         """As AsyncClient.backup."""
         self._thread.call(self._client.backup(path))
+
+
+def _each(thread: LoopThread, events: AsyncIterator[EventView]) -> Iterator[EventView]:
+    event = thread.call(_next(events))
+    while event is not None:
+        yield event
+        try:
+            event = thread.call(_next(events))
+        except EngineStopped:  # it was not asked for anything at that moment, and could not end by itself
+            return
 
 
 async def _next(events: AsyncIterator[EventView]) -> EventView | None:

@@ -46,6 +46,9 @@ class AsyncHandle(Generic[R]):
         self._engine = engine
         self._handler = handler
 
+    def __repr__(self) -> str:
+        return f"AsyncHandle({self.id!r})"
+
     async def result(self, timeout: float | None = None) -> R:
         """What the handler returned; waits for it, `timeout` seconds at most.
 
