@@ -56,7 +56,16 @@ from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
 from holdfast.stores.coded import Codec
 from holdfast.stores.memory import MemoryStore
-from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
+from holdfast.views import (
+    AskView,
+    CheckView,
+    InfoView,
+    InvocationView,
+    PromiseView,
+    QueueView,
+    ScheduleView,
+    StepView,
+)
 from holdfast.watching import EventView
 
 __version__ = VERSION
@@ -96,6 +105,7 @@ __all__ = [
     "Object",
     "ObjectContext",
     "PromiseView",
+    "QueueView",
     "Retry",
     "ScheduleView",
     "Sent",

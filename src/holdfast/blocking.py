@@ -137,9 +137,9 @@ class Handle(Generic[R]):
         """As AsyncHandle.watch."""
         return _each(self._thread, self._handle.watch(after))
 
-    def journal(self) -> list[StepView]:
+    def journal(self, after: int = 0, limit: int | None = None) -> list[StepView]:
         """As AsyncHandle.journal."""
-        return self._thread.call(self._handle.journal())
+        return self._thread.call(self._handle.journal(after, limit))
 
     def inputs(self, step: str) -> Any:
         """As AsyncHandle.inputs."""

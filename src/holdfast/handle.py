@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 from holdfast.core import entries as records
-from holdfast.core.payload import unpack
 from holdfast.engine.engine import Engine
 from holdfast.engine.starts import split_headers
 from holdfast.errors import (
@@ -19,23 +18,13 @@ from holdfast.errors import (
     Unreadable,
 )
 from holdfast.service import Handler
-from holdfast.stores.base import InvocationRow, Store
+from holdfast.standing import journal_of, queue_of, reader
+from holdfast.stores.base import InvocationRow
 from holdfast.values import MISSING, codec_for, encode_value
-from holdfast.views import (
-    InvocationView,
-    StepView,
-    plain,
-    view_body,
-    view_entry,
-    view_invocation,
-    view_open_promise,
-    view_waiting_call,
-)
+from holdfast.views import InvocationView, StepView, plain, view_invocation
 from holdfast.watching import EventView, watch
 
 R = TypeVar("R")
-
-CHILDREN_MAX = 1_000  # called invocations shown in one journal
 
 
 class AsyncHandle(Generic[R]):
@@ -81,7 +70,7 @@ class AsyncHandle(Generic[R]):
                 raise AssertionError(outcome)  # no end: Engine.result waits for one
 
     async def status(self) -> InvocationView:
-        """What the store knows of it now, input and output included."""
+        """What the store knows of it now, input and output included, and why one that is queued has not begun."""
         row = await self._stored()
         store = self._engine.reading()
         read = reader(store, row.n)
@@ -93,6 +82,7 @@ class AsyncHandle(Generic[R]):
                 view.output = plain(read(outcome.value)) if isinstance(outcome, records.Returned) else None
         except Unreadable as damage:
             view.reason = view.reason or str(damage)
+        view.queue = queue_of(self._engine, row)
         return view
 
     async def cancel(self, reason: str = "cancelled by the client") -> None:
@@ -144,20 +134,11 @@ class AsyncHandle(Generic[R]):
         UnknownInvocation, BadArguments."""
         return watch(self._engine, self.id, after)
 
-    async def journal(self) -> list[StepView]:
-        """Everything that came, in order, and after it what is being worked on or waited for."""
-        row = await self._stored()
-        store = self._engine.reading()
-        asked = {records.decode_info(promise.about).step: promise for promise in store.promises_of(row.n)}
-        read = reader(store, row.n)
-        views = [view_entry(records.decode_entry(body), read, asked) for body in store.entries(row.n)]
-        resident = self._engine.resident(row.n)
-        bodies = resident.bodies.values() if resident is not None else ()
-        views += [view_body(body) for body in bodies]
-        views += [view_open_promise(promise) for promise in asked.values() if promise.status == 0]
-        done = {view.child for view in views if view.kind == "call"}
-        children = store.children(row.n, CHILDREN_MAX)
-        return [*views, *(view_waiting_call(child) for child in children if child.call and child.id not in done)]
+    async def journal(self, after: int = 0, limit: int | None = None) -> list[StepView]:
+        """Everything that came, in order, and after it what is being worked on or waited for. Of a long one, `limit`
+        lines from the place `after` on; what is waited for comes with the last of them. Raises Unreadable,
+        BadArguments."""
+        return journal_of(self._engine, await self._stored(), after, limit)
 
     async def inputs(self, step: str) -> Any:
         """What a recorded step was asked: its arguments, as plain JSON data. Raises UnknownInvocation if the journal
@@ -180,8 +161,3 @@ class AsyncHandle(Generic[R]):
     async def _stored(self) -> InvocationRow:
         row = self._engine.row(self.id)
         return row if row is not None else await self._engine.known(self.id)  # started in this very moment
-
-
-def reader(store: Store, n: int) -> Callable[[bytes], bytes]:
-    """What turns payloads of an invocation into JSON text."""
-    return lambda payload: unpack(payload, lambda first, last: store.blobs(n, first, last))

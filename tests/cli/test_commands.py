@@ -146,6 +146,16 @@ def test_show_draws_the_journal_with_children(served: Project) -> None:
     assert "caller   caller-1" in served.ask("show", child).out
 
 
+def test_show_tells_what_is_waited_for(served: Project) -> None:
+    served.ask("send", "Desk/hear", "--id", "hears")
+    served.until_status("hears", "suspended")
+    shown = served.ask("show", "hears")
+    assert "news  waiting  for a signal of this name" in shown.out
+    assert shown.err == "to send it: holdfast signal hears news VALUE\n"
+    served.ask("signal", "hears", "news", "bread")
+    assert served.json("show", "hears")["journal"][0]["output"] == "bread"
+
+
 def test_show_of_one_step_is_whole(served: Project) -> None:
     served.ask("call", "Desk/work", "rounds=1", "--id", "work-1")
     shown = served.ask("show", "work-1", "--step", "slow#1").out.splitlines()

@@ -52,6 +52,13 @@ async def approve(ctx: Context, about: dict[str, Any]) -> bool:
 
 
 @demo.handler
+async def rounds(ctx: Context, count: int) -> str:
+    for number in range(count):
+        await ctx.run(add, number, 1)
+    return await ctx.ask("Enough?", str)
+
+
+@demo.handler
 async def hold(ctx: Context) -> str:
     return await ctx.ask("What now?", str)
 
@@ -72,6 +79,11 @@ async def message(ctx: ObjectContext, text: str) -> list[str]:
     lines = [*ctx.get("lines", list[str], []), text]
     ctx.set("lines", lines)
     return lines
+
+
+@chat.handler
+async def wait(ctx: ObjectContext) -> None:
+    await ctx.receive("go")
 
 
 @chat.handler(shared=True)

@@ -90,6 +90,13 @@ class Body:
         """Whether it waits for its next attempt."""
         return self.future is None and self._timer is not None
 
+    @property
+    def next_try(self) -> int | None:
+        """When its next attempt is due, in milliseconds; None while one is at work."""
+        if self.future is not None or self._timer is None:
+            return None
+        return self._effects.clock.now() + round((self._timer.when() - self._effects.loop.time()) * 1000)
+
     def begin(self) -> None:
         """Makes the first attempt."""
         self.started = self._effects.clock.now()

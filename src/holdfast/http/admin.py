@@ -39,8 +39,7 @@ KEY = Query("key", "only those of this key", kinds.text, TEXT)
 PARENT = Query("parent", "only those that this invocation started", kinds.text, TEXT)
 BEFORE = Query("before", "the id that the last answer gave as next", kinds.text, TEXT)
 AFTER = Query("after", "the key that the last answer gave as next", kinds.text, TEXT)
-LIMIT = Query("limit", "rows of one answer, 1 to 1000", kinds.count,
-              {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, default=100)  # fmt: skip
+LIMIT = Query("limit", "rows of one answer, 1 to 1000", kinds.count, kinds.COUNT | {"default": 100}, default=100)
 REASON = Query("reason", "why; it is shown with the invocation", kinds.text, TEXT, default="asked for over HTTP")
 FROM = Query("from", "the step to begin at; without it, the start", kinds.text, TEXT)
 STEP = Query("step", "the step whose result is replaced", kinds.text, TEXT, required=True)
