@@ -238,8 +238,8 @@ TABLE = {
         "cancel": "cancelled",
         "kill": "killed",
         "pause": "paused",
-        "resume": "an invocation that is QUEUED cannot RESUME",
-        "retry": "an invocation that is QUEUED cannot REOPEN",
+        "resume": "invocation 'x' is queued and cannot be resumed",
+        "retry": "invocation 'x' is queued and cannot be retried",
         "purge": NOT_OVER,
         "signal": "queued",
     },
@@ -247,8 +247,8 @@ TABLE = {
         "cancel": "cancelled",
         "kill": "killed",
         "pause": "paused",
-        "resume": "an invocation that is READY cannot RESUME",
-        "retry": "an invocation that is READY cannot REOPEN",
+        "resume": "invocation 'x' is ready and cannot be resumed",
+        "retry": "invocation 'x' is ready and cannot be retried",
         "purge": NOT_OVER,
         "signal": "ready",
     },
@@ -256,8 +256,8 @@ TABLE = {
         "cancel": "cancelled",
         "kill": "killed",
         "pause": "paused",
-        "resume": "an invocation that is SUSPENDED cannot RESUME",
-        "retry": "an invocation that is SUSPENDED cannot REOPEN",
+        "resume": "invocation 'x' is suspended and cannot be resumed",
+        "retry": "invocation 'x' is suspended and cannot be retried",
         "purge": NOT_OVER,
         "signal": "done",
     },
@@ -266,7 +266,7 @@ TABLE = {
         "kill": "killed",
         "pause": "invocation 'x' is paused already",
         "resume": "resumed",
-        "retry": "an invocation that is PAUSED cannot REOPEN",
+        "retry": "invocation 'x' is paused and cannot be retried",
         "purge": NOT_OVER,
         "signal": "paused",
     },
@@ -274,8 +274,8 @@ TABLE = {
         "cancel": OVER,
         "kill": OVER,
         "pause": OVER,
-        "resume": "an invocation that is DONE cannot RESUME",
-        "retry": "an invocation that is DONE cannot REOPEN",
+        "resume": "invocation 'x' is done and cannot be resumed",
+        "retry": "invocation 'x' is done and cannot be retried",
         "purge": "gone",
         "signal": OVER,
     },
@@ -283,14 +283,14 @@ TABLE = {
         "cancel": OVER,
         "kill": OVER,
         "pause": OVER,
-        "resume": "an invocation that is FAILED cannot RESUME",
+        "resume": "invocation 'x' is failed and cannot be resumed",
         "retry": "reopened",
         "purge": "gone",
         "signal": OVER,
     },
 }
-TABLE["cancelled"] = {by: text.replace("DONE", "CANCELLED") for by, text in TABLE["done"].items()}
-TABLE["killed"] = {by: text.replace("DONE", "KILLED") for by, text in TABLE["done"].items()}
+TABLE["cancelled"] = {by: text.replace("is done", "is cancelled") for by, text in TABLE["done"].items()}
+TABLE["killed"] = {by: text.replace("is done", "is killed") for by, text in TABLE["done"].items()}
 
 EXCEPTIONS = {(paused_while_a_body_runs, "resume"): "invocation 'x' still waits for a body that runs"}
 

@@ -277,11 +277,11 @@ def test_only_a_paused_invocation_can_be_resumed(world):
 
     with world.holdfast(h, done) as client:
         handle = client.start(h)
-        with pytest.raises(WrongStatus, match="SUSPENDED cannot RESUME"):
+        with pytest.raises(WrongStatus, match="is suspended and cannot be resumed"):
             handle.resume()
         ended = client.start(done)
         ended.result(20)
-        with pytest.raises(WrongStatus, match="DONE cannot RESUME"):
+        with pytest.raises(WrongStatus, match="is done and cannot be resumed"):
             ended.resume()
 
 
@@ -308,7 +308,7 @@ def test_of_two_resumes_at_once_one_is_told_that_it_goes_on_already(memory_world
 
     (first, second), result = asyncio.run(main())
     assert (first, result) == (None, 1)
-    assert "READY cannot RESUME" in str(second)
+    assert "is ready and cannot be resumed" in str(second)
 
 
 def test_a_step_that_was_cancelled_just_before_the_handler_was_paused_is_not_recorded(world):
