@@ -43,6 +43,8 @@ async def echo(ctx: Context, value: Any = None) -> Any:
 async def fail(ctx: Context, how: str) -> None:
     if how == "terminal":
         raise TerminalError("no such flight", status=422)
+    if how == "tell":
+        await ctx.call(message, "a word without a key")
     raise ValueError(f"cannot {how}")
 
 

@@ -120,7 +120,8 @@ async def _result(link: Link, screen: Screen, id: str, wait: float | None) -> An
                 answer = await link.get(at("invocations", id, "result"), msgspec.Raw, {"wait": POLL_SECONDS})
             except CommandFailed as failure:
                 if failure.exit is not Exit.UNREACHABLE:
-                    failure.problem.fix = failure.problem.fix or f"holdfast show {id}"
+                    if "next step:" not in failure.problem.detail:
+                        failure.problem.fix = failure.problem.fix or f"holdfast show {id}"
                     raise
                 if not away:
                     screen.note("the server is away; it goes on when one is back")
