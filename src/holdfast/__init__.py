@@ -51,6 +51,8 @@ from holdfast.errors import (
     WrongStatus,
 )
 from holdfast.handle import AsyncHandle
+from holdfast.http.limits import HttpLimits
+from holdfast.http.options import HttpOptions
 from holdfast.objects import ObjectContext, WorkflowContext
 from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
@@ -92,6 +94,8 @@ __all__ = [
     "HandlerStuck",
     "Holdfast",
     "HoldfastError",
+    "HttpLimits",
+    "HttpOptions",
     "IdConflict",
     "InfoView",
     "InvocationCancelled",

@@ -14,7 +14,8 @@ import httpx
 
 from holdfast import Context, Holdfast, Object, ObjectContext, Service, TerminalError
 from holdfast.http.limits import HttpLimits
-from holdfast.http.server import Listeners, Options, Servers
+from holdfast.http.options import HttpOptions
+from holdfast.http.server import Listeners, Servers
 
 WAIT_SECONDS = 20.0  # for things that take milliseconds on a free machine
 JSON = "application/json"
@@ -96,7 +97,7 @@ async def history(ctx: ObjectContext) -> list[str]:
 class Serving:
     """A running server. `ingress` and `admin` are clients of its ports."""
 
-    def __init__(self, program: Any, options: Options) -> None:
+    def __init__(self, program: Any, options: HttpOptions) -> None:
         self.program = program
         self.listeners = Listeners(options)
         self._ready = threading.Event()
@@ -182,7 +183,7 @@ def serving(
     program = Holdfast(store or Path(folder.name) / "agent.db", services=services or (demo, chat))
     if prepare is not None:
         prepare(program)
-    chosen = Options(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
+    chosen = HttpOptions(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
     with folder, Serving(program, chosen).running() as server:
         yield server
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from holdfast import Context, Holdfast, Object, ObjectContext, Retry, Service, TerminalError
-from holdfast.http.server import Options
+from holdfast.http.options import HttpOptions
 
 OFFLINE = os.environ["OFFLINE_URL"]
 DEADLINE_SECONDS = float(os.environ.get("DEADLINE_SECONDS", "3"))
@@ -104,7 +104,7 @@ async def get_history(ctx: ObjectContext) -> list[dict[str, Any]]:
 def main() -> None:
     folder, port, admin_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     hf = Holdfast(folder / "agents.db", services=[weather, claims, timed_claims, chat])
-    hf.serve(Options(port=port, admin_port=admin_port))
+    hf.serve(HttpOptions(port=port, admin_port=admin_port))
 
 
 if __name__ == "__main__":
