@@ -77,9 +77,11 @@ class AsyncHandle(Generic[R]):
         view = view_invocation(row, self._parent(row))
         try:
             view.input = plain(split_headers(read(row.input))[0])
-            if row.outcome is not None and row.status == 4:
-                outcome = records.decode_outcome(row.outcome)
-                view.output = plain(read(outcome.value)) if isinstance(outcome, records.Returned) else None
+            outcome = None if row.outcome is None else records.decode_outcome(row.outcome)
+            if isinstance(outcome, records.Returned):
+                view.output = plain(read(outcome.value))
+            elif isinstance(outcome, records.Raised):
+                view.details = outcome.failure.details or None
         except Unreadable as damage:
             view.reason = view.reason or str(damage)
         view.queue = queue_of(self._engine, row)

@@ -34,7 +34,8 @@ class QueueView:
 class InvocationView:
     """One invocation. `reason` says why it is paused, failed or cancelled; `wake_at` when it goes on or may begin;
     `parent` who called or sent it; `origin` what it was restarted or forked from. `input` and `output` are plain JSON
-    data; they and `queue` are only there when one invocation is asked for."""
+    data; they, `queue` and `details`, the traceback of one that failed, are only there when one invocation is asked
+    for."""
 
     id: str
     target: str
@@ -51,6 +52,7 @@ class InvocationView:
     input: Any = None
     output: Any = None
     queue: QueueView | None = None
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class StepView:
     or a step is tried again; `place` the line's number in the journal, None for what is not recorded.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
-    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts.
+    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts, `details` is what
+    is known of an `error` beside: the traceback, or the next step.
     """
 
     kind: str
@@ -80,6 +83,7 @@ class StepView:
     promise: str | None = None
     due: datetime | None = None
     place: int | None = None
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +257,9 @@ def _view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: 
         case records.StepErrored():
             failure = entry.failure
             shown, large = _inputs(entry.inputs)
-            error = f"{failure.type}: {failure.message}"
-            began = moment(entry.started)
-            return StepView("step", entry.step, "failed", began, at, failure.attempts, shown, None, error, large)
+            error, details = _told(failure)
+            began, tries = moment(entry.started), failure.attempts
+            return StepView("step", entry.step, "failed", began, at, tries, shown, None, error, large, details=details)
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
@@ -271,8 +275,10 @@ def _view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: 
             output = plain(read(entry.result))
             return StepView("call", entry.call, "done", None, at, 1, None, output, None, child=entry.child)
         case records.CallErrored():
-            error = f"{entry.failure.type}: {entry.failure.message}"
-            return StepView("call", entry.call, "failed", None, at, 1, None, None, error, child=entry.child)
+            error, details = _told(entry.failure)
+            return StepView(
+                "call", entry.call, "failed", None, at, 1, None, None, error, child=entry.child, details=details
+            )
         case records.SignalArrived():
             return StepView("signal", entry.name, "done", None, at, 1, None, plain(read(entry.value)), None)
         case records.Reopened():
@@ -315,10 +321,9 @@ def view_given_up(child: InvocationRow) -> StepView:
 def view_body(body: Body) -> StepView:
     """The picture of a step whose body was asked for: at work, between two attempts, or waiting for room."""
     state = "retrying" if body.retrying else "running" if body.started else "waiting"
-    last = body.last_error
-    error = None if last is None else f"{last.type}: {last.message}"
+    error, details = (None, None) if body.last_error is None else _told(body.last_error)
     began, shown, due = moment(body.started or None), plain(body.inputs), moment(body.next_try)
-    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, due=due)
+    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, due=due, details=details)
 
 
 def view_promised(id: str, step: str, row: PromiseRow | None) -> StepView:
@@ -328,6 +333,10 @@ def view_promised(id: str, step: str, row: PromiseRow | None) -> StepView:
     due = moment(records.decode_info(row.about).deadline)
     began = moment(row.created)
     return StepView("promise", step, "waiting", began, None, 1, _question(row), None, None, promise=id, due=due)
+
+
+def _told(failure: records.Failure) -> tuple[str, str | None]:
+    return f"{failure.type}: {failure.message}", failure.details or None
 
 
 def _question(row: PromiseRow) -> Any:

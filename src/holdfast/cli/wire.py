@@ -54,6 +54,7 @@ class Invocation(Struct):
     input: Any = None
     output: Any = None
     queue: Queue | None = None
+    details: str | None = None
 
 
 class Page(Struct):
@@ -87,6 +88,7 @@ class Step(Struct):
     child: str | None = None
     promise: str | None = None
     due: datetime | None = None
+    details: str | None = None
 
 
 class JournalPage(Struct):

@@ -100,7 +100,8 @@ def _facts(head: wire.Invocation, at: datetime, *, full: bool) -> Iterator[Rende
         line = Text.assemble((f"{name:<9}", "dim"), clean(value))
         yield line if full else Line(line)
     if head.reason:
-        first, *rest = clean(head.reason.strip()).splitlines()
+        told = head.reason if head.details is None else f"{head.reason}\n{head.details}"
+        first, *rest = clean(told.strip()).splitlines()
         yield Text.assemble(("reason   ", "dim"), (first, STATUS_STYLES.get(head.status, "")))
         yield from (Text(line) for line in rest)
 
@@ -209,7 +210,8 @@ def whole(step: wire.Step) -> RenderableType:
     if step.started and step.finished:
         text.append(f", {span((step.finished - step.started).total_seconds())}", "dim")
     asked, gave = (None if value is None else json_text(value) for value in (step.inputs, step.output))
-    for name, told in (("asked", asked), ("gave", gave), ("promise", step.promise), ("error", step.error)):
+    error = step.error if step.details is None else f"{step.error}\n{step.details.rstrip()}"
+    for name, told in (("asked", asked), ("gave", gave), ("promise", step.promise), ("error", error)):
         if told is not None:
             text.append(f"\n{name:<9}", "dim")
             text.append(clean(told))
