@@ -344,3 +344,44 @@ def test_a_pipe_that_closes_is_no_error(served: Project) -> None:
 
 def test_colour_is_for_terminals(served: Project) -> None:
     assert "\x1b" not in served.ask("list", TERM="xterm-256color").out
+
+
+@pytest.mark.parametrize(
+    "words,what,where",
+    [
+        (["list", "--limit", "many"], "invalid value for '--limit'", "holdfast list --help"),
+        (["list", "--nothing"], "no such option: --nothing", "holdfast list --help"),
+        (["list", "--limit", "0"], "invalid value for '--limit'", "holdfast list --help"),
+        (["call"], "missing argument 'SERVICE/HANDLER'", "holdfast call --help"),
+        (["send", "Desk/work", "--delay", "soon"], "write a number and a unit", "holdfast send --help"),
+        (["shwo"], "no such command 'shwo'. Did you mean 'show'?", "holdfast --help"),
+        (["schedules", "stop"], "no such command 'stop'", "holdfast schedules --help"),
+    ],
+)
+def test_words_that_fit_no_command_are_refused_as_all_else_is(
+    served: Project, words: list[str], what: str, where: str
+) -> None:
+    done = served.ask(*words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("[HF701] ")
+    assert what in done.err
+    assert where in done.err.splitlines()[-1]
+    problem = served.ask(*words, "--json").problem
+    assert (problem["code"], what in problem["detail"], where in problem["fix"]) == ("HF701", True, True)
+
+
+@pytest.mark.parametrize("words", [[], ["state"]])
+def test_a_group_without_a_command_shows_its_help(served: Project, words: list[str]) -> None:
+    done = served.run(*words)
+    assert (done.code, done.err) == (2, "")
+    assert "Usage: " in done.out
+
+
+def test_a_shell_that_completes_gets_the_words(served: Project) -> None:
+    def completed(line: str) -> list[str]:
+        known = {"_HOLDFAST_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        return served.run(**known).out.split()
+
+    assert completed("holdfast pa") == ["pause"]
+    assert completed("holdfast list --st") == ["--status", "--store"]
+    assert completed("holdfast schedules ") == ["list", "pause", "resume", "trigger"]

@@ -202,7 +202,7 @@ def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
 
 
 def test_a_failure_is_shown_with_its_traceback() -> None:
-    trace = "Traceback (most recent call last):\n  File \"a.py\", line 1, in work\nValueError: no\n"
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in work\nValueError: no\n'
     run = timeline.Run(head(status="failed", reason="ValueError: no", details=trace), [])
     assert drawn(timeline.show(run, full=False))[-4:] == ["reason   ValueError: no", *trace.splitlines()]
     step = wire.Step("step", "a#1", "failed", seconds(1), error="ValueError: no", details=trace)
