@@ -216,6 +216,10 @@ class Client:
         """As AsyncClient.promise."""
         return self._thread.call(self._client.promise(id))
 
+    def promises(self) -> list[PromiseView]:
+        """As AsyncClient.promises."""
+        return self._thread.call(self._client.promises())
+
     def asks(self) -> list[AskView]:
         """As AsyncClient.asks."""
         return self._thread.call(self._client.asks())

@@ -150,6 +150,13 @@ class AsyncClient:
         invocation = store.get(row.n) if row.n else None
         return view_promise(row, None if invocation is None else invocation.id)
 
+    async def promises(self) -> list[PromiseView]:
+        """Every open promise, questions among them, oldest first; 1,000 at most."""
+        store = self._engine.reading()
+        rows = store.open_promises(LIST_MAX)
+        ids = {n: row.id for n in {row.n for row in rows} if (row := store.get(n)) is not None}
+        return [view_promise(row, ids.get(row.n)) for row in rows]
+
     async def asks(self) -> list[AskView]:
         """The inbox: open questions, oldest first."""
         store = self._engine.reading()

@@ -89,10 +89,11 @@ class StepView:
 @dataclass(frozen=True, slots=True)
 class PromiseView:
     """A promise or ask. `status` is "open", "resolved", "rejected" or "withdrawn"; `invocation` who waits for it, None
-    for one of a workflow."""
+    for one of a workflow; `step` the line of its journal."""
 
     id: str
     invocation: str | None
+    step: str | None
     question: str
     schema: dict[str, Any]
     about: Any
@@ -185,13 +186,16 @@ def plain_view(view: Any) -> dict[str, Any]:
 
 
 def view_promise(row: PromiseRow, invocation: str | None) -> PromiseView:
-    """The picture of a promise, settled or not. Raises Unreadable."""
-    info = records.decode_info(row.about)
-    value = None if not row.value else plain(expand_inline(row.value))
-    return PromiseView(
-        row.id, invocation, info.question, plain(info.schema.encode()), plain(info.about.encode()),
-        _must(moment(row.created)), moment(info.deadline), PROMISE_STATES[row.status], value,
-    )  # fmt: skip
+    """The picture of a promise, settled or not. Damage is shown and not raised, as above."""
+    created, status = _must(moment(row.created)), PROMISE_STATES[row.status]
+    try:
+        info = records.decode_info(row.about)
+        schema, about = plain(info.schema.encode()), plain(info.about.encode())
+        value = None if not row.value else plain(expand_inline(row.value))
+    except Unreadable as damage:
+        return PromiseView(row.id, invocation, None, str(damage), {}, None, created, None, status, None)
+    step, due = info.step or None, moment(info.deadline)
+    return PromiseView(row.id, invocation, step, info.question, schema, about, created, due, status, value)
 
 
 def expand_inline(payload: bytes) -> bytes:
@@ -306,8 +310,11 @@ def view_waiting(kind: str, id: str, *, child: str | None = None, due: datetime 
 
 
 def view_called(call: str, child: InvocationRow) -> StepView:
-    """The picture of an invocation that is waited for."""
+    """The picture of an invocation that is waited for. Of one that has ended its caller is told when it runs again."""
+    status = Status(child.status)
     state = "waiting" if child.began is None else "running"
+    if status.ended:
+        state = "done" if status is Status.DONE else "failed"
     return StepView("call", call, state, moment(child.began), None, 1, None, None, None, child=child.id)
 
 
@@ -327,12 +334,18 @@ def view_body(body: Body) -> StepView:
 
 
 def view_promised(id: str, step: str, row: PromiseRow | None) -> StepView:
-    """The picture of a promise or ask that is waited for. `row` is None while it is being stored."""
+    """The picture of a promise or ask that the handler waits for. `row` is None while it is being stored."""
     if row is None:
         return StepView("promise", step, "waiting", None, None, 1, None, None, None, promise=id)
-    due = moment(records.decode_info(row.about).deadline)
-    began = moment(row.created)
-    return StepView("promise", step, "waiting", began, None, 1, _question(row), None, None, promise=id, due=due)
+    began, question = moment(row.created), _question(row)
+    if not row.status:
+        due = moment(records.decode_info(row.about).deadline)
+        return StepView("promise", step, "waiting", began, None, 1, question, None, None, promise=id, due=due)
+    value = plain(expand_inline(row.value or b""))  # settled, and the handler will be told when it runs again
+    at = moment(row.settled)
+    if row.status == 1:
+        return StepView("promise", step, "done", began, at, 1, question, value, None, promise=id)
+    return StepView("promise", step, "failed", began, at, 1, question, None, str(value), promise=id)
 
 
 def _told(failure: records.Failure) -> tuple[str, str | None]:

@@ -385,3 +385,25 @@ def test_a_shell_that_completes_gets_the_words(served: Project) -> None:
     assert completed("holdfast pa") == ["pause"]
     assert completed("holdfast list --st") == ["--status", "--store"]
     assert completed("holdfast schedules ") == ["list", "pause", "resume", "trigger"]
+
+
+def test_result_waits_for_one_that_was_started_before(served: Project) -> None:
+    served.ask("send", "Desk/work", "rounds=2", "--id", "later-asked")
+    assert served.ask("result", "later-asked") == (0, '["round 0","round 1"]\n', "")
+    assert served.json("result", "later-asked") == ["round 0", "round 1"]
+    served.ask("send", "Desk/rest", "seconds=3600", "--id", "long-rest")
+    assert served.ask("result", "long-rest", "--wait", "100ms").code == 6
+    assert served.ask("result", "nowhere").code == 3
+
+
+def test_promises_lists_all_that_waits_to_be_settled(served: Project) -> None:
+    served.ask("send", "Desk/deliver", "--id", "delivery")
+    served.until_status("delivery", "suspended")
+    (promise,) = [row for row in served.json("promises") if row["invocation"] == "delivery"]
+    line = next(line for line in served.ask("promises").out.splitlines() if promise["id"] in line)
+    assert line.split()[1:3] == ["delivery", "parcel#1"]
+    assert promise["id"] in served.ask("show", "delivery").out
+    assert all(row["id"] != promise["id"] for row in served.json("asks"))
+    served.ask("resolve", promise["id"], '"here"')
+    assert served.ask("result", "delivery").out == '"here"\n'
+    assert all(row["id"] != promise["id"] for row in served.json("promises"))

@@ -266,7 +266,8 @@ def test_what_a_handler_takes_is_told_from_its_schema() -> None:
 @pytest.mark.parametrize(
     "picture,text",
     [
-        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"), (lists.keys([]), "no keys"),
+        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"),
+        (lists.promises([]), "no open promises"), (lists.keys([]), "no keys"),
         (lists.state({}), "no state"), (lists.handlers([]), "no handlers"), (lists.schedules([]), "no schedules"),
         (lists.rows(wire.Rows(["a"], [])), "no rows"),
     ],

@@ -287,3 +287,21 @@ def test_a_long_journal_is_read_page_by_page(world):
         for wrong in ((-1, 5), (0, 0)):
             with pytest.raises(BadArguments, match="no journal has"):
                 handle.journal(*wrong)
+
+
+def test_what_was_settled_or_has_ended_while_nobody_ran_it_is_not_waited_for(world):
+    async def wait(ctx: Context) -> None:
+        await asyncio.gather(ctx.promise("yes", type=int), ctx.promise("open"), ctx.call(nothing, id="called"))
+
+    with world.life(*ALL, wait) as client:
+        handle = client.start(wait, id="x")
+        wait_for(lambda: handle.status().status == "suspended")
+
+    async def at_rest():
+        async with world.holdfast(*ALL, wait).resting() as client:
+            (first, *_) = await (await client.attach("x")).journal()
+            await client.resolve(first.promise, 7)
+            await client.kill("called")
+            return [(line.id, line.state, line.output) for line in await (await client.attach("x")).journal()]
+
+    assert asyncio.run(at_rest()) == [("yes#1", "done", 7), ("open#1", "waiting", None), ("nothing#1", "failed", None)]

@@ -115,7 +115,9 @@ class Promise(Struct):
 
     id: str
     status: str
+    created: datetime
     invocation: str | None = None
+    step: str | None = None
     question: str = ""
     schema: dict[str, Any] = {}
     about: Any = None

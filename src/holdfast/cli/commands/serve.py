@@ -104,6 +104,7 @@ async def dev(
 
     ports = ["--port", str(port), "--admin-port", str(admin_port)]
     serving = [sys.executable, "-m", "holdfast.cli", "serve", require_app(app), *ports, "--leash"]
+    serving += ["--json"] if screen.json else []
     return await Keeper(serving, [Path.cwd(), *(watch or [])], screen.note).run()
 
 

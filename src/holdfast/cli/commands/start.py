@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     command(app, "call", PANEL)(call)
     command(app, "send", PANEL)(send)
+    command(app, "result", PANEL)(result)
 
 
 async def call(
@@ -79,6 +80,27 @@ async def send(
     screen.done(started, started.value.id)
     if not link.server:
         screen.note("it begins when a server starts")
+
+
+async def result(
+    link: Link,
+    screen: Screen,
+    id: options.Id,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", parser=options.seconds, metavar="TIME", help="How long; for ever if left out."),
+    ] = None,
+) -> None:
+    """Waits for an invocation that was started before and prints what it returns."""
+    if link.server:
+        with going_on(screen, id):
+            answer = await _result(link, screen, id, wait)
+        screen.data(answer.value)
+        return
+    found = await link.get(at("invocations", id, "result"), msgspec.Raw, {"wait": 0})
+    if found.status == ACCEPTED:
+        raise Unreachable(f"{id} has not ended, and no server runs it", fix="start one: holdfast serve")
+    screen.data(msgspec.json.decode(found.raw))
 
 
 async def _send(
