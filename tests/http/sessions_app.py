@@ -1,4 +1,4 @@
-"""The program behind the sessions of test_sessions.py: agents as services and objects, served over HTTP, on the offline
+"""The program behind test_sessions_killed.py: agents as services and objects, served over HTTP, on the offline
 model and its stand-ins. Started as a process of its own: `python -m tests.http.sessions_app FOLDER PORT ADMIN_PORT`."""
 
 import asyncio
@@ -29,7 +29,7 @@ async def ask_model(messages: list[dict[str, Any]], tools: list[str]) -> dict[st
     body: dict[str, Any] = {"model": "offline", "messages": messages}
     if offered:
         body["tools"] = offered
-    async with httpx.AsyncClient(headers=HEADERS) as web:
+    async with httpx.AsyncClient(headers=HEADERS, timeout=None) as web:
         answer = await web.post(f"{OFFLINE}/v1/chat/completions", json=body)
     answer.raise_for_status()
     said: dict[str, Any] = answer.json()["choices"][0]["message"]
