@@ -10,7 +10,20 @@ import typer
 import typer.core
 
 from holdfast.cli.codes import MEANINGS, Exit
-from holdfast.cli.commands import check, control, data, doctor, inbox, init, look, objects, schedules, serve, start
+from holdfast.cli.commands import (
+    check,
+    control,
+    data,
+    doctor,
+    examples,
+    inbox,
+    init,
+    look,
+    objects,
+    schedules,
+    serve,
+    start,
+)
 from holdfast.cli.problems import from_error
 from holdfast.cli.screen import Screen
 from holdfast.errors import BadCommand
@@ -52,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (init, serve, start, look, objects, inbox, control, schedules, check, data, doctor):
+for part in (init, examples, serve, start, look, objects, inbox, control, schedules, check, data, doctor):
     part.register(app)
 
 
