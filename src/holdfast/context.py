@@ -62,17 +62,17 @@ class Context:
         return self._machine.id
 
     @property
+    def replaying(self) -> bool:
+        """Whether what happens now has happened before: for logs and traces, which should say it once. Never branch on
+        it."""
+        return self._machine.replaying
+
+    @property
     def attempt(self) -> int:
         """Which attempt of the handler this is: 1, and one more behind each point where a person opened it again after
         it had failed (`retry`). The same on replay: before such a point it still says what it said there. A crash, a
         pause and the attempts of a step do not count."""
         return self._machine.reopened + 1
-
-    @property
-    def replaying(self) -> bool:
-        """Whether what happens now has happened before: for logs and traces, which should say it once. Never branch on
-        it."""
-        return self._machine.replaying
 
     @property
     def random(self) -> Random:

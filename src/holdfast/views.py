@@ -65,9 +65,8 @@ class StepView:
     or a step is tried again; `place` the line's number in the journal, None for what is not recorded.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
-    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts; of one that is
-    "retrying", `error` is that of the last. `details` is what is known of an `error` beside: the traceback, or the
-    next step.
+    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts, `details` is what
+    is known of an `error` beside: the traceback, or the next step.
     """
 
     kind: str
@@ -337,8 +336,9 @@ def view_body(body: Body) -> StepView:
 def view_tried(tried: records.Tried) -> StepView:
     """The picture of a step that waits for its next attempt while its invocation is parked."""
     error, details = _told(tried.failure)
-    began, due, tries = moment(tried.started), moment(tried.next_at), tried.failure.attempts
-    return StepView("step", tried.step, "retrying", began, None, tries, None, None, error, due=due, details=details)
+    began, due = moment(tried.started), moment(tried.next_at)
+    attempts = tried.failure.attempts
+    return StepView("step", tried.step, "retrying", began, None, attempts, None, None, error, due=due, details=details)
 
 
 def view_promised(id: str, step: str, row: PromiseRow | None) -> StepView:
