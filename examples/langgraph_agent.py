@@ -121,7 +121,7 @@ def main() -> None:
     with hf as client:
         letter = client.start(letter_about, given.text, id=given.id)
         print(result(client, letter))
-        account(letter)
+        account(client, letter)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main() -> None:
     with hf as client:
         planned = client.start(plan, given.text, id=given.id)
         print(result(client, planned))
-        account(planned)
+        account(client, planned)
 
 
 if __name__ == "__main__":
