@@ -35,13 +35,24 @@ class Services:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # steps run side by side
+        self._opened = ExitStack()
         self._clients: Clients | None = None
 
     def clients(self) -> Clients:
         with self._lock:
             if self._clients is None:
-                self._clients = _open()
+                atexit.register(self.close)
+                self._clients = self._open()
             return self._clients
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _open(self) -> Clients:
+        where = self._opened.enter_context(endpoints())
+        web = self._opened.enter_context(httpx.Client(timeout=30))
+        model = openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0)
+        return Clients(where, web, self._opened.enter_context(model))
 
 
 def dependencies() -> dict[str, Any]:
@@ -53,16 +64,6 @@ def clients() -> Clients:
     """Those of the step whose body calls this."""
     services: Services = holdfast.step().dep("services")
     return services.clients()
-
-
-def _open() -> Clients:
-    with ExitStack() as opened:
-        where = opened.enter_context(endpoints())
-        web = opened.enter_context(httpx.Client(timeout=30))
-        model = openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0)
-        opened.callback(model.close)
-        atexit.register(opened.pop_all().close)
-    return Clients(where, web, model)
 
 
 class ToTheModel(httpx2.AsyncBaseTransport):

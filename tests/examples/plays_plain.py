@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from examples import a1_travel_assistant as a1
+from examples import a2_reminder_assistant as a2
 from examples import b12_typed_loop as b12
 from examples import b13_travel_rollback as b13
 from examples import b14_periodic_agent as b14
@@ -70,9 +72,15 @@ def nothing_is_booked(server: OfflineAdmin) -> None:
     assert server.cancelled() == sorted(server.cancelled(), key=lambda reference: reference[-1], reverse=True)
 
 
+GOAL = "Plan three days in Rome for me."
+SOON = "Remind me in 0.2 seconds to water the plants"
 BANKING = ("How are my balance and my loans, and what did I spend?", c2.WISH, "And my balance and my loans now?")
 
 PLAYS = {
+    "a1": Play(a1.hf, one(a1.plan, GOAL), answers="120 euros, pasta"),
+    "a1_generator": Play(a1.hf, one(a1.plan_as_generator, GOAL), answers="120 euros, pasta"),
+    "a2": Play(a2.hf, one(a2.remind, SOON)),
+    "a2_generator": Play(a2.hf, one(a2.remind_as_generator, SOON)),
     "b12": Play(b12.hf, one(b12.compare, b12.QUESTION)),
     "b13": Play(b13.hf, one(b13.arrange, b13.WISH), undone=nothing_is_booked),
     "b13_success": Play(b13.hf, one(b13.arrange, "I want to go to Rome, with a small car.")),

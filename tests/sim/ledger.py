@@ -266,7 +266,7 @@ class Ledger:
             self.settles[settle.id].append((number, settle))
             self.promises[settle.id] = self.promises[settle.id]._replace(status=settle.status, value=settle.value)
         for state in batch.states:
-            if state.body is None or state.body[:1] != LIST:
+            if state.service and (state.body is None or state.body[:1] != LIST):  # else the engine's own
                 text = None if state.body is None else expand(state.body)
                 self.state[state[:3]].append((number, StateText("set", text)))
         for item in batch.items:

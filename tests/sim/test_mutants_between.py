@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast import watching
@@ -277,7 +278,7 @@ def after_a_restart_nobody_is_counted(patch: Patch) -> None:
 
 @caught_by("g4_limits_hold", shapes=("paced",), plans=10, lives=4, clock_ahead=0.0, clock_back=0.0, clock_steps=0.0)
 def after_a_restart_no_rate_is_known(patch: Patch) -> None:
-    patch.setattr(MemoryStore, "rate", lambda *_: None)
+    patch.setattr(Gates, "_stored_rate", lambda *_: 0)
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=LIMITS, plans=10)
@@ -360,10 +361,10 @@ def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
     iso, count = schedules_module._iso, itertools.count()
     patch.setattr(schedules_module, "_iso", lambda ms: f"{iso(ms)}~{next(count)}")
 
-    def forget(self: Any, id: str, target: str, stored: Any, next_at: Any, paused: int) -> None:
-        write(self, id, target, stored, next_at, paused)
+    def forget(self: Any, id: str, stored: Any) -> None:
+        write(self, id, stored)
         if stored.last_at is not None:
-            self._engine.committer.batch.schedules.pop()
+            self._engine.committer.batch.states.pop()
 
     write = Schedules._write
     patch.setattr(Schedules, "_write", forget)
@@ -373,8 +374,8 @@ def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
 def a_schedule_fires_early(patch: Patch) -> None:
     def eager(self: Any) -> None:
         for plan in self._plans.values():
-            row = self._rows[plan.id]
-            self._fire(plan, row, max(row.next_at, self._engine.clock.now()))
+            stored = self._stored[plan.id]
+            self._fire(plan, stored, max(stored.next_at, self._engine.clock.now()))
         self._arm()
 
     patch.setattr(Schedules, "_tick", eager)
@@ -385,8 +386,9 @@ def a_schedule_fires_early(patch: Patch) -> None:
 def a_schedule_does_not_make_up_for_what_it_missed(patch: Patch) -> None:
     fire = Schedules._fire
 
-    def careless(self: Any, plan: Any, row: Any, now: int) -> None:
-        fire(self, plan, row._replace(next_at=now - (now - row.next_at) % plan.rule.every_ms), now)
+    def careless(self: Any, plan: Any, stored: Any, now: int) -> None:
+        last = now - (now - stored.next_at) % plan.rule.every_ms
+        fire(self, plan, msgspec.structs.replace(stored, next_at=last), now)
 
     patch.setattr(Schedules, "_fire", careless)
 

@@ -179,8 +179,8 @@ class Control:
         write has not ended, or when the name is a list's; BadArguments."""
         engine = self._open()
         check_name(name)
-        if not is_key(key):
-            raise BadArguments(f"{key!r:.60} is no key", fix="give 1 to 200 printable characters")
+        if not service or not is_key(key):
+            raise BadArguments(f"{key!r:.60} of {service!r:.60} is no key", fix="give 1 to 200 printable characters")
         await engine.durable()
         lock = f"{service}/{key}"
         holder = engine.gates.holder(lock)

@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 from holdfast.engine.committer import Committer
 from holdfast.engine.ports import Clock
+from holdfast.errors import Unreadable
 from holdfast.service import Limit
-from holdfast.stores.base import RateRow, Store
+from holdfast.stores.base import StateRow, Store
 
+RATES = ("", "rate")  # the state in which each lane keeps its rate, by name
 CANDIDATES_MAX = 32  # of a lane that are looked at together: those at its head may wait for their keys
 SCAN_SLICE = 64  # locks or lanes looked at in one turn of the loop after a start
 
@@ -208,7 +210,7 @@ class Gates:
         now = self._clock.now()
         known = self._rates.get(lane)
         if known is None:
-            known = self._store.rate(lane) or 0
+            known = self._stored_rate(lane)
         # It is never further ahead than the period, unless the clock was set back.
         known = self._rates[lane] = min(known, now + limit.period_ms)
         return max(known, now) + -(-limit.period_ms // limit.rate)
@@ -216,7 +218,13 @@ class Gates:
     def _spend(self, lane: str, limit: Limit) -> None:
         if limit.rate is not None:
             self._rates[lane] = at = self._whole_again(lane, limit)
-            self._committer.batch.rates.append(RateRow(lane, at))
+            self._committer.batch.states.append(StateRow(*RATES, lane, b"%d" % at))
+
+    def _stored_rate(self, lane: str) -> int:
+        try:
+            return int(self._store.state(*RATES, lane) or 0)
+        except (Unreadable, ValueError):  # damage costs the lane what it remembers, and no more (G10)
+            return 0
 
     def _count(self, lane: str) -> int:
         if lane not in self._running:
