@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from examples import langgraph_agent, pydantic_ai_agent
+from examples import f1_pydantic_ai as f1
+from examples import f2_langgraph as f2
 from holdfast.integrations.pydantic_ai import Approval
 from tests.examples.plays_plain import one
 from tests.examples.survival import Play
 
-plan, letter = pydantic_ai_agent, langgraph_agent
-
 PLAYS = {
-    "langgraph": Play(letter.hf, one(letter.letter_about, letter.CITY), answers=True),
-    "pydantic_ai": Play(plan.hf, one(plan.plan, plan.WISH), answers=Approval("approve")),
+    "f1": Play(f1.hf, one(f1.plan, f1.WISH), answers=Approval("approve")),
+    "f2": Play(f2.hf, one(f2.letter_about, f2.CITY), answers=True),
 }
