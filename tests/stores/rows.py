@@ -107,7 +107,7 @@ def queues(store: Store):
         {
             lane: (running, queue)
             for lane in LANES
-            if any((running := store.lane_running(lane), queue := store.queued_for_lane(lane, 10_000)))
+            if any((running := store.lane_running(lane), queue := store.queued_for_lane(lane, (-1, 0), 10_000)))
         },
     )
 

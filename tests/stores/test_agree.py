@@ -197,14 +197,20 @@ class Agreement(RuleBasedStateMachine):
             )
         )
 
-    @rule(after=st.just("") | locks | lanes, limit=st.integers(0, 3), lock=locks, lane=lanes)
-    def ask_for_queues(self, after, limit, lock, lane):
+    @rule(
+        after=st.just("") | locks | lanes,
+        limit=st.integers(0, 3),
+        lock=locks,
+        lane=lanes,
+        place=st.tuples(times | st.just(-1), numbers),
+    )
+    def ask_for_queues(self, after, limit, lock, lane, place):
         self.same(
             lambda store: (
                 store.queued_locks(after, limit),
                 store.queued_lanes(after, limit),
                 store.queued_for_lock(lock, limit),
-                store.queued_for_lane(lane, limit),
+                store.queued_for_lane(lane, place, limit),
             )
         )
 

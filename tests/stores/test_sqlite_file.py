@@ -63,7 +63,13 @@ PLANS = {
     "next_wake": ["SEARCH invocation USING INDEX invocation_due (wake_at>?)"],
     "holder": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock=?)"],
     "queued_for_lock": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock=?)"],
-    "queued_for_lane": [f"SEARCH invocation USING INDEX {LANE} (status=? AND lane=?)"],
+    "queued_for_lane": [
+        "MERGE (UNION ALL)",
+        "LEFT",
+        f"SEARCH invocation USING INDEX {LANE} (status=? AND lane=? AND updated=? AND rowid>?)",
+        "RIGHT",
+        f"SEARCH invocation USING INDEX {LANE} (status=? AND lane=? AND updated>?)",
+    ],
     "queued_locks": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock>?)"] * 2,
     "queued_lanes": [f"SEARCH invocation USING INDEX {LANE} (status=? AND lane>?)"] * 2,
     "lane_running": [f"SEARCH invocation USING COVERING INDEX {LANE} (status=? AND lane=?)"],
@@ -250,6 +256,7 @@ def test_looking_for_work_costs_the_same_beside_ten_thousand_sleepers(store):
         lambda: store.holder("Cart/ann"),
         lambda: store.queued_for_lock("Cart/ann", 10),
         lambda: store.queued_locks("", 10),
+        lambda: store.queued_for_lane("gpt", (-1, 0), 10),
         lambda: store.lane_running("gpt"),
         lambda: store.ended_before(NOW, 10),
         lambda: store.list(status=Status.READY),
@@ -284,7 +291,7 @@ def test_a_long_queue_makes_nobody_pass_those_who_wait(store):
         lambda: store.holder("Cart/ann"),
         lambda: store.holder("Cart/bob"),
         lambda: store.queued_for_lock("Cart/ann", 10),
-        lambda: store.queued_for_lane("gpt", 10),
+        lambda: store.queued_for_lane("gpt", (-1, 0), 10),
         lambda: store.queued_locks("", 10),
         lambda: store.queued_lanes("", 10),
         lambda: store.lane_running("gpt"),
@@ -295,6 +302,14 @@ def test_a_long_queue_makes_nobody_pass_those_who_wait(store):
     before = [steps_of(store, call) for call in calls]
     crowd(store, 1000, 9000)
     assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
+
+
+def test_a_place_in_a_lane_is_found_without_passing_those_before_it(store):
+    """Also where all came in one millisecond, as what one handler has sent does."""
+    store.commit(Batch(starts=[start(n, status=Status.QUEUED, lane="gpt")._replace(updated=NOW) for n in range(3_000)]))
+    places = [(-1, 0), (NOW, 10), (NOW, 2_990)]
+    counts = [steps_of(store, lambda place=place: store.queued_for_lane("gpt", place, 1)) for place in places]
+    assert max(counts) < 200
 
 
 def test_the_log_is_grown_at_open_and_commits_do_not_lengthen_it(store, path):

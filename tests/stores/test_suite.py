@@ -326,9 +326,13 @@ def test_a_queue_is_in_order_of_arrival_and_tells_who_has_one(store, kind):
         start(8, status=Status.QUEUED),
     ]
     store.commit(Batch(starts=rows, moves=[move(1, Status.QUEUED, updated=50)]))
-    queue, names = (
-        (store.queued_for_lock, store.queued_locks) if kind == "lock" else (store.queued_for_lane, store.queued_lanes)
-    )
+    names = store.queued_locks if kind == "lock" else store.queued_lanes
+
+    def queue(name, limit):
+        if kind == "lock":
+            return store.queued_for_lock(name, limit)
+        return [n for _, n in store.queued_for_lane(name, (-1, 0), limit)]
+
     assert queue("b", 9) == [2, 1]
     assert queue("b", 1) == [2]
     assert queue("c", 9) == []
@@ -337,6 +341,18 @@ def test_a_queue_is_in_order_of_arrival_and_tells_who_has_one(store, kind):
     assert names("", 2) == ["a", "b"]
     assert names("", 0) == []
     assert names("d", 9) == []
+
+
+def test_a_lanes_queue_is_read_from_a_place_onwards(store):
+    places = [(7, 1), (7, 2), (7, 3), (5, 4), (9, 5)]
+    starts = [start(n, status=Status.QUEUED, lane="gpt")._replace(updated=updated) for updated, n in places]
+    store.commit(Batch(starts=[*starts, start(6, status=Status.QUEUED, lane="mail")._replace(updated=8)]))
+    in_order = [(5, 4), (7, 1), (7, 2), (7, 3), (9, 5)]
+    for passed, place in enumerate(in_order):
+        assert store.queued_for_lane("gpt", place, 9) == in_order[passed + 1 :]
+    assert store.queued_for_lane("gpt", (-1, 0), 3) == in_order[:3]
+    assert store.queued_for_lane("gpt", (7, 1), 2) == in_order[2:4]
+    assert store.queued_for_lane("gpt", (6, 99), 9) == in_order[1:]
 
 
 def test_a_lane_counts_what_runs_and_what_is_suspended(store):
@@ -592,7 +608,7 @@ def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, 
         store.counts,
         lambda: store.holder("Cart/ann"),
         lambda: store.queued_for_lock("Cart/ann", 1),
-        lambda: store.queued_for_lane("gpt", 1),
+        lambda: store.queued_for_lane("gpt", (-1, 0), 1),
         lambda: store.queued_locks("", 1),
         lambda: store.queued_lanes("", 1),
         lambda: store.lane_running("gpt"),

@@ -74,6 +74,7 @@ class Step(Struct):
     error: str | None = None
     large: bool = False
     child: str | None = None
+    next_at: datetime | None = None
 
 
 class Ask(Struct):

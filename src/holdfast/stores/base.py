@@ -235,8 +235,9 @@ class Store(Protocol):
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         """Numbers of invocations QUEUED for a lock, without wake_at, in order of (updated, n)."""
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
-        """The same for a lane."""
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """(updated, n) of invocations QUEUED for a lane, without wake_at, in that order, from the first that is greater
+        than `after`."""
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         """Locks greater than `after` that something is QUEUED for, without wake_at, sorted."""

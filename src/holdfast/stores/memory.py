@@ -168,10 +168,10 @@ class MemoryStore:
         rows = [row for row in self._invocations.values() if row.lock == lock and _queued(row)]
         return [n for _, n in sorted((row.updated, row.n) for row in rows)][:limit]
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
         self._check_open()
-        rows = [row for row in self._invocations.values() if row.lane == lane and _queued(row)]
-        return [n for _, n in sorted((row.updated, row.n) for row in rows)][:limit]
+        places = [(row.updated, row.n) for row in self._invocations.values() if row.lane == lane and _queued(row)]
+        return sorted(place for place in places if place > after)[:limit]
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         self._check_open()

@@ -180,9 +180,14 @@ SELECT n FROM invocation INDEXED BY invocation_lock
 WHERE {at_lock} AND status = 2 AND lock = ? ORDER BY updated, n LIMIT ?;
 
 -- name: queued_for_lane
--- Who waits for room in a lane, in order of arrival.
-SELECT n FROM invocation INDEXED BY invocation_lane
-WHERE {in_lane} AND status = 2 AND lane = ? ORDER BY updated, n LIMIT ?;
+-- Who waits for room in a lane, in order of arrival, from a place onwards. In two: for (updated, n) > (?2, ?3) SQLite
+-- would pass all who came in the same millisecond.
+SELECT updated, n FROM invocation INDEXED BY invocation_lane
+WHERE {in_lane} AND status = 2 AND lane = ?1 AND updated = ?2 AND n > ?3
+UNION ALL
+SELECT updated, n FROM invocation INDEXED BY invocation_lane
+WHERE {in_lane} AND status = 2 AND lane = ?1 AND updated > ?2
+ORDER BY updated, n LIMIT ?4;
 
 -- name: queued_locks
 -- Locks that somebody waits for. From each to the next in one search: DISTINCT would pass all who wait.

@@ -143,8 +143,8 @@ class SqliteStore:
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         return [n for (n,) in self._read("queued_for_lock", lock, limit)]
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
-        return [n for (n,) in self._read("queued_for_lane", lane, limit)]
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        return self._read("queued_for_lane", lane, *after, limit)
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         return [lock for (lock,) in self._read("queued_locks", after, limit)]
