@@ -158,7 +158,7 @@ async def answer_all(client: AsyncClient, value: Any) -> None:
     """The person at the inbox."""
     while True:
         for ask in await client.asks():
-            with contextlib.suppress(AlreadySettled):  # it was cancelled while the person was reading
+            with contextlib.suppress(AlreadySettled):  # withdrawn by a cancel meanwhile
                 await client.answer(ask.id, value)
         await asyncio.sleep(POLL_SECONDS)
 
