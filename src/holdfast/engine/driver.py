@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -26,7 +26,7 @@ from holdfast.core.commands import (
     SetState,
     WithdrawPromise,
 )
-from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused
+from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused, Woken
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
@@ -38,7 +38,7 @@ from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState, Unwritten
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
-from holdfast.engine.resident import Resident
+from holdfast.engine.resident import Resident, Watcher
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
@@ -50,27 +50,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """The handler wants something of another invocation."""
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """The invocation has ended, in the open batch; `text` is the result's JSON."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""
 
 
 class Driver:
@@ -318,6 +297,13 @@ class Driver:
             self.pause(resident, error)
             return
         self._keep_notes(resident, resident.machine.take_notes())
+        if self._watcher.crowded:
+            self._keep_back(resident)
+        else:
+            self._obey_all(resident)
+
+    def _obey_all(self, resident: Resident) -> None:
+        resident.owes = False
         resident.obeyed = resident.length  # what follows is in the same batch
         for command in resident.machine.take_commands():
             self._obey(resident, command)
@@ -325,6 +311,22 @@ class Driver:
                 return
         if not resident.machine.ended:
             self._write_status(resident)
+
+    def _keep_back(self, resident: Resident) -> None:
+        for body in [body for body in resident.bodies.values() if body.step not in resident.machine.waiting]:
+            del resident.bodies[body.step]  # given up just now: it must not be recorded any more
+            body.cancel()
+        if resident.owes:
+            return
+        resident.owes = True
+        self._move(resident, self._awake(resident), None, Woken(resident.obeyed))
+        resident.begins = resident.row.began  # the row must say when all is done
+        self._committer.after(self._make_good, resident)
+
+    def _make_good(self, resident: Resident) -> None:
+        # One that was paused meanwhile asks again at its resume, all others at the next start of the engine.
+        if resident.owes and not (resident.pausing or resident.status.ended or self._watcher.stopping):
+            self._obey_all(resident)
 
     def _keep_notes(self, resident: Resident, notes: list[Note]) -> None:
         for note in notes:
@@ -419,6 +421,8 @@ class Driver:
         self._watcher.ended(resident, outcome, text)
 
     def _write_status(self, resident: Resident) -> None:
+        if resident.owes:
+            return
         deadline = resident.machine.next_deadline()
         status = Status.READY if resident.busy else Status.SUSPENDED
         wake_at = deadline if status is Status.SUSPENDED else None

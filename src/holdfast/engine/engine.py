@@ -305,6 +305,11 @@ class Engine:
         """From the driver: an invocation has ended, in the open batch."""
         self.links.ended(resident, outcome, text)
 
+    @property
+    def crowded(self) -> bool:
+        """For the driver: whether what handlers ask for now waits for the next batch."""
+        return self.links.crowded
+
     def recorded(self, n: int) -> None:
         """From the driver: there is more in a journal."""
         if n in self.bus.watched:

@@ -48,6 +48,8 @@ from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
+DELIVERIES_MAX = 500  # in one batch; what handlers ask for after so many waits for the next
+
 log = logging.getLogger("holdfast")
 
 
@@ -69,6 +71,13 @@ class Links:
         self._ends: dict[str, End] = {}  # that are not durable yet
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
         self._shared: dict[str, PromiseRow] = {}  # promises made or settled that are not durable yet
+        self._delivered = 0  # in the open batch
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much was delivered in the open batch that what handlers ask for now waits for the next: of two
+        that answer each other neither ever waits for anything, and the batch would never be closed."""
+        return self._delivered >= DELIVERIES_MAX
 
     def later(self, call: Callable[..., None], *args: Any) -> None:
         """Calls before the open batch is closed, but not in the midst of what runs now."""
@@ -78,6 +87,9 @@ class Links:
     def flush(self) -> None:
         """Does all that was put off."""
         while self._later and self._engine.failure is None:
+            if not self._delivered:
+                self._engine.committer.after(self._begin_anew)
+            self._delivered += 1
             call, args = self._later.popleft()
             try:
                 call(*args)
@@ -85,6 +97,9 @@ class Links:
                 self._damaged(args[0], damage)
             except Exception as error:  # noqa: BLE001  # what was to be told would be lost if all went on
                 self._engine.fail(as_failure(error))
+
+    def _begin_anew(self) -> None:
+        self._delivered = 0
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
         # Damage stops who met it, and no other (G10).

@@ -1,10 +1,12 @@
-"""One invocation in memory."""
+"""One invocation in memory, and who is told what becomes of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.core import entries as records
+from holdfast.core.commands import Command
+from holdfast.core.entries import Outcome
 from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
@@ -24,8 +26,8 @@ class Resident:
 
     __slots__ = (
         "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
-        "obeyed", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts", "unsettled",
-        "wake_at",
+        "obeyed", "owes", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts",
+        "unsettled", "wake_at",
     )  # fmt: skip
 
     def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:
@@ -46,6 +48,7 @@ class Resident:
         self.begins: int | None = None  # a beginning that is not in a batch yet, in milliseconds
         self.length = 0  # of the journal; the next entry's seq
         self.obeyed = -1  # of so many entries the deeds that followed were done; -1: it has not begun
+        self.owes = False  # what its handler has asked for since waits for the next batch, and its row says so
         self.status = Status(row.status)
         self.wake_at = row.wake_at  # as the row has it
         self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline
@@ -71,3 +74,28 @@ class Resident:
             cause="the stored bytes are damaged",
             fix="restore a backup; other invocations are not affected",
         )
+
+
+class Watcher(Protocol):
+    """The engine, as the driver sees it."""
+
+    stopping: bool
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what handlers ask for now waits for the next batch."""
+
+    def moved(self, resident: Resident) -> None:
+        """The invocation has gone on; not durable yet."""
+
+    def settled(self, resident: Resident) -> None:
+        """All the invocation has done is durable."""
+
+    def obey(self, resident: Resident, command: Command) -> None:
+        """The handler wants something of another invocation."""
+
+    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
+        """The invocation has ended, in the open batch; `text` is the result's JSON."""
+
+    def recorded(self, n: int) -> None:
+        """There is more in the journal."""
