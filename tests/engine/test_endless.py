@@ -10,7 +10,7 @@ from holdfast import Context, Limits, Object, ObjectContext, StoreFailed, Workfl
 from holdfast.engine import links
 from tests.engine.family import status
 from tests.engine.lives import Flags, all_in_lane, life
-from tests.engine.world import WAIT_SECONDS, Wrapped, in_engine, wait_for
+from tests.engine.world import WAIT_SECONDS, Wrapped, in_engine, paused, wait_for
 
 ROUNDS = 2_000
 ROWS_MAX = 4 * links.DELIVERIES_MAX  # of a batch: what a delivery leads to is a few rows
@@ -226,3 +226,49 @@ def test_a_body_that_is_given_up_in_a_turn_that_is_kept_back_is_not_recorded_any
         handle.signal("word", "b")
         assert handle.result(5) == "ab"
         assert [view.kind for view in handle.journal()] == ["signal", "signal"]
+
+
+async def shouts(ctx: Context, to: str, first: int, end: int) -> None:
+    for n in range(first, end):
+        ctx.signal(to, "word", n)
+        if n % 7 == 0:
+            await ctx.run(abs, n)
+
+
+@pytest.mark.parametrize("waiting", [0, 9])
+def test_one_that_does_not_read_what_handlers_send_it_is_paused_and_nothing_is_lost(world, waiting, monkeypatch):
+    monkeypatch.setattr(links, "LETTERS_MAX", 20)
+
+    async def deaf(ctx: Context) -> list[int]:
+        await ctx.receive("go")
+        return [await ctx.receive("word", int) for _ in range(50)]
+
+    with life(world, deaf, shouts, limits=Limits(waiting=waiting)) as one:
+        handle = one.client.start(deaf, id="deaf")
+        one.client.call(shouts, "deaf", 0, 19, timeout=5)
+        assert handle.status().status == "suspended"
+        one.client.call(shouts, "deaf", 19, 35, timeout=5)
+        assert "'deaf' has 20 signals it has not received" in paused(handle)
+        one.client.resume("deaf")
+        wait_for(lambda: handle.status().status == "suspended")
+        one.client.call(shouts, "deaf", 35, 39, timeout=5)
+        assert handle.status().status == "suspended", "a resume gives it room for as many again"
+        one.client.call(shouts, "deaf", 39, 50, timeout=5)
+        assert "has 40 signals" in paused(handle)
+    with life(world, deaf, shouts, limits=Limits(waiting=waiting)) as one:
+        one.client.resume("deaf")
+        handle = one.client.attach("deaf")
+        handle.signal("go")
+        assert handle.result(5) == list(range(50))
+
+
+def test_one_that_reads_what_it_is_sent_may_be_sent_any_number(world, monkeypatch):
+    monkeypatch.setattr(links, "LETTERS_MAX", 5)
+
+    async def hears(ctx: Context) -> int:
+        return len([await ctx.receive("word", int) for _ in range(60)])
+
+    with life(world, hears, shouts) as one:
+        handle = one.client.start(hears, id="ear")
+        one.client.start(shouts, "ear", 0, 60)
+        assert handle.result(5) == 60

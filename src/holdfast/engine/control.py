@@ -15,8 +15,8 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.core.payload import compress
 from holdfast.core.state import check_name
 from holdfast.engine.objects import LIST
-from holdfast.engine.reasons import was_queued
-from holdfast.errors import BadArguments, TooMany, Unreadable, WrongStatus
+from holdfast.engine.reasons import unread, was_queued
+from holdfast.errors import BadArguments, Unreadable, WrongStatus
 from holdfast.service import is_key
 from holdfast.stores.base import InvocationRow, StateRow, TrimRow
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CHILDREN_MAX = 100_000  # that are looked at
 PURGE_SLICE = 100  # invocations purged in one commit
-MAIL_MAX = 1_000  # signals an invocation has not received yet
+MAIL_MAX = 1_000  # signals an invocation has not received yet, from those who can be refused
 
 
 class Control:
@@ -166,11 +166,7 @@ class Control:
                     f"the value does not fit signal {name!r} of {id!r}", cause=error.what, fix="send another value"
                 ) from None
         elif letters >= MAIL_MAX:
-            raise TooMany(
-                f"invocation {id!r} has {letters} signals it has not received",
-                cause="it is sent more than it reads, or nothing reads signals of this name",
-                fix="send them later, or receive them in the handler",
-            )
+            raise unread(id, letters, "send them later, or receive them in the handler")
         engine.links.post(row, name, text)
         await engine.durable()
 

@@ -32,7 +32,7 @@ from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
-from holdfast.engine.reasons import as_failure
+from holdfast.engine.reasons import as_failure, unread
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import Order
 from holdfast.engine.waits import Waits
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 DELIVERIES_MAX = 500  # in one batch; what handlers ask for after so many waits for the next
+LETTERS_MAX = 10_000  # signals of handlers, who cannot be refused, that one may leave unread before it is paused
 
 log = logging.getLogger("holdfast")
 
@@ -186,10 +187,18 @@ class Links:
         row = engine.rows.get(row.n) or row  # one that could not be brought back is paused now
         if resident is not None:
             if not resident.machine.ended:
-                engine.driver.signal(resident, name, text)
+                self._post(resident, name, text)
         else:  # with what led to it, also where the row is not durable yet: a crash between two commits would lose it
             entry = records.SignalArrived(max(engine.clock.now(), row.updated), name, b"\0" + text)
             engine.rows.append(row, entry)
+
+    def _post(self, resident: Resident, name: str, text: bytes) -> None:
+        mailbox = resident.machine.mailbox
+        before = mailbox.count
+        self._engine.driver.signal(resident, name, text)
+        if before < mailbox.count and not mailbox.count % LETTERS_MAX and not resident.pausing:
+            fix = "receive them in the handler, then resume it; a resume alone gives it room for as many again"
+            self._engine.driver.pause(resident, unread(resident.id, mailbox.count, fix))
 
     def ask_to_end(self, row: InvocationRow, reason: str) -> None:
         """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
