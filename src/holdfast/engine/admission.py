@@ -89,7 +89,7 @@ class Admission:
             if self._engine.rows.is_open(n):
                 self._engine.committer.after(self.name, n)  # its turn must not be lost for a signal it gets just now
                 continue
-            row = None if self._engine.resident(n) else self._engine.read_row(n)
+            row = None if self._engine.resident(n) else self._engine.rows.read(n)
             if row is not None:
                 self._admit_row(row)
         self.soon()

@@ -108,6 +108,7 @@ class Driver:
         except HoldfastError as error:
             if begins is not None:
                 resident.begins = None  # it has not begun, and does not keep its key from others (G10)
+                resident.row = row._replace(began=None)
             self.pause(resident, error)
             return resident
         self._run(resident, lambda: self._replay(resident, journal, headers))
@@ -171,6 +172,13 @@ class Driver:
     def cancel(self, resident: Resident, reason: str) -> None:
         """Delivers a cancel; the handler's clean-up still runs durably (G7)."""
         self.deliver(resident, records.CancelRequested(self.now(resident), reason))
+
+    def cancel_paused(self, resident: Resident, reason: str) -> None:
+        """The same for one that is paused and still in memory: once its bodies have ended it goes on, to clean up."""
+        if not resident.machine.cancelling:
+            self.cancel(resident, reason)
+        if resident.status is Status.PAUSED:
+            self._move(resident, move(resident.status, Move.RESUME), None, Woken(resident.obeyed))
 
     def pause(self, resident: Resident, error: BaseException | Paused) -> None:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""

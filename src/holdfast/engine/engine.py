@@ -41,8 +41,6 @@ from holdfast.engine.timers import Timers
 from holdfast.errors import (
     HoldfastError,
     IdConflict,
-    StoreCorrupt,
-    StoreError,
     UnknownHandler,
     UnknownInvocation,
 )
@@ -337,6 +335,10 @@ class Engine:
                     self.gates.leave(n, resident.gate, paused=False)
                 else:
                     self.gates.pause(resident.gate.lock, resident.gate.lane)
+        elif resident.pausing:  # it was cancelled, and goes on by replay
+            if not resident.busy:
+                self._drop(resident)
+                self.admission.queue(n)
         elif resident.status is Status.SUSPENDED:
             self._parkable[n] = resident
             while len(self._parkable) > self._limits.waiting:
@@ -410,23 +412,12 @@ class Engine:
             text, _ = split_headers(self.driver.read(row.n, row.input))
         return conflict(order, row.target, row.key, text)
 
-    def read_row(self, n: int) -> InvocationRow | None:
-        """The row of one that is not in memory, if it can be read."""
-        try:
-            return self.store.get(n)
-        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
-            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
-            return None
-        except StoreError as error:
-            self.fail(error)
-            return None
-
     def _wake_for_timer(self, n: int) -> bool:
         resident = self._residents.get(n)
         if resident is None:
             if self.admission.is_full():
                 return False
-            row = None if self.rows.is_open(n) else self.read_row(n)
+            row = None if self.rows.is_open(n) else self.rows.read(n)
             if row is None or row.wake_at is None:
                 return True
             if row.wake_at > self.clock.now():  # armed for a timer that was cancelled since

@@ -205,13 +205,17 @@ class Links:
         engine = self._engine
         resident = engine.bring_back(row.n)
         row = engine.rows.get(row.n) or row
-        if resident is not None:
-            if not resident.machine.ended and not resident.machine.cancelling:
-                engine.driver.cancel(resident, reason)
-        elif row.began is None:
-            engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
-        else:
-            engine.rows.cancel(row, reason)
+        if resident is None:
+            if row.began is None:
+                engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+            else:
+                engine.rows.cancel(row, reason)
+        elif row.began is None:  # it could not be loaded
+            engine.driver.end(resident, Move.CANCEL, records.Cancelled(reason))
+        elif resident.pausing:
+            engine.driver.cancel_paused(resident, reason)
+        elif not resident.machine.ended and not resident.machine.cancelling:
+            engine.driver.cancel(resident, reason)
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine

@@ -6,6 +6,7 @@ so. What was added to a journal while nobody ran it is obeyed when it is loaded 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +17,15 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
-from holdfast.errors import HoldfastError, Unreadable
+from holdfast.errors import HoldfastError, StoreCorrupt, StoreError, Unreadable
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 WITHDRAWN = 3  # PromiseRow.status
+
+log = logging.getLogger("holdfast")
 
 
 class Rows:
@@ -49,6 +52,16 @@ class Rows:
             row = self._engine.store.find(id)
             return row if row is None or row.n not in self._open else self._open[row.n]
         return self.get(n)
+
+    def read(self, n: int) -> InvocationRow | None:
+        """The durable row, if it can be read."""
+        try:
+            return self._engine.store.get(n)
+        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
+            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
+        except StoreError as error:
+            self._engine.fail(error)
+        return None
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """Those an invocation has called or sent, as they stand."""
