@@ -193,6 +193,33 @@ def test_a_reopened_or_copied_writer_waits_for_its_key_whatever_is_done_to_it(wo
     assert desk.flags.ran.count("a") == 1
 
 
+@pytest.mark.parametrize("how", ["retry", "restart"])
+def test_a_reopened_or_copied_writer_that_is_paused_in_its_queue_is_in_nobodys_way(world, how):
+    desk = Desk()
+    with life(world, desk.service) as one:
+        handle = desk.failed(one.client)
+        if how == "retry":
+            handle.retry()
+        else:
+            handle = handle.restart(from_step="check#1", new_id="copy")
+        handle.pause("lunch")
+        desk.flags.gate("b works").set()
+        assert one.client.attach("b").result(5) == "b"
+        desk.flags.gate("c works").set()
+        assert one.client.call(desk.write, "c", key="k", timeout=5) == "c"
+    with life(world, desk.service) as one:
+        handle = one.client.attach(handle.id)
+        assert (handle.status().status, handle.status().reason) == ("paused", "lunch")
+        fourth = one.client.start(desk.write, "d", key="k", id="d")
+        wait_for(lambda: "d works" in desk.flags.ran)
+        handle.resume()
+        assert handle.status().status == "queued", "d has the key"
+        desk.flags.gate("d works").set()
+        assert [fourth.result(5), handle.result(5)] == ["d", "a"]
+    assert desk.most == 1, "one writer at a time"
+    assert desk.flags.ran.count("a") == 1
+
+
 def test_a_paused_writer_keeps_its_key_and_a_paused_one_that_waits_for_it_does_not(world):
     desk = Desk()
     desk.fails = False

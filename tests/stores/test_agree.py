@@ -70,6 +70,7 @@ starts = st.builds(
     call=st.none() | names,
     build=names,
     origin=st.none() | names,
+    in_queue=st.sampled_from((0, 1)),
 )
 moves = st.builds(
     move,
@@ -79,6 +80,7 @@ moves = st.builds(
     wake_at=st.none() | times,
     began=st.none() | times,
     outcome=st.none() | bodies,
+    in_queue=st.sampled_from((0, 1)),
 )
 
 

@@ -484,4 +484,5 @@ def test_commits_may_come_from_another_thread_than_reads(store):
 
 def test_sql_files_stand_beside_the_code_that_reads_them():
     folder = Path(store_module.__file__).parent
-    assert [file.name for file in sorted((folder / "migrations").glob("*.sql"))] == ["0001_init.sql", "0002_engine.sql"]
+    names = [file.name for file in sorted((folder / "migrations").glob("*.sql"))]
+    assert names == ["0001_init.sql", "0002_engine.sql", "0003_in_queue.sql"]

@@ -85,6 +85,7 @@ def test_an_invocation_is_read_back_as_it_was_written(store):
         call="0/call#1",
         build="b1",
         origin="inv-1 from 2",
+        in_queue=1,
     )
     store.commit(Batch(starts=[row]))
     reopen(store)
@@ -318,6 +319,10 @@ def test_a_lock_is_held_by_the_one_that_has_begun_and_not_ended(store):
     assert [store.holder(f"Cart/{n}") for n in range(8)] == [100, 101, None, 103, None, None, None, None]
     store.commit(Batch(moves=[move(100, Status.DONE), move(10, Status.READY, began=3)]))
     assert store.holder("Cart/0") == 10
+    store.commit(Batch(moves=[move(10, Status.PAUSED), move(103, Status.PAUSED, in_queue=1)]))
+    assert [store.holder("Cart/0"), store.holder("Cart/3")] == [10, None]
+    store.commit(Batch(moves=[move(103, Status.READY)]))
+    assert (store.holder("Cart/3"), store.get(103).in_queue) == (103, 0)
 
 
 @pytest.mark.parametrize("kind", ["lock", "lane"])

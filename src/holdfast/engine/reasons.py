@@ -62,7 +62,4 @@ def as_failure(error: Exception) -> HoldfastError:
 
 def was_queued(row: InvocationRow) -> bool:
     """Whether a paused one had not had its turn when it was paused."""
-    if row.began is None or row.outcome is None:
-        return row.began is None
-    outcome = records.decode_outcome(row.outcome)
-    return isinstance(outcome, Paused) and outcome.queued
+    return row.began is None or bool(row.in_queue)

@@ -154,12 +154,12 @@ class Rows:
         """Pauses one that is not in memory, or cannot be. One that has not begun keeps its time. Raises WrongStatus."""
         paused = why if isinstance(why, Paused) else reason_of(why, self._engine.clock.now())
         queued = row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
-        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row), queued=queued)
+        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row))
         status = Status.READY if row.status == Status.SUSPENDED else Status(row.status)
         if status is not Status.PAUSED:  # one that is, has another reason now
             status = move(status, Move.PAUSE)
         if queued:
-            self._write(row, status, paused, row.wake_at)
+            self._write(row, status, paused, row.wake_at, in_queue=1)
             self._engine.committer.after(self._engine.gates.advance, row.lock, row.lane)  # whoever is behind it may go
         else:
             self.move(row, status, paused)
@@ -210,12 +210,13 @@ class Rows:
             self._engine.committer.after(self._engine.gates.arrived, gate)
 
     def _write(
-        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, at: int | None = None
-    ) -> None:
+        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, *,
+        at: int | None = None, in_queue: int = 0,
+    ) -> None:  # fmt: skip
         body = None if outcome is None else records.encode(outcome)
         now = self._engine.clock.now() if at is None else at
-        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body))
-        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body))
+        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body, in_queue=in_queue))
+        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body, in_queue=in_queue))
 
     def _change(self, n: int, row: InvocationRow | None) -> None:
         self._open[n] = row

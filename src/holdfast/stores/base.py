@@ -41,6 +41,7 @@ class InvocationRow(NamedTuple):
     call: str | None = None  # the parent's step that waits for it; None for a send
     build: str = ""
     origin: str | None = None  # "ID from STEP": what it was restarted or forked from
+    in_queue: int = 0  # 1: paused while it waited for its turn; resumed, it waits for it again
 
 
 class EntryRow(NamedTuple):
@@ -67,6 +68,7 @@ class MoveRow(NamedTuple):
     wake_at: int | None
     outcome: bytes | None
     began: int | None = None  # None leaves it as it is
+    in_queue: int = 0
 
 
 class BlobRow(NamedTuple):
@@ -251,7 +253,7 @@ class Store(Protocol):
         """The earliest wake_at of a SUSPENDED or QUEUED invocation."""
 
     def holder(self, lock: str) -> int | None:
-        """The invocation that has begun under a lock and is READY, SUSPENDED or PAUSED."""
+        """The invocation that has begun under a lock and is READY, SUSPENDED or PAUSED, but not in its queue."""
 
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         """Numbers of invocations QUEUED for a lock, without wake_at, in order of (updated, n)."""

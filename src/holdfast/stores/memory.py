@@ -122,6 +122,7 @@ class MemoryStore:
             wake_at=move.wake_at,
             outcome=move.outcome,
             began=row.began if move.began is None else move.began,
+            in_queue=move.in_queue,
         )
 
     def maintain(self, idle: bool) -> None:  # noqa: ARG002 - there is nothing to tidy up
@@ -171,7 +172,7 @@ class MemoryStore:
     def holder(self, lock: str) -> int | None:
         self._check_open()
         rows = [row for row in self._invocations.values() if row.lock == lock and row.began is not None]
-        return min((row.n for row in rows if row.status in HOLDS), default=None)
+        return min((row.n for row in rows if row.status in HOLDS and not row.in_queue), default=None)
 
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         self._check_open()

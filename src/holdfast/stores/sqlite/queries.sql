@@ -6,7 +6,7 @@
 -- name: row
 -- The columns of an InvocationRow.
 n, id, target, status, created, updated, seed, wake_at, input, outcome,
-began, key, lock, lane, parent, call, build, origin;
+began, key, lock, lane, parent, call, build, origin, in_queue;
 
 -- name: page
 -- What all lists ask beyond their index, from a number downwards. A parent (?6) always goes by its index.
@@ -67,7 +67,8 @@ settled = excluded.settled, value = excluded.value WHERE promise.status = 3 AND 
 -- name: move
 -- Changes of status. At most one row of {values} per invocation: with two, UPDATE FROM takes either.
 UPDATE OR ROLLBACK invocation
-SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began)
+SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began),
+in_queue = column7
 FROM ({values}) WHERE n = column1;
 
 -- name: settle
@@ -179,7 +180,7 @@ WHERE status IN (1, 2) AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
 -- name: holder
 -- Who has begun under a lock.
 SELECT n FROM invocation INDEXED BY invocation_lock_held
-WHERE lock = ? AND began IS NOT NULL AND status IN (0, 1, 3) ORDER BY n LIMIT 1;
+WHERE lock = ? AND began IS NOT NULL AND status IN (0, 1, 3) AND in_queue = 0 ORDER BY n LIMIT 1;
 
 -- name: queued_for_lock
 -- Who waits for a lock, in order of arrival.

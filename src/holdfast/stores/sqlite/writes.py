@@ -19,7 +19,7 @@ from holdfast.stores.base import Batch, MoveRow, RateRow, ScheduleRow, StateRow
 from holdfast.stores.sqlite.queries import QUERIES
 
 SIZES = (1, 4, 16, 64, 256, 1024)
-PARAMETERS_MAX = 18 * 256  # a prepared statement keeps about 200 bytes for each
+PARAMETERS_MAX = 19 * 256  # a prepared statement keeps about 200 bytes for each
 
 
 class Write(NamedTuple):
@@ -52,9 +52,9 @@ class ManyRows:
             yield Write(self._statements[size], values, len(part) if self._counted else None)
 
 
-_STARTS = ManyRows("add_starts", 18)
+_STARTS = ManyRows("add_starts", 19)
 _ENTRIES = ManyRows("add_entries", 3)
-_MOVES = ManyRows("move", 6, counted=True)
+_MOVES = ManyRows("move", 7, counted=True)
 _BLOBS = ManyRows("add_blobs", 4)
 _PROMISES = ManyRows("add_promises", 7, counted=True)
 _SETTLES = ManyRows("settle", 4, counted=True)
