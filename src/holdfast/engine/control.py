@@ -18,7 +18,7 @@ from holdfast.engine.objects import LIST
 from holdfast.engine.reasons import unread, was_queued
 from holdfast.errors import BadArguments, Unreadable, WrongStatus
 from holdfast.service import is_key
-from holdfast.stores.base import InvocationRow, StateRow, TrimRow
+from holdfast.stores.base import InvocationRow, KeyRow, StateRow, TrimRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
@@ -114,6 +114,9 @@ class Control:
         """Deletes an ended invocation with its journal. Its id is free again. Raises UnknownInvocation, WrongStatus."""
         engine = self._open()
         row = await engine.known(id)
+        workflow = engine.rows.workflow_of(row)
+        while workflow is not None and engine.links.is_shared(workflow):
+            row = await engine.known(id)
         if not Status(row.status).ended or engine.resident(row.n) is not None:
             raise WrongStatus(f"invocation {id!r} has not ended", fix="cancel or kill it first")
         parent = None if row.parent is None else engine.rows.get(row.parent)
@@ -129,22 +132,27 @@ class Control:
                 f"invocation {id!r} is attached to by {going_on[0]!r}, which has not ended and may need its result",
                 fix="purge it when that one has ended",
             )
-        engine.rows.purge(row.n)
+        beside = None if workflow is None else self._going_on(workflow)
+        if beside is not None:
+            raise WrongStatus(
+                f"invocation {id!r} is a workflow's, and {beside!r} of the same key has not ended",
+                fix="purge it when that one has ended",
+            )
+        engine.rows.purge(row)
         await engine.durable()
 
-    async def purge_ended(self, before: int) -> int:
-        """Deletes what ended before a moment (milliseconds), slice by slice; how many there were."""
+    async def purge_ended(self, until: int) -> int:
+        """Deletes what ended at a moment (milliseconds) or before, slice by slice; how many there were."""
         engine = self._open()
         count = 0
         while True:
-            due = engine.store.ended_before(before, PURGE_SLICE)
-            numbers = [n for n in due if engine.resident(n) is None and not engine.rows.is_open(n)]
-            if not numbers:
+            due = [row for n in engine.store.ended_before(until + 1, PURGE_SLICE) if (row := self._to_purge(n))]
+            if not due:
                 return count
-            for n in numbers:
-                engine.rows.purge(n)
+            for row in due:
+                engine.rows.purge(row)
             await engine.durable()
-            count += len(numbers)
+            count += len(due)
 
     async def signal(self, id: str, name: str, text: bytes) -> None:
         """Sends a named message. Raises UnknownInvocation, WrongStatus, TooMany, BadArguments when it does not fit who
@@ -195,6 +203,22 @@ class Control:
         batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
         engine.gates.borrow(lock)
         await engine.durable()
+
+    def _to_purge(self, n: int) -> InvocationRow | None:
+        """One that has ended, unless something is done to it just now."""
+        engine = self._engine
+        row = None if engine.resident(n) is not None or engine.rows.is_open(n) else engine.rows.read(n)
+        workflow = None if row is None else engine.rows.workflow_of(row)
+        return None if workflow is not None and engine.links.is_shared(workflow) else row
+
+    def _going_on(self, workflow: KeyRow) -> str | None:
+        """The id of one of a workflow's key that has not ended."""
+        store, (service, key) = self._engine.store, workflow
+        for status in Status:
+            rows = [] if status.ended else store.list(status=status, target=f"{service}/", key=key, limit=1)
+            if rows:
+                return rows[0].id
+        return None
 
     async def _going(self, id: str) -> InvocationRow:
         """The invocation as it stands, which has not ended. Raises UnknownInvocation, WrongStatus."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +43,7 @@ from holdfast.errors import (
     UnknownInvocation,
     Unreadable,
 )
-from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
+from holdfast.stores.base import InvocationRow, KeyRow, PromiseRow, SettleRow, WaiterRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
@@ -72,6 +72,7 @@ class Links:
         self._ends: dict[str, End] = {}  # that are not durable yet
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
         self._shared: dict[str, PromiseRow] = {}  # promises made or settled that are not durable yet
+        self._forgotten: Counter[str] = Counter()  # owners of promises whose purge is not durable yet
         self._delivered = 0  # in the open batch
 
     @property
@@ -172,7 +173,25 @@ class Links:
 
     def shared(self, id: str) -> PromiseRow | None:
         """A promise of a workflow, as it will be once the open batches are durable."""
-        return self._shared.get(id) or self._engine.store.promise(id)
+        if id in self._shared:
+            return self._shared[id]
+        return None if _owner(id) in self._forgotten else self._engine.store.promise(id)
+
+    def forget(self, workflow: KeyRow) -> None:
+        """The promises of a workflow's key are being deleted; those made from now on are others."""
+        owner = ":".join(workflow)
+        self._forgotten[owner] += 1
+        self._engine.committer.after(self._forgot, owner)
+
+    def is_shared(self, workflow: KeyRow) -> bool:
+        """Whether something is being done to the promises of a workflow's key."""
+        owner = ":".join(workflow)
+        return any(_owner(id) == owner for id in (*self._shared, *self._waiting))
+
+    def _forgot(self, owner: str) -> None:
+        self._forgotten[owner] -= 1
+        if not self._forgotten[owner]:
+            del self._forgotten[owner]
 
     def shared_waiters(self, id: str) -> list[Resident]:
         """Those in memory that wait for a promise of a workflow, who know its type; if none is, one that was parked."""
@@ -411,6 +430,11 @@ class Links:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
             self.ask_to_end(row, reason)
+
+
+def _owner(promise: str) -> str:
+    """What the id of a workflow's promise begins with: the service and the key."""
+    return promise.rpartition(":")[0]
 
 
 def _still_waits(resident: Resident, local: str) -> bool:

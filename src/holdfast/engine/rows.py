@@ -18,7 +18,7 @@ from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
 from holdfast.errors import HoldfastError, StoreCorrupt, StoreError, Unreadable
-from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
+from holdfast.stores.base import EntryRow, InvocationRow, KeyRow, MoveRow, SettleRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
@@ -84,10 +84,23 @@ class Rows:
         self._lengths[row.n] = length
         self._queue(row)
 
-    def purge(self, n: int) -> None:
-        """Deletes one that has ended."""
-        self._engine.committer.batch.purges.append(n)
-        self._change(n, None)
+    def purge(self, row: InvocationRow) -> None:
+        """Deletes one that has ended; if it is a workflow's main run, all that is kept for its key too."""
+        batch = self._engine.committer.batch
+        batch.purges.append(row.n)
+        self._change(row.n, None)
+        workflow = self.workflow_of(row)
+        if workflow is not None:
+            batch.forgets.append(workflow)
+            self._engine.links.forget(workflow)
+            self._engine.gates.borrow(f"{workflow.service}/{workflow.key}")  # the next run must not see any of it
+
+    def workflow_of(self, row: InvocationRow) -> KeyRow | None:
+        """The key of the workflow, if this is its main run."""
+        handler = self._engine.handler_of(row.target)
+        if handler is None or not handler.main or handler.service is None or row.key is None:
+            return None
+        return KeyRow(handler.service, row.key)
 
     def touch(self, row: InvocationRow) -> None:
         """Something of it that is not in its row was put into the open batch."""

@@ -52,6 +52,14 @@ class EntryRow(NamedTuple):
     body: bytes
 
 
+class KeyRow(NamedTuple):
+    """All that is kept for a workflow's key: the promises of no invocation whose id is service, key and a name, with
+    colons between and none in the name; values and lists."""
+
+    service: str
+    key: str
+
+
 class RewriteRow(NamedTuple):
     """Deletes the entries of n from seq on: what follows is written anew."""
 
@@ -158,6 +166,7 @@ class Batch:
     """What one commit writes, in this order of tables; within a table in list order."""
 
     purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises and waiters
+    forgets: list[KeyRow] = field(default_factory=list)
     rewrites: list[RewriteRow] = field(default_factory=list)
     starts: list[InvocationRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
@@ -179,6 +188,7 @@ class Batch:
         """How many rows the commit writes."""
         return (
             len(self.purges)
+            + len(self.forgets)
             + len(self.rewrites)
             + len(self.starts)
             + len(self.entries)
@@ -275,7 +285,8 @@ class Store(Protocol):
 
     def ended_before(self, until: int, limit: int) -> list[int]:
         """Numbers of invocations that ended before `until`, oldest first, then by n; not those whose parent, or one
-        that waits for their id, is stored and has not ended."""
+        that waits for their id, is stored and has not ended; and not one that is called as its service and key, with a
+        colon between, while another of that service and key has not ended."""
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:
         """(number, digest) of all blobs of an owner."""

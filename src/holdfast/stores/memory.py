@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked, UsageError
-from holdfast.stores.base import Batch, BlobRow, InvocationRow, MoveRow, PromiseRow, ScheduleRow
+from holdfast.stores.base import Batch, BlobRow, InvocationRow, KeyRow, MoveRow, PromiseRow, ScheduleRow
 
 OPEN, WITHDRAWN = 0, 3  # PromiseRow.status
 HOLDS = (Status.READY, Status.SUSPENDED, Status.PAUSED)
@@ -65,6 +65,8 @@ class MemoryStore:
     def _write_invocations(self, batch: Batch) -> None:
         for n in batch.purges:
             self._purge(n)
+        for forgotten in batch.forgets:
+            self._forget(forgotten)
         for rewrite in batch.rewrites:
             journal = self._entries.get(rewrite.n, {})
             self._entries[rewrite.n] = {seq: body for seq, body in journal.items() if seq < rewrite.seq}
@@ -113,6 +115,11 @@ class MemoryStore:
         self._blobs = {key: blob for key, blob in self._blobs.items() if blob.owner != n}
         self._promises = {id: promise for id, promise in self._promises.items() if promise.n != n}
         self._waiters = {waiter for waiter in self._waiters if waiter[1] != n}
+
+    def _forget(self, key: KeyRow) -> None:
+        self._promises = {id: promise for id, promise in self._promises.items() if not _is_named(promise, key)}
+        self._states = {at: body for at, body in self._states.items() if at[:2] != key}
+        self._items = {at: body for at, body in self._items.items() if at[:2] != key}
 
     def _move(self, move: MoveRow) -> None:
         row = self._invocations[move.n]
@@ -207,6 +214,9 @@ class MemoryStore:
         going_on = {row.n for row in self._invocations.values() if row.status < Status.DONE}
         wanted = {subject for subject, n in self._waiters if n in going_on}
         ended = [row for row in self._invocations.values() if row.n not in going_on and row.id not in wanted]
+        keys = {(_service(row), row.key) for row in self._invocations.values() if row.n in going_on}
+        wanted_keys = {f"{service}:{key}": (service, key) for service, key in keys}
+        ended = [row for row in ended if wanted_keys.get(row.id) != (_service(row), row.key)]
         rows = [row for row in ended if row.parent not in going_on]
         return [n for updated, n in sorted((row.updated, row.n) for row in rows) if updated < until][:limit]
 
@@ -332,7 +342,8 @@ class MemoryStore:
             return "an invocation that does not exist was moved"
         if _clash([row[:2] for row in batch.blobs], {key for key in self._blobs if key[0] not in gone}):
             return "a blob was written twice"
-        promises = [row for row in self._promises.values() if row.n not in gone]
+        stored_promises = [row for row in self._promises.values() if row.n not in gone]
+        promises = [row for row in stored_promises if not any(_is_named(row, key) for key in batch.forgets)]
         made = {row.id: row.n for row in batch.promises}
         taken = {row.id for row in promises if row.status != WITHDRAWN or made.get(row.id) != row.n}
         if _clash([row.id for row in batch.promises], taken):
@@ -341,7 +352,7 @@ class MemoryStore:
         settled = [row.id for row in batch.settles]
         if len(set(settled)) < len(settled) or not still_open.issuperset(settled):
             return "a promise that is not open was settled"
-        if _clash([row[:4] for row in batch.items], self._items):
+        if _clash([row[:4] for row in batch.items], [at for at in self._items if at[:2] not in batch.forgets]):
             return "an element of a list was written twice"
         return ""
 
@@ -352,6 +363,16 @@ class MemoryStore:
             ends[n] = min(seq, ends.get(n, seq))
         numbers = {row.n for row in batch.entries} - gone
         return {(n, seq) for n in numbers for seq in self._entries.get(n, ()) if n not in ends or seq < ends[n]}
+
+
+def _service(row: InvocationRow) -> str:
+    return row.target.rpartition("/")[0]
+
+
+def _is_named(promise: PromiseRow, key: KeyRow) -> bool:
+    """Whether it belongs to a workflow's key."""
+    owner, _, _ = promise.id.rpartition(":")
+    return promise.n == 0 and owner == f"{key.service}:{key.key}"
 
 
 def _queued(row: InvocationRow) -> bool:

@@ -38,6 +38,22 @@ DELETE FROM promise WHERE n IN ({values});
 -- What they waited for.
 DELETE FROM waiter WHERE n IN ({values});
 
+-- name: forget_promises
+-- Promises of workflows' keys. A key may have colons in it, a promise's name has none. By id: +n goes by no index.
+DELETE FROM promise WHERE lsn IN (
+    SELECT lsn FROM ({values}) CROSS JOIN promise
+    WHERE id > column1 || ':' || column2 || ':' AND id < column1 || ':' || column2 || ';' AND +n = 0
+    AND instr(substr(id, length(column1) + length(column2) + 3), ':') = 0
+);
+
+-- name: forget_states
+-- Their values.
+DELETE FROM state WHERE (service, key) IN ({values});
+
+-- name: forget_items
+-- Their lists.
+DELETE FROM item WHERE (service, key) IN ({values});
+
 -- name: rewrite
 -- The ends of journals, to be written anew.
 DELETE FROM entry WHERE lsn IN (SELECT lsn FROM ({values}) CROSS JOIN entry WHERE n = column1 AND seq >= column2);
@@ -227,11 +243,17 @@ SELECT count(*) FROM invocation INDEXED BY invocation_lane_running WHERE lane = 
 SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ? ORDER BY n LIMIT ?;
 
 -- name: ended_before
--- What may be purged: over for long, and so are its parent and all that wait for it.
+-- What may be purged: over for long, and so are its parent and all that wait for it; of a workflow's main run also the
+-- others of its key.
 SELECT n FROM invocation AS i INDEXED BY invocation_ended
 WHERE status >= 4 AND updated < ?
 AND NOT EXISTS (SELECT 1 FROM invocation AS p WHERE p.n = i.parent AND p.status < 4)
 AND NOT EXISTS (SELECT 1 FROM waiter CROSS JOIN invocation AS w USING (n) WHERE subject = i.id AND w.status < 4)
+AND NOT EXISTS (
+    SELECT 1 FROM invocation AS o INDEXED BY invocation_key
+    WHERE i.id = substr(i.target, 1, instr(i.target, '/') - 1) || ':' || i.key
+    AND o.key = i.key AND o.status < 4 AND instr(o.target, substr(i.target, 1, instr(i.target, '/'))) = 1
+)
 ORDER BY updated, n LIMIT ?;
 
 -- name: blob_digests

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from holdfast.stores.base import Batch, MoveRow, RateRow, ScheduleRow, StateRow
+from holdfast.stores.base import Batch, KeyRow, MoveRow, RateRow, ScheduleRow, StateRow
 from holdfast.stores.sqlite.queries import QUERIES
 
 SIZES = (1, 4, 16, 64, 256, 1024)
@@ -68,6 +68,7 @@ _NO_WAITERS = ManyRows("drop_waiters", 1)
 _RATES = ManyRows("put_rates", 2)
 _SCHEDULES = ManyRows("put_schedules", 5)
 _NO_SCHEDULES = ManyRows("drop_schedules", 1)
+_FORGETS = [ManyRows(f"forget_{table}", 2) for table in ("promises", "states", "items")]
 _PURGES = [ManyRows(f"purge_{table}", 1) for table in ("invocations", "entries", "blobs", "promises", "waiters")]
 
 
@@ -75,6 +76,7 @@ def plan(batch: Batch) -> list[Write]:
     """The statements of one commit, in the order of `Batch`."""
     parts: tuple[tuple[Sequence[Any], Callable[[Any], Iterable[Write]]], ...] = (
         (batch.purges, _purges),
+        (batch.forgets, _forgets),
         (batch.rewrites, _REWRITES.writes),
         (batch.starts, _STARTS.writes),
         (batch.entries, _ENTRIES.writes),
@@ -112,6 +114,11 @@ def _purges(numbers: list[int]) -> Iterator[Write]:
     rows = [(n,) for n in numbers]
     for table in _PURGES:
         yield from table.writes(rows)
+
+
+def _forgets(keys: list[KeyRow]) -> Iterator[Write]:
+    for table in _FORGETS:
+        yield from table.writes(keys)
 
 
 def _states(states: list[StateRow]) -> Iterator[Write]:
