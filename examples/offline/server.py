@@ -39,9 +39,19 @@ class OfflineAdmin:
         return sum(tokens.values())
 
     def outbox(self) -> list[str]:
-        """The reminders that were sent."""
+        """The messages that were sent."""
         messages: list[str] = self._call("GET", "/admin/outbox")["messages"]
         return messages
+
+    def bookings(self) -> dict[str, str]:
+        """Every reference, and whether it is booked or cancelled."""
+        status: dict[str, str] = self._call("GET", "/admin/bookings")["status"]
+        return status
+
+    def cancelled(self) -> list[str]:
+        """The references that were cancelled, in order."""
+        references: list[str] = self._call("GET", "/admin/bookings")["cancelled"]
+        return references
 
     def order(self, fault: Fault) -> None:
         """From now on this goes wrong."""
@@ -51,7 +61,7 @@ class OfflineAdmin:
         self._call("DELETE", "/admin/faults")
 
     def reset(self) -> None:
-        """Forgets all requests, faults and sent reminders."""
+        """Forgets all requests, faults, messages and bookings."""
         self._call("POST", "/admin/reset")
 
     def wait_for(self, met: Callable[[list[Request]], bool], *, seconds: float = 20.0) -> list[Request]:
@@ -85,7 +95,7 @@ class OfflineServer(OfflineAdmin):
         latency: float = 0.0,
         port: int = 0,
     ) -> None:
-        self._socket = socket.create_server((LOOPBACK, port))
+        self._socket = _listen(port)
         super().__init__(f"http://{LOOPBACK}:{self._socket.getsockname()[1]}")
         scripts = Scripts(models or {}, {**BUILT_IN, **(phrases or {})})
         app = OfflineApp(scripts, latency=latency)
@@ -111,3 +121,12 @@ class OfflineServer(OfflineAdmin):
         self._server.force_exit = True  # a request that is being held must not hold the test
         self._thread.join(timeout=5)
         self._socket.close()
+
+
+def _listen(port: int) -> socket.socket:
+    """A socket whose protocol is named: asyncio turns off Nagle's delay, 40 ms an answer, for no other."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((LOOPBACK, port))
+    listening.listen()
+    return listening

@@ -231,10 +231,10 @@ class AsyncClient:
         """Every schedule, by id."""
         return [
             ScheduleView(
-                row.id, row.target, stored.rule, stored.zone, stored.missed, moment(row.next_at),
-                moment(stored.last_at), stored.last_id, bool(row.paused),
+                id, stored.target, stored.rule, stored.zone, stored.missed, moment(stored.next_at),
+                moment(stored.last_at), stored.last_id, stored.paused,
             )
-            for row, stored in self._engine.schedules.all()
+            for id, stored in self._engine.schedules.all()
         ]  # fmt: skip
 
     async def pause_schedule(self, id: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from holdfast.core import entries as records
 from holdfast.core.payload import unpack
 from holdfast.engine.engine import Engine
+from holdfast.engine.reasons import tries_of
 from holdfast.engine.starts import split_headers
 from holdfast.errors import (
     InvocationCancelled,
@@ -29,6 +30,7 @@ from holdfast.views import (
     view_entry,
     view_invocation,
     view_open_promise,
+    view_tried,
     view_waiting_call,
 )
 from holdfast.watching import EventView, watch
@@ -149,8 +151,10 @@ class AsyncHandle(Generic[R]):
         read = reader(store, row.n)
         views = [view_entry(records.decode_entry(body), read, asked) for body in store.entries(row.n)]
         resident = self._engine.resident(row.n)
-        bodies = resident.bodies.values() if resident is not None else ()
-        views += [view_body(body) for body in bodies]
+        if resident is not None:
+            views += [view_body(body) for body in (*resident.bodies.values(), *resident.resting.values())]
+        else:
+            views += [view_tried(tried) for tried in tries_of(row)]
         views += [view_open_promise(promise) for promise in asked.values() if promise.status == 0]
         done = {view.child for view in views if view.kind == "call"}
         children = store.children(row.n, CHILDREN_MAX)

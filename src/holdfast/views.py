@@ -48,7 +48,8 @@ class StepView:
     invocation.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
-    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts.
+    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts; of one that is
+    "retrying", `error` is that of the last and `next_at` the time of the next.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class StepView:
     error: str | None
     large: bool = False
     child: str | None = None
+    next_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +287,15 @@ def view_body(body: Body) -> StepView:
     state = "retrying" if body.retrying else "running"
     last = body.last_error
     error = None if last is None else f"{last.type}: {last.message}"
-    began, shown = moment(body.started or None), plain(body.inputs)
-    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error)
+    began, shown, next_at = moment(body.started or None), plain(body.inputs), moment(body.next_at or None)
+    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, next_at=next_at)
+
+
+def view_tried(tried: records.Tried) -> StepView:
+    """The picture of a step that waits for its next attempt while its invocation is parked."""
+    last = tried.failure
+    error, began, next_at = f"{last.type}: {last.message}", moment(tried.started), moment(tried.next_at)
+    return StepView("step", tried.step, "retrying", began, None, last.attempts, None, None, error, next_at=next_at)
 
 
 def view_open_promise(row: PromiseRow) -> StepView:

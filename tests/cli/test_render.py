@@ -137,6 +137,13 @@ def test_a_timeline_shows_attempts_errors_sizes_and_children() -> None:
     assert lines[-1].index("0/book#1") == lines[-2].index("0/pay#1") + 2
 
 
+def test_a_step_between_attempts_says_when_the_next_one_is() -> None:
+    soon = words.now() + timedelta(seconds=100.5)
+    steps = [wire.Step("step", "fetch#1", "retrying", AT, None, 3, error="TimeoutError: slow", next_at=soon)]
+    line = drawn(timeline.show(timeline.Run(head(status="suspended", wake_at=soon), steps), full=False), 160)[-1]
+    assert "retrying, 3 tries, next in 1 min 40 s" in line
+
+
 def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
     run = timeline.Run(head(status="paused", reason="[HF303] another path\n  recorded: a\n  next step: b"), [])
     assert drawn(timeline.show(run, full=False))[-3:] == [

@@ -101,6 +101,13 @@ def running(office, client):
 def between_attempts(office, client):
     handle = client.start(office.job, "tries", id="x")
     wait_for(lambda: [view for view in handle.journal() if view.state == "retrying"])
+    wait_for(lambda: handle.status().status == "suspended")
+    return handle
+
+
+def parked_between_attempts(office, client):
+    handle = between_attempts(office, client)
+    wait_for(lambda: not engine_of(client)._residents)
     return handle
 
 
@@ -213,7 +220,8 @@ SITUATIONS = {
     delayed: "queued",
     without_room: "queued",
     running: "ready",
-    between_attempts: "ready",
+    between_attempts: "suspended",
+    parked_between_attempts: "suspended",
     waiting: "suspended",
     parked: "suspended",
     paused_by_a_person: "paused",
@@ -292,7 +300,11 @@ TABLE = {
 TABLE["cancelled"] = {by: text.replace("DONE", "CANCELLED") for by, text in TABLE["done"].items()}
 TABLE["killed"] = {by: text.replace("DONE", "KILLED") for by, text in TABLE["done"].items()}
 
-EXCEPTIONS = {(paused_while_a_body_runs, "resume"): "invocation 'x' still waits for a body that runs"}
+EXCEPTIONS = {
+    (paused_while_a_body_runs, "resume"): "invocation 'x' still waits for a body that runs",
+    (between_attempts, "signal"): "suspended",
+    (parked_between_attempts, "signal"): "suspended",
+}
 
 OPERATIONS = {
     "cancel": lambda handle: handle.cancel(),
@@ -309,7 +321,7 @@ ENDS = {"cancelled", "killed", "done", "failed", "gone"}
 def options_of(situation):
     if situation is without_room:
         return {"limits": Limits(running=1)}
-    return {"limits": Limits(waiting=0)} if situation is parked else {}
+    return {"limits": Limits(waiting=0)} if situation in {parked, parked_between_attempts} else {}
 
 
 def status_of(client):

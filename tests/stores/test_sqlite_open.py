@@ -13,7 +13,6 @@ from pathlib import Path
 import apsw
 import pytest
 
-from holdfast.core.entries import Paused, encode
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreCorrupt, StoreError, StoreForeign, StoreLocked, StoreReadOnly, StoreTooNew
 from holdfast.stores.base import Batch
@@ -214,7 +213,7 @@ def test_the_pragmas_hold(path):
     assert [store._live.writer.pragma(name) for name in names] == [4096, 2, "wal", 2, 1, 0]
     assert store._live.writer.pragma("application_id") == int.from_bytes(b"HOLD", "big")
     with pytest.raises(apsw.ReadOnlyError):
-        store._live.reader.execute("DELETE FROM meta")
+        store._live.reader.execute("DELETE FROM state")
     store.close()
 
 
@@ -354,29 +353,13 @@ def test_a_file_of_the_first_schema_is_used_on(path, monkeypatch):
     assert store.list(status=Status.PAUSED) == [rows[3]]
     store.commit(Batch(starts=[start(8, status=Status.QUEUED, lock="Cart/ann")], settles=[settle("open")], purges=[5]))
     assert store.queued_for_lock("Cart/ann", 9) == [8]
+    assert store.state("", "", "opens") == 2
     assert store._live.writer.pragma("integrity_check") == "ok"
     store.close()
     saved = apsw.Connection(str(path.with_name("agent.db.v1.backup")))
     assert saved.pragma("user_version") == 1
     assert list(saved.execute("SELECT * FROM invocation ORDER BY n")) == [row[:10] for row in first_schema.ROWS]
     saved.close()
-
-
-def test_one_that_was_paused_in_its_queue_under_the_second_schema_holds_no_lock(path, monkeypatch):
-    paused = [encode(Paused("HF505", "lunch", 1, 0, queued)) for queued in (False, True)]
-    with monkeypatch.context() as patch:
-        older = opening.load_migrations()[:2]
-        patch.setattr(opening, "load_migrations", lambda: older)
-        connection = opening.open_writer(path, None)
-    for n, (lock, began, outcome) in enumerate([("a", 1, paused[0]), ("b", 1, paused[1]), ("c", None, paused[1])]):
-        row = start(n, status=Status.PAUSED, outcome=outcome, began=began, lock=lock)[:-1]
-        connection.execute(f"INSERT INTO invocation VALUES ({', '.join('?' * len(row))})", row)
-    connection.close()
-    store = SqliteStore(path)
-    store.open()
-    assert [store.get(n).in_queue for n in range(3)] == [0, 1, 1]
-    assert [store.holder(lock) for lock in "abc"] == [0, None, None]
-    store.close()
 
 
 def test_a_migrated_file_has_the_schema_of_a_new_one(tmp_path, monkeypatch):

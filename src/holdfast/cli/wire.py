@@ -74,6 +74,7 @@ class Step(Struct):
     error: str | None = None
     large: bool = False
     child: str | None = None
+    next_at: datetime | None = None
 
 
 class Ask(Struct):
@@ -110,6 +111,14 @@ class Schedule(Struct):
     next_at: datetime | None = None
     last_at: datetime | None = None
     paused: bool = False
+
+
+class Example(Struct):
+    """A program that comes with Holdfast."""
+
+    id: str
+    module: str
+    title: str
 
 
 class Check(Struct):

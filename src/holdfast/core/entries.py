@@ -185,13 +185,24 @@ class Paused(msgspec.Struct, frozen=True, array_like=True, tag=4):
     reason: str
     at: int
     obeyed: int | None = None  # entries whose deeds were done; -1: not those of the beginning; None: all
-    queued: bool = False  # it was waiting for its turn; of older stores, now its row says so (InvocationRow.in_queue)
+    queued: bool = False  # not written any more: the row says it (InvocationRow.in_queue)
+
+
+class Tried(msgspec.Struct, frozen=True, array_like=True):
+    """A step that waits for its next attempt."""
+
+    step: str
+    failure: Failure  # of the last attempt; says how many there were
+    started: int  # the first one
+    next_at: int
 
 
 class Woken(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Something came while nobody ran the invocation. Not an end."""
+    """What has to be known when the invocation is loaded next: something came while nobody ran it, or steps of it wait
+    for another attempt. Not an end."""
 
     obeyed: int | None  # as of Paused
+    tries: tuple[Tried, ...] = ()
 
 
 Outcome = Returned | Raised | Cancelled | Paused | Woken

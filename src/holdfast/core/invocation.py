@@ -14,7 +14,7 @@ class Status(IntEnum):
     """Where an invocation stands. The numbers are stored: never renumber, only add."""
 
     READY = 0  # runs, or will as soon as there is room
-    SUSPENDED = 1  # waits for a timer, a promise, a call or a signal; costs a row
+    SUSPENDED = 1  # waits for a timer, a promise, a call, a signal or a step's next attempt; costs a row
     QUEUED = 2  # has not begun: waits for its time, its key or room
     PAUSED = 3  # waits for a person
     DONE = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -32,13 +32,14 @@ from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
+from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
-from holdfast.engine.effects import Body, Effects, describe
+from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState, Unwritten
 from holdfast.engine.ports import Clock
-from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
-from holdfast.engine.resident import Resident, Watcher
+from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
+from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
@@ -50,6 +51,31 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
+
+
+class Watcher(Protocol):
+    """The engine, as the driver sees it."""
+
+    stopping: bool
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what handlers ask for now waits for the next batch."""
+
+    def moved(self, resident: Resident) -> None:
+        """The invocation has gone on; not durable yet."""
+
+    def settled(self, resident: Resident) -> None:
+        """All the invocation has done is durable."""
+
+    def obey(self, resident: Resident, command: Command) -> None:
+        """The handler wants something of another invocation."""
+
+    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
+        """The invocation has ended, in the open batch; `text` is the result's JSON."""
+
+    def recorded(self, n: int) -> None:
+        """There is more in the journal."""
 
 
 class Driver:
@@ -66,7 +92,7 @@ class Driver:
         self._registry = registry
         self._deps = deps
         self._watcher = watcher
-        self.effects: Effects
+        self.bodies = Bodies(self, committer, clock)
         self.timers: Timers
 
     def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
@@ -95,6 +121,7 @@ class Driver:
             resident.length = len(bodies)
             if begins is None:
                 resident.obeyed = obeyed_of(row, len(bodies))
+                resident.tries = {tried.step: tried for tried in tries_of(row)}
                 if row.outcome is not None:
                     resident.begins = row.began  # the row must not say of what is done now that it is to be done
             if resident.status is Status.PAUSED:
@@ -119,18 +146,20 @@ class Driver:
         self._append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
-            self._tell(resident)  # it is kept until this is durable: then the next entry's place can be read
+            self.tell(resident)  # it is kept until this is durable: then the next entry's place can be read
         else:
             self._run(resident, lambda: resident.machine.receive(entry, value))
 
     def fire_due(self, resident: Resident) -> None:
-        """Fires every timer that is due, each with its own entry, in order."""
+        """Fires every timer that is due, each with its own entry, in order, and tries steps again whose time has
+        come."""
         resident.armed = None
         now = self._clock.now()
         while not resident.machine.ended and not resident.pausing and (entry := resident.machine.due(now)) is not None:
             self.deliver(resident, entry)
         if not resident.machine.ended and not resident.pausing:
-            self._write_status(resident)
+            self.bodies.try_again(resident)
+            self.write_status(resident)
 
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
@@ -183,56 +212,12 @@ class Driver:
     def pause(self, resident: Resident, error: BaseException | Paused) -> None:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
         resident.pausing = True
-        for body in list(resident.bodies.values()):
-            # One that nobody waits for any more was cancelled in the very run that failed: it must not be recorded.
-            if body.retrying or not body.started or body.step not in resident.machine.waiting:
-                del resident.bodies[body.step]
-                body.cancel()
+        self.bodies.pause(resident)
         outcome = error if isinstance(error, Paused) else reason_of(error, self._clock.now())
         outcome = msgspec.structs.replace(outcome, obeyed=resident.obeyed)
         # First line only, and never a step's own text: it may quote what was sent and received.
         log.error("%s is paused: %s", resident.id, outcome.reason.partition("\n")[0].partition(": ")[0])
         self._move(resident, move(self._awake(resident), Move.PAUSE), None, outcome)
-
-    def completed(self, resident: Resident, body: Body, text: bytes, value: Any) -> None:
-        """A body has returned."""
-        if resident.bodies.pop(body.step, None) is not body:
-            return
-        try:
-            entry = records.StepCompleted(
-                self.now(resident), body.step, body.spec.digest, self.pack(resident, text),
-                self.pack(resident, body.inputs), body.attempt, body.started,
-            )  # fmt: skip
-        except HoldfastError as error:  # what was stored before cannot be read
-            self._unpackable(resident, error)
-            return
-        self.deliver(resident, entry, value)
-
-    def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
-        """A body has failed for good."""
-        if resident.bodies.pop(body.step, None) is not body:
-            return
-        try:
-            inputs = self.pack(resident, body.inputs)
-        except HoldfastError as error:
-            self._unpackable(resident, error)
-            return
-        entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.started)
-        self.deliver(resident, entry)
-
-    def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
-        """A body cannot go on until a person has looked."""
-        if resident.bodies.pop(body.step, None) is body and not resident.pausing:
-            reason = f"step {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
-            self.pause(resident, Paused("HF502", reason, self._clock.now()))
-        elif resident.pausing and not resident.busy:
-            self._tell(resident)
-
-    def _unpackable(self, resident: Resident, error: HoldfastError) -> None:
-        if not resident.pausing:
-            self.pause(resident, error)
-        elif not resident.busy:
-            self._tell(resident)
 
     def read(self, n: int, payload: bytes) -> bytes:
         """The JSON text of a stored payload. Raises Unreadable."""
@@ -248,8 +233,12 @@ class Driver:
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
         resident = Resident(row, handler, machine, Gate(row.lock, row.lane, handler.limit), fresh=fresh)
         if row.key is not None and handler.service is not None:
-            resident.state = ObjectState(self.store, handler.service, row.key, self._unwritten)
+            resident.state = self.state_of(handler.service, row.key)
         return resident
+
+    def state_of(self, service: str, key: str) -> ObjectState:
+        """The state of one key, to be read and written."""
+        return ObjectState(self.store, service, key, self._unwritten)
 
     def call_handler(self, resident: Resident, headers: Mapping[str, str]) -> None:
         """Lets a handler run to its first wait."""
@@ -258,8 +247,8 @@ class Driver:
         machine = resident.machine
         if resident.state is not None:
             machine.state = StateView(machine, resident.state, writes=not handler.shared)
-        context = context_of(machine, self._deps, self._registry, headers, handler, resident.key)
-        machine.begin(handler.fn, context, *args, **kwargs)
+        machine.context = context_of(machine, self._deps, self._registry, headers, handler, resident.key)
+        machine.begin(handler.fn, machine.context, *args, **kwargs)
 
     def _fresh(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
         resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
@@ -304,30 +293,32 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
-        self._keep_notes(resident, resident.machine.take_notes())
         if self._watcher.crowded:
             self._keep_back(resident)
         else:
             self._obey_all(resident)
 
     def _obey_all(self, resident: Resident) -> None:
+        commands = resident.machine.take_commands()
+        over = any(isinstance(command, Return) for command in commands)
+        self._keep_notes(resident, resident.machine.take_notes(), over=over)
         resident.owes = False
         resident.obeyed = resident.length  # what follows is in the same batch
-        for command in resident.machine.take_commands():
+        for command in commands:
             self._obey(resident, command)
             if resident.pausing:
                 return
         if not resident.machine.ended:
-            self._write_status(resident)
+            self.write_status(resident)
 
     def _keep_back(self, resident: Resident) -> None:
-        for body in [body for body in resident.bodies.values() if body.step not in resident.machine.waiting]:
-            del resident.bodies[body.step]  # given up just now: it must not be recorded any more
-            body.cancel()
+        self._keep_notes(resident, resident.machine.take_notes(), over=False)
+        self.bodies.sort_out(resident)
         if resident.owes:
             return
         resident.owes = True
-        self._move(resident, self._awake(resident), None, Woken(resident.obeyed))
+        tries = (*self.bodies.tries(resident), *resident.tries.values())
+        self._move(resident, self._awake(resident), None, Woken(resident.obeyed, tries))
         resident.begins = resident.row.began  # the row must say when all is done
         self._committer.after(self._make_good, resident)
 
@@ -336,10 +327,10 @@ class Driver:
         if resident.owes and not (resident.pausing or resident.status.ended or self._watcher.stopping):
             self._obey_all(resident)
 
-    def _keep_notes(self, resident: Resident, notes: list[Note]) -> None:
+    def _keep_notes(self, resident: Resident, notes: list[Note], *, over: bool) -> None:
         for note in notes:
             if isinstance(note, records.StateRead):
-                if resident.machine.ended:
+                if over:
                     continue  # nothing has seen it but the result, and there will be no replay
                 if note.value is not None:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
@@ -362,13 +353,9 @@ class Driver:
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
             case RunStep():
-                body = Body(self.effects, resident, command.step, command.spec)
-                resident.bodies[command.step] = body
-                self._committer.after(self._start_body, resident, body)
+                self.bodies.ask(resident, command.step, command.spec)
             case CancelStep():
-                body_or_none = resident.bodies.pop(command.step, None)
-                if body_or_none is not None:
-                    body_or_none.cancel()
+                self.bodies.give_up(resident, command.step)
             case OpenPromise():
                 self._open_promise(resident, command)
             case WithdrawPromise():
@@ -387,10 +374,6 @@ class Driver:
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:
                 self._watcher.obey(resident, command)
-
-    def _start_body(self, resident: Resident, body: Body) -> None:
-        if not self._watcher.stopping and not resident.pausing:
-            self.effects.start(body)
 
     def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
         if command.promise in resident.promises:
@@ -418,20 +401,21 @@ class Driver:
         """Ends an invocation; `text` is the result's JSON."""
         for local in list(resident.promises):
             self._withdraw(resident, local)
-        for body in resident.bodies.values():
-            body.cancel()
-        resident.bodies.clear()
+        self.bodies.end(resident)
         view = resident.machine.state
-        if view is not None and resident.state is not None:
+        # Who failed, or was cancelled with its caller, may be opened again, and reads the lists that it has emptied.
+        # Whoever empties them next takes away those elements too.
+        if view is not None and resident.state is not None and by in {Move.COMPLETE, Move.KILL}:
             for name in view.cleared:
                 resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)
         self._watcher.ended(resident, outcome, text)
 
-    def _write_status(self, resident: Resident) -> None:
+    def write_status(self, resident: Resident) -> None:
+        """Whether there is work in hand, or when it goes on."""
         if resident.owes:
             return
-        deadline = resident.machine.next_deadline()
+        deadline = resident.next_deadline()
         status = Status.READY if resident.busy else Status.SUSPENDED
         wake_at = deadline if status is Status.SUSPENDED else None
         if status is Status.SUSPENDED and deadline is None and not resident.machine.waiting:
@@ -440,9 +424,11 @@ class Driver:
         unwritten = resident.fresh or resident.begins is not None
         if unwritten or status is not resident.status or wake_at != resident.wake_at:
             awake = self._awake(resident)
-            self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, None)
+            tries = self.bodies.tries(resident) if status is Status.SUSPENDED else ()
+            outcome = records.Woken(resident.obeyed, tries) if tries else None
+            self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, outcome)
         elif status is Status.SUSPENDED:
-            self._tell(resident)
+            self.tell(resident)
         if deadline is not None and (resident.armed is None or deadline < resident.armed):
             armed = self.timers.arm(resident.n, deadline, stored=status is Status.SUSPENDED)
             resident.armed = deadline if armed else None
@@ -461,9 +447,10 @@ class Driver:
         resident.begins = None
         resident.status = status
         resident.wake_at = wake_at
-        self._tell(resident)
+        self.tell(resident)
 
-    def _tell(self, resident: Resident) -> None:
+    def tell(self, resident: Resident) -> None:
+        """The engine is told that it has gone on, and again when that is durable."""
         self._watcher.moved(resident)
         resident.unsettled += 1
         self._committer.after(self._settled, resident)

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import math
 import threading
 import traceback
 from collections import deque
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
-from holdfast.core.entries import Failure
+from holdfast.core.entries import Failure, Tried
 from holdfast.core.retry import MENDLESS, PATIENT, judge
 from holdfast.engine.bus import Bus
 from holdfast.engine.ports import Clock, Entropy
@@ -33,6 +34,7 @@ log = logging.getLogger("holdfast")
 
 MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
 DETAILS_CHARS_MAX = 50_000
+KEPT_CHARS_MAX = 200  # of an error's text while the next attempt is waited for: a row may have many of them
 CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
 LEAVES_SHOWN_MAX = 5  # of an exception group
@@ -50,6 +52,9 @@ class Sink(Protocol):
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """The body cannot go on until a person looks at it; `why` says in what way it failed."""
 
+    def failed(self, resident: Resident, body: Body, delay: float) -> None:
+        """An attempt has failed, and the next one is to be made in so many seconds."""
+
 
 class Body:
     """One step's body, over all its attempts."""
@@ -64,6 +69,7 @@ class Body:
         "inputs",
         "last_error",
         "late",
+        "next_at",
         "resident",
         "spec",
         "started",
@@ -79,6 +85,7 @@ class Body:
         self.spec = spec
         self.attempt = 0
         self.started = 0  # milliseconds; of the first attempt
+        self.next_at = 0  # milliseconds; of the next one, while it is waited for
         self.inputs = b"[]"
         self.info: StepInfo | None = None
         self.last_error: Failure | None = None  # shown while it is retried
@@ -88,13 +95,30 @@ class Body:
     @property
     def retrying(self) -> bool:
         """Whether it waits for its next attempt."""
-        return self.future is None and self._timer is not None
+        return self.next_at > 0
+
+    def recall(self, tried: Tried) -> None:
+        """Goes on from the attempts it has made before it was parked."""
+        self.attempt, self.started, self.next_at = tried.failure.attempts, tried.started, tried.next_at
+        self.last_error = tried.failure
+        self._show_inputs()
+
+    def tried(self) -> Tried:
+        """What is to be known of its attempts when it is parked."""
+        last = self.last_error
+        assert last is not None  # for the type checker: it is retried
+        kept = Failure(last.type, last.message[:KEPT_CHARS_MAX], status=last.status, attempts=self.attempt)
+        return Tried(self.step, kept, self.started, self.next_at)
 
     def begin(self) -> None:
-        """Makes the first attempt."""
-        self.started = self._effects.clock.now()
-        self.inputs = show_inputs(self.spec.args, self.spec.kwargs, self._effects.secrets)
+        """Makes the next attempt."""
+        if not self.attempt:
+            self.started = self._effects.clock.now()
+            self._show_inputs()
         self._try()
+
+    def _show_inputs(self) -> None:
+        self.inputs = show_inputs(self.spec.args, self.spec.kwargs, self._effects.secrets)
 
     def cancel(self) -> None:
         """Stops the body; nothing it may still give counts."""
@@ -113,6 +137,7 @@ class Body:
     def _try(self) -> None:
         self.attempt += 1
         self.late = False
+        self.next_at = 0
         self._timer = None
         spec = self.spec
         info = StepInfo(
@@ -213,7 +238,9 @@ class Body:
         if verdict.action == "again":
             where = (self.resident.id, self.step, self.attempt, self.last_error.type, verdict.delay)
             log.warning("%s: step %s: attempt %d failed with %s, the next one is in %.1f s", *where)
-            self._timer = effects.loop.call_later(verdict.delay, self._try)
+            self.next_at = now + math.ceil(verdict.delay * 1000)
+            effects.release(self)
+            effects.sink.failed(self.resident, self, verdict.delay)
             return
         self._give_up()
         if verdict.action == "raise":
@@ -244,19 +271,16 @@ class Effects:
         self.loop = asyncio.get_running_loop()
         self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
-        self._bodies: dict[Body, None] = {}  # begun and not ended, in order
+        self._bodies: dict[Body, None] = {}  # those that run, in order
         self._queue: deque[Body] = deque()
+        self._waiting: dict[Body, asyncio.TimerHandle] = {}  # a moment, for their next attempt
         self._beginning = False
         self.held = False
 
-    @property
-    def count(self) -> int:
-        """How many bodies have begun and not ended, those between attempts included."""
-        return len(self._bodies)
-
     def start(self, body: Body) -> None:
-        """Begins a body, or queues it when too many run."""
-        if body.gone:
+        """Begins a body or its next attempt, or queues it when too many run."""
+        self._waiting.pop(body, None)
+        if body.gone or self.held:
             return
         if len(self._bodies) >= self._bodies_max:
             self._queue.append(body)
@@ -264,10 +288,21 @@ class Effects:
         self._bodies[body] = None
         body.begin()
 
+    def later(self, body: Body, seconds: float) -> None:
+        """Begins a body's next attempt after a while."""
+        self._waiting[body] = self.loop.call_later(seconds, self.start, body)
+
     def finished(self, body: Body) -> None:
         """A body has ended: the next one may begin."""
-        self._bodies.pop(body, None)
+        waiting = self._waiting.pop(body, None)
+        if waiting is not None:
+            waiting.cancel()
         self.bus.body_ended(body.resident.n, body.step)
+        self.release(body)
+
+    def release(self, body: Body) -> None:
+        """A body does not run now, as it has ended or waits for its next attempt: another one may."""
+        self._bodies.pop(body, None)
         if self._beginning:
             return  # one that failed as it began: the loop below goes on, and no stack grows with the queue
         self._beginning = True
@@ -292,10 +327,9 @@ class Effects:
         """Begins nothing any more, neither a queued body nor another attempt; what runs goes on."""
         self.held = True
         self._queue.clear()
+        for waiting in self._waiting.values():
+            waiting.cancel()
         self._threads.hold()
-        for body in list(self._bodies):
-            if body.retrying:
-                body.cancel()
 
     def cancel(self) -> None:
         """Stops every body; what they may still give does not count."""

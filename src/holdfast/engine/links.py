@@ -38,6 +38,7 @@ from holdfast.engine.starts import Order
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
+    IdConflict,
     InvocationCancelled,
     StoreCorrupt,
     UnknownInvocation,
@@ -104,7 +105,7 @@ class Links:
         self._delivered = 0
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10).
+        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
@@ -127,7 +128,7 @@ class Links:
             case CancelOther(id, reason):
                 self.later(self._cancel, id, reason)
             case CancelCall(local, id):
-                self.later(self._cancel_called, resident, local, id)
+                self.later(self._cancel_called, id, resident, local)
             case SettleShared(id, text, ok):
                 self.later(self._settle_shared, id, text, ok)
             case _:
@@ -248,7 +249,7 @@ class Links:
                 engine.create(order)
         elif row.parent == resident.n and row.call == local:
             refusal = None
-            if row.target != spec.handler.target or row.key != spec.key:
+            if isinstance(self._conflict(order, row), IdConflict):
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
@@ -421,7 +422,7 @@ class Links:
         if row is not None and not Status(row.status).ended:
             self.post(row, name, text)
 
-    def _cancel_called(self, resident: Resident, local: str, id: str) -> None:
+    def _cancel_called(self, id: str, resident: Resident, local: str) -> None:
         row = self._engine.rows.find(id)
         if row is not None and row.parent == resident.n and row.call == local:  # one it began, and did not only join
             self._cancel(id, f"its caller {resident.id} does not wait for it any more")

@@ -121,8 +121,8 @@ class Reruns:
         now = engine.clock.now()
         obeyed = len(entries) - edited  # what follows from an edited result was never done
         new = row._replace(
-            n=n, id=id, status=Status.QUEUED, updated=now, wake_at=None, parent=None, call=None, build=engine.build,
-            outcome=records.encode(records.Woken(obeyed)) if begun else None, origin=origin,
+            n=n, id=id, status=Status.QUEUED, updated=engine.rows.joins(n), wake_at=None, parent=None, call=None,
+            outcome=records.encode(records.Woken(obeyed)) if begun else None, origin=origin, build=engine.build,
             created=now, began=row.began if begun else None,
         )  # fmt: skip
         engine.committer.batch.starts.append(new)

@@ -1,12 +1,11 @@
-"""One invocation in memory, and who is told what becomes of it."""
+"""One invocation in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
-from holdfast.core.commands import Command
-from holdfast.core.entries import Outcome
+from holdfast.core.entries import Tried
 from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
@@ -26,8 +25,8 @@ class Resident:
 
     __slots__ = (
         "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
-        "obeyed", "owes", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts",
-        "unsettled", "wake_at",
+        "obeyed", "owes", "parent", "pausing", "promises", "resting", "row", "seed", "state", "status", "text",
+        "texts", "tries", "unsettled", "wake_at",
     )  # fmt: skip
 
     def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:
@@ -53,6 +52,8 @@ class Resident:
         self.wake_at = row.wake_at  # as the row has it
         self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline
         self.bodies: dict[str, Body] = {}  # by step id; asked for and not completed
+        self.resting: dict[str, Body] = {}  # those of them that wait long for their next attempt
+        self.tries: dict[str, Tried] = {}  # of what is to be asked for again, as the row has it
         self.promises: dict[str, str] = {}  # open ones: id within the invocation -> id everywhere
         self.unsettled = 0  # changes not durable yet; while there are any it is not parked
         self.pausing = False  # completions go to the journal only
@@ -61,6 +62,12 @@ class Resident:
     def busy(self) -> bool:
         """Whether a body is running or about to."""
         return bool(self.bodies)
+
+    def next_deadline(self) -> int | None:
+        """When it goes on if nothing comes: its next timer, or the next attempt of a step."""
+        timer = self.machine.next_deadline()
+        moments = [body.next_at for body in self.resting.values()]
+        return min(moments if timer is None else (*moments, timer), default=None)
 
     def local_of(self, row: PromiseRow) -> str:
         """The id within the invocation of one of its stored promises. Raises Unreadable."""
@@ -74,28 +81,3 @@ class Resident:
             cause="the stored bytes are damaged",
             fix="restore a backup; other invocations are not affected",
         )
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    @property
-    def crowded(self) -> bool:
-        """Whether what handlers ask for now waits for the next batch."""
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """The handler wants something of another invocation."""
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """The invocation has ended, in the open batch; `text` is the result's JSON."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""

@@ -124,7 +124,7 @@ def _row(step: wire.Step, begin: datetime, total: float, at: datetime, depth: in
         Text(bar(first / total, last / total), style),
         Text(span(last - first) if step.started else ""),
         Text(INDENT * depth + clean(step.id)),
-        _state(step, style),
+        _state(step, style, at),
         Text(size(len(json_text(step.output).encode())) if step.output is not None else "", "dim"),
         _outcome(step),
     )
@@ -137,8 +137,12 @@ def bar(start: float, end: float) -> str:
     return " " * first + "━" * (last - first) + " " * (BAR_CELLS - last)
 
 
-def _state(step: wire.Step, style: str) -> Text:
-    words = ["" if step.state == "done" else clean(step.state), f"{step.tries} tries" if step.tries > 1 else ""]
+def _state(step: wire.Step, style: str, at: datetime) -> Text:
+    words = [
+        "" if step.state == "done" else clean(step.state),
+        f"{step.tries} tries" if step.tries > 1 else "",
+        f"next {ago(step.next_at, at)}" if step.next_at else "",
+    ]
     return Text(", ".join(word for word in words if word), style if step.state != "done" else "yellow")
 
 
