@@ -131,9 +131,9 @@ class Bodies:
 
     def _begin(self, resident: Resident, body: Body) -> None:
         resident.bodies[body.step] = body
-        self._committer.after(self._start, resident, body)
+        self._committer.after(self._start_body, resident, body)
 
-    def _start(self, resident: Resident, body: Body) -> None:
+    def _start_body(self, resident: Resident, body: Body) -> None:
         if not resident.pausing:
             self.effects.start(body)
 
