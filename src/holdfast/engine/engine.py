@@ -41,8 +41,6 @@ from holdfast.engine.timers import Timers
 from holdfast.errors import (
     HoldfastError,
     IdConflict,
-    StoreCorrupt,
-    StoreError,
     UnknownHandler,
     UnknownInvocation,
 )
@@ -108,7 +106,7 @@ class Engine:
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
         self.admission = Admission(self, limits, self._timers)
         self.gates = Gates(
-            self.store, self.committer, self.clock, read=self.read_row, admit=self.admission.soon, guard=self.guard
+            self.store, self.committer, self.clock, read=self.rows.read, admit=self.admission.soon, guard=self.guard
         )
         self.control = Control(self)
         self.reruns = Reruns(self)
@@ -308,6 +306,11 @@ class Engine:
         """From the driver: an invocation has ended, in the open batch."""
         self.links.ended(resident, outcome, text)
 
+    @property
+    def crowded(self) -> bool:
+        """For the driver: whether what handlers ask for now waits for the next batch."""
+        return self.links.crowded
+
     def recorded(self, n: int) -> None:
         """From the driver: there is more in a journal."""
         if n in self.bus.watched:
@@ -334,6 +337,10 @@ class Engine:
                     self.gates.leave(n, resident.gate, paused=False)
                 else:
                     self.gates.pause(resident.gate.lock, resident.gate.lane)
+        elif resident.pausing:  # it was cancelled, and goes on by replay
+            if not resident.busy:
+                self._drop(resident)
+                self.admission.queue(n)
         elif resident.status is Status.SUSPENDED:
             self._parkable[n] = resident
             while len(self._parkable) > self._limits.waiting:
@@ -407,17 +414,6 @@ class Engine:
             text, _ = split_headers(self.driver.read(row.n, row.input))
         return conflict(order, row.target, row.key, text)
 
-    def read_row(self, n: int) -> InvocationRow | None:
-        """The row of one that is not in memory, if it can be read."""
-        try:
-            return self.store.get(n)
-        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
-            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
-            return None
-        except StoreError as error:
-            self.fail(error)
-            return None
-
     def _wake_for_timer(self, n: int) -> bool:
         if n not in self._residents:
             self.admission.soon()
@@ -429,7 +425,7 @@ class Engine:
         """One whose time has come goes on, or joins its queue."""
         resident = self._residents.get(n)
         if resident is None:
-            row = None if self.rows.is_open(n) else self.read_row(n)
+            row = None if self.rows.is_open(n) else self.rows.read(n)
             if row is None or row.wake_at is None:
                 return
             if row.wake_at > self.clock.now():  # armed for a timer that was cancelled since
