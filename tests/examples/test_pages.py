@@ -21,8 +21,7 @@ from pathlib import Path
 import pytest
 
 from examples.offline import Fault, OfflineServer, Request
-from holdfast import Holdfast
-from holdfast.http.server import Options
+from holdfast import Holdfast, HttpOptions
 from holdfast.stores.sqlite import SqliteStore
 from tests.examples.plays import PLAYS
 from tests.http.serving import Serving
@@ -71,7 +70,7 @@ class Reader:
 
     def _serve(self, module: str) -> None:
         program = self._running.enter_context(stored_in(self._folder, importlib.import_module(module).hf))
-        self._play = Play(self._running.enter_context(Serving(program, Options(port=0, admin_port=0)).running()))
+        self._play = Play(self._running.enter_context(Serving(program, HttpOptions(port=0, admin_port=0)).running()))
 
     def _kill(self, line: str) -> None:
         at = KILLED[self._id]
