@@ -104,6 +104,9 @@ def test_a_journal_comes_back_in_order_of_seq_whatever_the_order_of_writing(stor
     assert store.entries(1) == [b"1/0", b"1/1", b"1/2", b""]
     assert store.entries(1, 2) == [b"1/2", b""]
     assert store.entries(1, 4) == []
+    assert store.entries(1, 1, 2) == [b"1/1", b"1/2"]
+    assert store.entries(1, 0, 9) == store.entries(1)
+    assert store.entries(1, 0, 0) == []
     assert store.entries(2) == [b"2/0"]
 
 

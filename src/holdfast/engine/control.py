@@ -98,7 +98,7 @@ class Control:
         engine = self._open()
         row = await engine.known(id)
         resident = engine.resident(row.n)
-        move(Status(row.status) if resident is None else resident.status, Move.RESUME)
+        move(Status(row.status) if resident is None else resident.status, Move.RESUME, id)
         if resident is not None:
             raise WrongStatus(
                 f"invocation {id!r} still waits for a body that runs", fix="resume it again when that has ended"

@@ -116,7 +116,7 @@ class Rows:
 
     def resume(self, row: InvocationRow) -> None:
         """Lets a paused one go on, or wait for its turn again if it had not had it. Raises WrongStatus."""
-        status = move(Status(row.status), Move.RESUME)
+        status = move(Status(row.status), Move.RESUME, row.id)
         if not was_queued(row):
             self.move(row, status, records.Woken(self.obeyed(row)))
             return

@@ -209,8 +209,8 @@ class Store(Protocol):
     def get(self, n: int) -> InvocationRow | None:
         """The invocation with that number."""
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        """The journal's bodies in order of seq, from `first` on."""
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        """The journal's bodies in order of seq, from `first` on, `limit` of them at most."""
 
     def length(self, n: int) -> int:
         """The seq of the next entry: how many the journal has."""

@@ -95,8 +95,8 @@ class CodedStore:
     def get(self, n: int) -> InvocationRow | None:
         return self._row(self._store.get(n))
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        bodies = self._store.entries(n, first)
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        bodies = self._store.entries(n, first, limit)
         return [self._decode(body, _entry(n, seq)) for seq, body in enumerate(bodies, first)]
 
     def length(self, n: int) -> int:

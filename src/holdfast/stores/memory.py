@@ -129,9 +129,9 @@ class MemoryStore:
         self._check_open()
         return self._invocations.get(n)
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
         self._check_open()
-        return [body for seq, body in sorted(self._entries.get(n, {}).items()) if seq >= first]
+        return [body for seq, body in sorted(self._entries.get(n, {}).items()) if seq >= first][:limit]
 
     def length(self, n: int) -> int:
         self._check_open()

@@ -142,7 +142,7 @@ SELECT {row} FROM invocation WHERE n = ?;
 
 -- name: entries
 -- One journal.
-SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq;
+SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq LIMIT ?;
 
 -- name: length
 -- One journal's end.
