@@ -251,7 +251,8 @@ class Driver:
         machine.begin(handler.fn, machine.context, *args, **kwargs)
 
     def _fresh(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
-        resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
+        begun = row if row.began is not None else row._replace(began=row.created)
+        resident = self.resident(begun, handler, fresh=True)
         resident.texts = BlobIndex()
         resident.text = text
         resident.row = row._replace(input=self.pack(resident, join_headers(text, headers)))

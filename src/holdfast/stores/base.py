@@ -163,7 +163,6 @@ class Batch:
     trims: list[TrimRow] = field(default_factory=list)
     waiters: list[WaiterRow] = field(default_factory=list)
     unwaits: list[str] = field(default_factory=list)  # subjects that nobody waits for any more
-    bytes: int = 0  # of all bodies and payloads, kept by whoever adds rows
 
     def rows(self) -> int:
         """How many rows the commit writes."""

@@ -222,7 +222,6 @@ class CodedStore:
             trims=batch.trims,
             waiters=batch.waiters,
             unwaits=batch.unwaits,
-            bytes=batch.bytes,
         )
 
     def _encoded_start(self, row: InvocationRow) -> InvocationRow:
