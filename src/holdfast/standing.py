@@ -22,7 +22,7 @@ from holdfast.engine import rehearsal
 from holdfast.engine.engine import Engine
 from holdfast.engine.gates import FIRST
 from holdfast.engine.reasons import tries_of
-from holdfast.errors import BadArguments, HandlerFault
+from holdfast.errors import BadArguments, HandlerFault, Unreadable
 from holdfast.stores.base import InvocationRow, PromiseRow, Store
 from holdfast.views import (
     QueueView,
@@ -74,6 +74,16 @@ def queue_of(engine: Engine, row: InvocationRow) -> QueueView | None:
     return QueueView("room", None, None, 0)
 
 
+def steps_of(engine: Engine, row: InvocationRow) -> dict[str, StepView]:
+    """The steps that are being worked on, or wait for their next attempt, by id."""
+    resident = engine.resident(row.n)
+    if resident is not None:
+        return {step: view_body(body) for step, body in (*resident.bodies.items(), *resident.resting.items())}
+    with contextlib.suppress(Unreadable):  # told when it is loaded, and pauses
+        return {tried.step: view_tried(tried) for tried in tries_of(row)}
+    return {}
+
+
 def reader(store: Store, n: int) -> Callable[[bytes], bytes]:
     """What turns payloads of an invocation into JSON text."""
     return lambda payload: unpack(payload, lambda first, last: store.blobs(n, first, last))
@@ -96,7 +106,7 @@ def _open_lines(engine: Engine, row: InvocationRow, asked: Mapping[str, PromiseR
     if waits is None:  # nobody can say what the handler waits for now, but what it has asked for is known
         open_promises = [(step, promise) for step, promise in asked.items() if promise.status == 0]
         promised = [view_promised(promise.id, step, promise) for step, promise in open_promises]
-        return [*_tried(row).values(), *promised] + [view_called(child.call or "", child) for child in called]
+        return [*steps_of(engine, row).values(), *promised] + [view_called(child.call or "", child) for child in called]
     shown = {line.child for line in waits}
     return waits + [view_given_up(child) for child in called if child.id not in shown]
 
@@ -105,8 +115,7 @@ def _waits_of(engine: Engine, row: InvocationRow, asked: Mapping[str, PromiseRow
     """What an invocation waits for, None if its code cannot be asked."""
     resident = engine.resident(row.n)
     if resident is not None:
-        bodies = {**resident.bodies, **resident.resting}
-        return _waits(engine, resident.machine, asked, {step: view_body(body) for step, body in bodies.items()})
+        return _waits(engine, resident.machine, asked, steps_of(engine, row))
     handler = engine.handler_of(row.target)
     if handler is None:
         return None
@@ -116,12 +125,8 @@ def _waits_of(engine: Engine, row: InvocationRow, asked: Mapping[str, PromiseRow
     with contextlib.suppress(HandlerFault, Exception):
         journal = rehearsal.journal_of(engine.driver, row.n)
         with rehearsal.rehearsed(engine.driver, row, handler, journal) as machine:
-            return _waits(engine, machine, asked, _tried(row))
+            return _waits(engine, machine, asked, steps_of(engine, row))
     return None
-
-
-def _tried(row: InvocationRow) -> dict[str, StepView]:
-    return {tried.step: view_tried(tried) for tried in tries_of(row)}
 
 
 def _waits(

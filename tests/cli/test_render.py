@@ -234,6 +234,20 @@ def test_a_status_is_never_older_than_what_came_before_it() -> None:
     assert str(picture.line(done)).split() == ["+8.0", "s", "done"]
 
 
+def test_an_attempt_that_failed_says_why_and_when_the_next_one_is() -> None:
+    due = words.now() + timedelta(seconds=9.4)
+    data = {
+        "kind": "step",
+        "id": "a#1",
+        "state": "retrying",
+        "tries": 2,
+        "error": "E: no\nmore",
+        "due": due.isoformat(),
+    }
+    line = str(watching.Picture(head()).line(wire.Event("1", "attempt", data)))
+    assert line.endswith("a#1  attempt 2 failed  E: no; tried again in 9 s")
+
+
 def test_what_is_long_is_cut_unless_asked_for() -> None:
     run = timeline.Run(head(input={"text": "x" * 300}), [wire.Step("step", "0/a#1", "done", AT, AT, output="y" * 300)])
     assert all(len(line) <= 80 for line in drawn(timeline.show(run, full=False), 80))

@@ -243,6 +243,7 @@ class Body:
             self.next_at = now + math.ceil(verdict.delay * 1000)
             effects.release(self)
             effects.sink.failed(self.resident, self, verdict.delay)
+            effects.bus.recorded(self.resident.n)
             return
         self._give_up()
         if verdict.action == "raise":
