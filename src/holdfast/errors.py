@@ -38,6 +38,8 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     ├── InvocationCancelled      HF504
     ├── InvocationPaused         HF505
     ├── EngineStopped            HF506
+    ├── OutcomeUnknown           HF507   of a step declared once
+    ├── NotDone                  HF508   raised by users: nothing was done
     ├── RequestError             a request over HTTP that was refused before anything was done
     │   ├── UnknownRoute         HF601
     │   ├── WrongMethod          HF602
@@ -284,6 +286,39 @@ class StepFailed(HoldfastError):
         self.message = message
         self.attempts = attempts
         self.details = details
+
+
+class OutcomeUnknown(HoldfastError):
+    """A step declared once was begun, and nobody knows what came of it: it may have done its work, or not.
+
+    `step` is the step's id, `idempotency_key` that of its body, `details` a traceback as text, if there was one.
+    """
+
+    code = "HF507"
+
+    def __init__(self, step: str, why: str, *, idempotency_key: str, details: str = "") -> None:
+        super().__init__(
+            f"nobody knows what came of step {step!r}: {why}",
+            fix=f"look for what it was to do, by its idempotency key {idempotency_key}, before it is done again",
+        )
+        self.step = step
+        self.idempotency_key = idempotency_key
+        self.details = details
+
+
+class NotDone(HoldfastError):
+    """Raise it in the body or the checker of a step declared once: nothing was done, and nothing will come of it.
+
+    Raised `from` the error of a client, it is tried again when that one's `Retry-After` says.
+    """
+
+    code = "HF508"
+
+    def __init__(self, message: object = "nothing was done") -> None:
+        super().__init__(str(message))
+
+    def __str__(self) -> str:
+        return self.what
 
 
 class InvocationFailed(HoldfastError):

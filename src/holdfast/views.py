@@ -46,6 +46,8 @@ class StepView:
     `kind` is "step", "timer", "promise", "call", "signal", "cancel", "retry", or of what the handler noted "state",
     "version" and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called
     invocation.
+    Of a step declared once, lines of kind "once" say that its body has "begun" and that nothing came of it ("not done",
+    and `error` who says so and why). "checking" it is while its checker runs, "unknown" when its handler was told so.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
     conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts.
@@ -232,6 +234,10 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
             error = f"{failure.type}: {failure.message}"
             began = moment(entry.started)
             return StepView("step", entry.step, "failed", began, at, failure.attempts, shown, None, error, large)
+        case records.StepUnknown():
+            shown, large = _inputs(entry.inputs)
+            why, tries, began = entry.failure.message, entry.failure.attempts, moment(entry.started)
+            return StepView("step", entry.step, "unknown", began, at, tries, shown, None, why, large)
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
@@ -268,6 +274,11 @@ def _view_note(note: records.Note, read: Callable[[bytes], bytes], at: datetime 
             return StepView("version", note.note, "done", None, at, 1, None, note.version, None)
         case records.Emitted():
             return StepView("emit", note.note, "done", None, at, 1, None, plain(read(note.value)), None)
+        case records.StepBegun():
+            return StepView("once", note.note, "begun", None, at, note.attempt, None, None, None)
+        case records.StepNotDone():
+            says = f"the {note.by} says so: {note.why}" if note.why else f"the {note.by} says so"
+            return StepView("once", note.note, "not done", None, at, 1, None, None, says)
 
 
 def view_waiting_call(child: InvocationRow) -> StepView:
@@ -282,7 +293,7 @@ def view_waiting_call(child: InvocationRow) -> StepView:
 
 def view_body(body: Body) -> StepView:
     """The picture of a step that is being worked on."""
-    state = "retrying" if body.retrying else "running"
+    state = "retrying" if body.retrying else "running" if body.begun is None else "checking"
     last = body.last_error
     error = None if last is None else f"{last.type}: {last.message}"
     began, shown = moment(body.started or None), plain(body.inputs)

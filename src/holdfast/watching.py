@@ -20,8 +20,9 @@ from holdfast.views import plain, plain_view, view_entry, view_invocation
 class EventView:
     """One event. Given as `after`, `id` is where a watcher goes on.
 
-    `kind` is that of the journal's line ("step", "timer", "promise", "call", "signal", "cancel", "retry", "emit"),
-    "chunk" for what a step's body tells while it runs (`data` has step, attempt, index and event), or "status".
+    `kind` is that of the journal's line ("step", "once", "timer", "promise", "call", "signal", "cancel", "retry" or
+    "emit"), "chunk" for what a step's body tells while it runs (`data` has step, attempt, index and event), or
+    "status".
     """
 
     id: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from holdfast.core.commands import (
     CancelStep,
     Command,
     EndCancelled,
+    FindOut,
     OpenPromise,
     Raise,
     Return,
@@ -32,15 +33,18 @@ from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
+from holdfast.core.tasks import Step
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects, describe
 from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState, Unwritten
+from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
+from holdfast.engine.watcher import Watcher
 from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
@@ -50,27 +54,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """The handler wants something of another invocation."""
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """The invocation has ended, in the open batch; `text` is the result's JSON."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""
 
 
 class Driver:
@@ -89,6 +72,7 @@ class Driver:
         self._watcher = watcher
         self.effects: Effects
         self.timers: Timers
+        self.once = OnceSteps(self, committer)
 
     def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
         """A new invocation that begins now; its row and what its first run asked for are in the open batch."""
@@ -136,7 +120,7 @@ class Driver:
 
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
-        self._append(resident, entry)
+        self.append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
             self._tell(resident)  # it is kept until this is durable: then the next entry's place can be read
@@ -150,14 +134,18 @@ class Driver:
         while not resident.machine.ended and not resident.pausing and (entry := resident.machine.due(now)) is not None:
             self.deliver(resident, entry)
         if not resident.machine.ended and not resident.pausing:
-            self._write_status(resident)
+            self.write_status(resident)
 
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
-        decoded = resident.machine.waiting[local].read(value, ok=ok)
-        entry = records.PromiseSettled(self.now(resident), local, self.pack(resident, value), ok)
+        step = resident.machine.waiting[local]
+        decoded = step.read(value, ok=ok)
         resident.promises.pop(local, None)
-        self.deliver(resident, entry, decoded)
+        said = self._said(resident, step, decoded, self.pack(resident, value), ok=ok)
+        if said is None:
+            self.once.again(resident, step)
+        else:
+            self.deliver(resident, *said)
 
     def returned(self, resident: Resident, local: str, child: str, text: bytes) -> None:
         """Delivers the result of an invocation that was called or attached to."""
@@ -214,10 +202,10 @@ class Driver:
         try:
             entry = records.StepCompleted(
                 self.now(resident), body.step, body.spec.digest, self.pack(resident, text),
-                self.pack(resident, body.inputs), body.attempt, body.started,
+                self.pack(resident, body.inputs), body.tries, body.since,
             )  # fmt: skip
         except HoldfastError as error:  # what was stored before cannot be read
-            self._unpackable(resident, error)
+            self.unpackable(resident, error)
             return
         self.deliver(resident, entry, value)
 
@@ -228,9 +216,9 @@ class Driver:
         try:
             inputs = self.pack(resident, body.inputs)
         except HoldfastError as error:
-            self._unpackable(resident, error)
+            self.unpackable(resident, error)
             return
-        entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.started)
+        entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.since)
         self.deliver(resident, entry)
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
@@ -238,13 +226,19 @@ class Driver:
         if resident.bodies.pop(body.step, None) is body and not resident.pausing:
             reason = f"step {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
             self.pause(resident, Paused("HF502", reason, self._clock.now()))
-        elif resident.pausing and not resident.busy:
-            self._tell(resident)
+        elif resident.pausing:
+            self.tell_paused(resident)
 
-    def _unpackable(self, resident: Resident, error: HoldfastError) -> None:
+    def unpackable(self, resident: Resident, error: HoldfastError) -> None:
+        """What a body gave cannot be stored, for what was stored before cannot be read."""
         if not resident.pausing:
             self.pause(resident, error)
-        elif not resident.busy:
+        else:
+            self.tell_paused(resident)
+
+    def tell_paused(self, resident: Resident) -> None:
+        """A body of a paused one has ended and left nothing: with the last of them it leaves memory."""
+        if not resident.busy:
             self._tell(resident)
 
     def read(self, n: int, payload: bytes) -> bytes:
@@ -300,10 +294,20 @@ class Driver:
             local = locals[row.id]
             promise = machine.waiting.get(local)
             if row.status in (1, 2) and promise is not None and promise.id == row.id and row.value is not None:
-                entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
-                value = promise.read(self.read(resident.n, row.value), ok=entry.ok)
-                self._append(resident, entry)
-                machine.receive(entry, value)
+                ok = row.status == 1
+                value = promise.read(self.read(resident.n, row.value), ok=ok)
+                said = self._said(resident, promise, value, row.value, ok=ok)
+                if said is not None:  # else it is begun again in place of being asked about
+                    self.append(resident, said[0])
+                    machine.receive(*said)
+
+    def _said(
+        self, resident: Resident, step: Step[Any], value: Any, payload: bytes, *, ok: bool
+    ) -> tuple[Completion, Any] | None:
+        # What a settlement completes, and with which value; None for one that says a step was not done.
+        if step.kind == "step":
+            return self.once.told(resident, step, value, ok=ok)
+        return records.PromiseSettled(self.now(resident), step.local, payload, ok), value
 
     def _run(self, resident: Resident, go: Callable[[], None]) -> None:
         try:
@@ -324,7 +328,7 @@ class Driver:
             if resident.pausing:
                 return
         if not resident.machine.ended:
-            self._write_status(resident)
+            self.write_status(resident)
 
     def _keep_notes(self, resident: Resident, notes: list[Note]) -> None:
         for note in notes:
@@ -335,7 +339,7 @@ class Driver:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
             elif isinstance(note, records.Emitted):
                 note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
-            self._append(resident, note)
+            self.append(resident, note)
 
     def _follow(self, resident: Resident, entry: Completion, value: Any) -> None:
         # A paused handler sees what is recorded, for a body it gives up by it must not be recorded any more: a replay
@@ -351,16 +355,17 @@ class Driver:
 
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
-            case RunStep():
-                body = Body(self.effects, resident, command.step, command.spec)
-                resident.bodies[command.step] = body
-                self._committer.after(self._start_body, resident, body)
+            case FindOut(step, spec) if step in resident.machine.unknown:
+                self.once.find_out(resident, step, spec)
+            case RunStep(step, spec) | FindOut(step, spec):
+                self.run_body(resident, Body(self.effects, resident, step, spec))
             case CancelStep():
-                body_or_none = resident.bodies.pop(command.step, None)
-                if body_or_none is not None:
-                    body_or_none.cancel()
+                body = resident.bodies.pop(command.step, None)
+                if body is not None:
+                    body.cancel()
+                self._withdraw(resident, command.step)
             case OpenPromise():
-                self._open_promise(resident, command)
+                self.open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
             case SetState() | AppendItem():
@@ -378,11 +383,17 @@ class Driver:
             case _:
                 self._watcher.obey(resident, command)
 
+    def run_body(self, resident: Resident, body: Body) -> None:
+        """Begins a body once all that led to it is durable."""
+        resident.bodies[body.step] = body
+        self._committer.after(self._start_body, resident, body)
+
     def _start_body(self, resident: Resident, body: Body) -> None:
         if not self._watcher.stopping and not resident.pausing:
             self.effects.start(body)
 
-    def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
+    def open_promise(self, resident: Resident, command: OpenPromise) -> None:
+        """Makes a promise, unless it is there already."""
         if command.promise in resident.promises:
             return
         resident.promises[command.promise] = command.id
@@ -418,7 +429,8 @@ class Driver:
         self._move(resident, move(self._awake(resident), by), None, outcome)
         self._watcher.ended(resident, outcome, text)
 
-    def _write_status(self, resident: Resident) -> None:
+    def write_status(self, resident: Resident) -> None:
+        """Writes whether it runs or waits, if that has changed."""
         deadline = resident.machine.next_deadline()
         status = Status.READY if resident.busy else Status.SUSPENDED
         wake_at = deadline if status is Status.SUSPENDED else None
@@ -464,7 +476,8 @@ class Driver:
     def _awake(self, resident: Resident) -> Status:
         return move(resident.status, Move.WAKE) if resident.status is Status.SUSPENDED else resident.status
 
-    def _append(self, resident: Resident, entry: Entry) -> None:
+    def append(self, resident: Resident, entry: Entry) -> None:
+        """Adds to the journal, in the open batch."""
         self._committer.batch.entries.append(EntryRow(resident.n, resident.length, records.encode(entry)))
         resident.length += 1
         self._watcher.recorded(resident.n)
