@@ -238,7 +238,8 @@ class Asks:
             return False
         if begun.digest != spec.digest:
             raise self.stop(other_start(step.local))
-        self.question(step)
+        if step.answers is not None:
+            self.question(step)
         return True
 
     def _hand_over(self, step: Step[Any], payload: bytes) -> None:
