@@ -1,4 +1,4 @@
-"""The HTTP face of the offline services: an OpenAI-compatible model, a search, a browser, weather, an outbox.
+"""The HTTP face of the offline services: an OpenAI-compatible model, a search, a browser, weather, bookings, an outbox.
 
 Promises: the request and response shapes of the real services, as far as agents use them; every request logged, every
 fault on order obeyed. Refuses requests without a key, as the real ones do, and never keeps the key.
@@ -67,6 +67,7 @@ class OfflineApp:
         self._faults = Faults()
         self._ledger = Ledger()
         self._outbox = world.Outbox()
+        self._bookings = world.Bookings()
         self.asgi = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._serve(self._chat), methods=["POST"]),
@@ -76,8 +77,11 @@ class OfflineApp:
                 Route("/content", self._serve(_content), methods=["POST"]),
                 Route("/v1/current.json", self._serve(_weather)),
                 Route("/reminders", self._serve(self._remind), methods=["POST"]),
+                Route("/mails", self._serve(self._mail), methods=["POST"]),
+                Route("/bookings/{reference}", self._serve(self._book), methods=["PUT", "DELETE"]),
                 Route("/admin/requests", self._requests),
                 Route("/admin/outbox", self._sent),
+                Route("/admin/bookings", self._booked),
                 Route("/admin/faults", self._order, methods=["POST", "DELETE"]),
                 Route("/admin/reset", self._reset, methods=["POST"]),
             ]
@@ -154,6 +158,22 @@ class OfflineApp:
         message = str(body["message"])
         return Work(digest_of([key, message]), message, lambda _: Answer.of({"sent": self._outbox.send(key, message)}))
 
+    def _mail(self, http: HTTPRequest, body: Any, logged: Request) -> Work:
+        return self._remind(http, {"message": f"{body['to']}: {body['text']}"}, logged)
+
+    def _book(self, http: HTTPRequest, body: Any, _: Request) -> Work:
+        reference = str(http.path_params["reference"])
+        what = "" if http.method == "DELETE" else str(body["what"])
+
+        def answer(_: bool) -> Answer:
+            if http.method == "DELETE":
+                self._bookings.cancel(reference)
+            elif problem := self._bookings.book(reference, what):
+                return Answer.of({"error": problem}, status=409)
+            return Answer.of({"reference": reference, "status": self._bookings.status[reference]})
+
+        return Work(digest_of([http.method, reference, what]), f"{http.method} {what}", answer)
+
     async def _models(self, _: HTTPRequest) -> Response:
         names = [*self._scripts.models, "offline"]
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "offline"} for name in names]
@@ -164,6 +184,9 @@ class OfflineApp:
 
     async def _sent(self, _: HTTPRequest) -> Response:
         return JSONResponse({"messages": self._outbox.messages()})
+
+    async def _booked(self, _: HTTPRequest) -> Response:
+        return JSONResponse({"status": self._bookings.status, "cancelled": self._bookings.cancelled})
 
     async def _order(self, http: HTTPRequest) -> Response:
         if http.method == "DELETE":
@@ -180,6 +203,7 @@ class OfflineApp:
         self._ledger.clear()
         self._faults.clear()
         self._outbox.clear()
+        self._bookings.clear()
         return JSONResponse({"ok": True})
 
 

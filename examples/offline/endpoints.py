@@ -33,6 +33,8 @@ class Endpoints:
     search: Endpoint  # Serper
     browser: Endpoint  # Browserless
     reminders: Endpoint  # takes POST {"message"} with an Idempotency-Key
+    weather: Endpoint  # WeatherAPI
+    office: Endpoint  # bookings and mails; only the offline one, there is no API that all of them speak
 
 
 @contextmanager
@@ -45,13 +47,20 @@ def endpoints() -> Iterator[Endpoints]:
         yield _choose(server.url)
 
 
+def model_name() -> str:
+    """The model that the examples ask."""
+    return os.environ.get("OPENAI_MODEL", "gpt-4.1-mini")
+
+
 def _choose(offline: str) -> Endpoints:
     return Endpoints(
         openai=_endpoint("OPENAI", "https://api.openai.com/v1", f"{offline}/v1"),
-        model=os.environ.get("OPENAI_MODEL", "gpt-4.1-mini"),
+        model=model_name(),
         search=_endpoint("SERPER", "https://google.serper.dev", offline),
         browser=_endpoint("BROWSERLESS", "https://production-sfo.browserless.io", offline),
         reminders=Endpoint(os.environ.get("REMINDER_URL", offline), os.environ.get("REMINDER_KEY", OFFLINE_KEY)),
+        weather=_endpoint("WEATHERAPI", "https://api.weatherapi.com", offline),
+        office=Endpoint(offline, OFFLINE_KEY),
     )
 
 

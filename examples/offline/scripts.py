@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from examples.offline import agents, patterns, workers
 from examples.offline.conversation import Conversation, Reply, ToolCall
 from examples.offline.world import CITIES
 
@@ -111,7 +112,7 @@ def _due(wish: str, clock: str) -> str | None:
 def weather(talk: Conversation) -> Reply:
     """Asks for the weather of each city it is asked about, all at once, and says what it was told."""
     wish = talk.asked[-1] if talk.asked else ""
-    cities = [city for city in ("Denver", "San Francisco", *CITIES) if city in wish]
+    cities = [city for city in ("Denver", "San Francisco", "Atlantis", "Mars", *CITIES) if city in wish]
     reports = talk.results("get_weather")
     if cities and len(reports) < len(cities):
         return Reply(calls=tuple(ToolCall("get_weather", {"city": city}) for city in cities[len(reports) :]))
@@ -139,4 +140,7 @@ BUILT_IN = {
     "reminder assistant": remind,
     "weather agent": weather,
     "insurance claim agent": claim,
+    **patterns.SCRIPTS,
+    **workers.SCRIPTS,
+    **agents.SCRIPTS,
 }

@@ -39,9 +39,19 @@ class OfflineAdmin:
         return sum(tokens.values())
 
     def outbox(self) -> list[str]:
-        """The reminders that were sent."""
+        """The messages that were sent."""
         messages: list[str] = self._call("GET", "/admin/outbox")["messages"]
         return messages
+
+    def bookings(self) -> dict[str, str]:
+        """Every reference, and whether it is booked or cancelled."""
+        status: dict[str, str] = self._call("GET", "/admin/bookings")["status"]
+        return status
+
+    def cancelled(self) -> list[str]:
+        """The references that were cancelled, in order."""
+        references: list[str] = self._call("GET", "/admin/bookings")["cancelled"]
+        return references
 
     def order(self, fault: Fault) -> None:
         """From now on this goes wrong."""
@@ -51,7 +61,7 @@ class OfflineAdmin:
         self._call("DELETE", "/admin/faults")
 
     def reset(self) -> None:
-        """Forgets all requests, faults and sent reminders."""
+        """Forgets all requests, faults, messages and bookings."""
         self._call("POST", "/admin/reset")
 
     def wait_for(self, met: Callable[[list[Request]], bool], *, seconds: float = 20.0) -> list[Request]:

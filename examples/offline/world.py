@@ -1,4 +1,4 @@
-"""The small world behind the offline services: pages to find and read, weather, and an outbox for reminders."""
+"""The small world behind the offline services: pages to find and read, weather, bookings, and an outbox."""
 
 from __future__ import annotations
 
@@ -124,3 +124,35 @@ class Outbox:
 
     def clear(self) -> None:
         self._sent.clear()
+
+
+class Bookings:
+    """Hotels, flights and cars, under references that the traveller gives: an order that comes twice is one booking.
+
+    A reference that was cancelled stays cancelled, also when its order comes late.
+    """
+
+    SOLD_OUT = "convertible"
+
+    def __init__(self) -> None:
+        self.status: dict[str, str] = {}
+        self.cancelled: list[str] = []  # references, in order
+
+    def book(self, reference: str, what: str) -> str:
+        """Why it cannot be booked; empty when it is."""
+        if self.status.get(reference) == "cancelled":
+            return f"{reference} was cancelled"
+        if self.SOLD_OUT in what:
+            return f"there is no {self.SOLD_OUT} left"
+        self.status[reference] = "booked"
+        return ""
+
+    def cancel(self, reference: str) -> None:
+        """Also of what was never booked."""
+        if self.status.get(reference) != "cancelled":
+            self.cancelled.append(reference)
+        self.status[reference] = "cancelled"
+
+    def clear(self) -> None:
+        self.status.clear()
+        self.cancelled.clear()

@@ -4,7 +4,7 @@ from holdfast.app import Holdfast
 from holdfast.blocking import Client, Handle
 from holdfast.builds import VERSION
 from holdfast.client import AsyncClient
-from holdfast.context import Context, Sent
+from holdfast.context import Context, Sent, current
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
 from holdfast.engine.limits import Limits
@@ -133,5 +133,6 @@ __all__ = [
     "WouldDeadlock",
     "WrongPlace",
     "WrongStatus",
+    "current",
     "step",
 ]

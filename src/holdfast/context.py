@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 from uuid import UUID
 
 import msgspec
@@ -18,9 +18,10 @@ from holdfast.core.entries import PromiseInfo
 from holdfast.core.ids import check_id, check_signal_name
 from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
+from holdfast.core.patches import running
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
-from holdfast.errors import BadArguments, BadTimer, HandlerMissing, UnknownHandler
+from holdfast.errors import BadArguments, BadTimer, HandlerMissing, UnknownHandler, WrongPlace
 from holdfast.once import Policy
 from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
@@ -60,6 +61,12 @@ class Context:
     def id(self) -> str:
         """The invocation's id."""
         return self._machine.id
+
+    @property
+    def replaying(self) -> bool:
+        """Whether what happens now has happened before: for logs and traces, which should say it once. Never branch on
+        it."""
+        return self._machine.replaying
 
     @property
     def random(self) -> Random:
@@ -305,6 +312,21 @@ class Context:
 
     def _promise(self, name: str, type: Any, info: PromiseInfo) -> Step[Any]:
         return self._machine.ask_promise(name, codec_for(type), lambda local: msgspec.structs.replace(info, step=local))
+
+
+def current() -> Context:
+    """The context of the handler that is running, for code that was not handed it, such as an agent library's
+    callbacks. Raises WrongPlace outside a handler, in a step's body too."""
+    loop = running()
+    machine = None if loop is None else loop.host
+    if isinstance(machine, Machine):
+        machine.check_place()
+        return cast("Context", machine.context)
+    raise WrongPlace(
+        "holdfast.current() was called where no handler is running",
+        cause="this is a step's body, or code that Holdfast does not run",
+        fix="call it in handler code; a step's body has holdfast.step()",
+    )
 
 
 def _check_question(question: Any) -> None:

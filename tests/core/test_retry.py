@@ -249,3 +249,16 @@ def test_every_policy_ends() -> None:
         while (found := verdict(policy, attempt=(attempt := attempt + 1), elapsed=waited)).action == "again":
             waited += found.delay
             assert attempt < 10_000
+
+
+def test_some_errors_are_not_worth_a_second_try() -> None:
+    policy = Retry(max_attempts=5, then="pause", give_up_on=(LookupError, TypeError))
+    assert verdict(policy, KeyError("x")).action == "raise"
+    assert verdict(policy, TypeError("x")).action == "raise", "also what would pause"
+    assert verdict(policy, OSError("x")).action == "again"
+
+
+@pytest.mark.parametrize("kinds", [ValueError, [ValueError], ("ValueError",)])
+def test_what_cannot_be_given_up_on(kinds: Any) -> None:
+    with pytest.raises(BadArguments, match="give_up_on"):
+        Retry(give_up_on=kinds)

@@ -20,6 +20,7 @@ from holdfast import (
     UnknownDependency,
     UnknownInvocation,
     WrongPlace,
+    current,
     step,
 )  # fmt: skip
 from tests.engine.world import open_promise, paused, wait_for
@@ -658,3 +659,34 @@ def test_a_handler_begins_without_the_context_variables_of_whoever_started_it(wo
     with world.holdfast(h) as client:
         assert client.start(h).result(20) == "none"
     assert set(seen) == {"none"}
+
+
+def test_current_is_the_context_of_the_handler_that_runs(world):
+    seen = []
+
+    async def tool(ctx: Context) -> bool:
+        return current() is ctx
+
+    async def inner(ctx: Context) -> bool:
+        here = [current() is ctx]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(tool(ctx)) for _ in range(2)]
+        return all(here + [task.result() for task in tasks])
+
+    def body() -> None:
+        with pytest.raises(WrongPlace, match="where no handler is running"):
+            current()
+        seen.append("refused")
+
+    async def async_body() -> None:
+        body()
+
+    async def outer(ctx: Context) -> list[bool]:
+        await asyncio.gather(ctx.run(body), ctx.run(async_body))
+        return [await ctx.call(inner), current() is ctx, await tool(ctx)]
+
+    with pytest.raises(WrongPlace):
+        current()
+    with world.holdfast(outer, inner) as client:
+        assert client.start(outer).result(20) == [True, True, True]
+    assert seen == ["refused", "refused"]

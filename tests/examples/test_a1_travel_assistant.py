@@ -34,7 +34,7 @@ def engine(server, tmp_path):
     """A Holdfast in this process that reaches the offline services."""
     where = Endpoint(server.url, "k")
     deps = {
-        "endpoints": Endpoints(Endpoint(f"{server.url}/v1", "k"), "any", where, where, where),
+        "endpoints": Endpoints(Endpoint(f"{server.url}/v1", "k"), "any", where, where, where, where, where),
         "web": httpx.Client(timeout=10),
         "openai": openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0),
     }

@@ -67,7 +67,7 @@ def engine(tmp_path):
     def make(server: OfflineServer, model: str = "any") -> Holdfast:
         where = Endpoint(server.url, "k")
         deps = {
-            "endpoints": Endpoints(Endpoint(f"{server.url}/v1", "k"), model, where, where, where),
+            "endpoints": Endpoints(Endpoint(f"{server.url}/v1", "k"), model, where, where, where, where, where),
             "web": httpx.Client(timeout=10),
             "openai": openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0),
         }

@@ -7,7 +7,14 @@ from pathlib import Path
 from tests.tidy.tree import ROOT, SRC, imported_modules, module_name, python_files, short, syntax
 
 # Started by name or copied, not imported: `python -m ...`, the package users import, what `holdfast init` writes.
-ENTRY_POINTS = {"holdfast", "holdfast.cli", "holdfast.cli.__main__", "holdfast.cli.starter.app"}
+ENTRY_POINTS = {
+    "holdfast",
+    "holdfast.cli",
+    "holdfast.cli.__main__",
+    "holdfast.cli.starter.app",
+    "holdfast.integrations",
+    "holdfast.integrations.openai_agents",
+}
 
 MARKS = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|Users|work)/")

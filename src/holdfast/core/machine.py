@@ -93,6 +93,7 @@ class Machine(Asks):
         self.read = read
         self.replaying = True  # what happens now has happened before, and what it asked for was done
         self.state: StateView | None = None  # of an object's key
+        self.context: Any = None  # what its handler holds
         self._root: Task[Any] | None = None
         self._closing = False
         self._earlier = 0  # of the commands, those of entries before the last
@@ -215,7 +216,7 @@ class Machine(Asks):
         self.loop.evict()
         untie(steps)
         self._commands.clear()
-        self._root = None
+        self._root = self.context = None
 
     def random_bytes(self, size: int) -> bytes:
         """For uuid4 in the handler."""

@@ -29,8 +29,9 @@ class Retry:
 
     `max_attempts` counts the first try too. `max_elapsed` is measured from the first attempt of this process's life.
     `initial` and `max_delay` are seconds, `factor` multiplies the delay each time, `jitter` is the share of a delay
-    drawn at random (0 to 1). `then` says what follows the last attempt: "raise" StepFailed at the await, or "pause"
-    the invocation for a person. With no limit given the policy is patient: a day, then pause. With `max_attempts`
+    drawn at random (0 to 1). An error of a class in `give_up_on` is not retried: StepFailed at the await, at once.
+    `then` says what follows the last attempt: "raise" StepFailed at the await, or "pause" the invocation for a
+    person. With no limit given the policy is patient: a day, then pause. With `max_attempts`
     and nothing else said, it raises. Raises BadArguments for values that cannot be.
     """
 
@@ -41,6 +42,7 @@ class Retry:
     max_delay: float = 60.0
     jitter: float = 0.2
     then: Literal["raise", "pause"] | None = None
+    give_up_on: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -66,6 +68,9 @@ class Retry:
             return f"jitter is {self.jitter}, it must be between 0 and 1"
         if self.then not in (None, "raise", "pause"):
             return f"then is {self.then!r}, it must be 'raise' or 'pause'"
+        kinds: object = self.give_up_on
+        if not isinstance(kinds, tuple) or not all(isinstance(kind, type) for kind in kinds):
+            return f"give_up_on is {kinds!r}, it must be a tuple of exception classes"
         return None
 
 
@@ -88,7 +93,7 @@ def judge(
     `elapsed` is seconds since the first attempt began, `chance` a random number in [0, 1), `now` the time against
     which a Retry-After date is read.
     """
-    if isinstance(error, TerminalError):
+    if isinstance(error, (TerminalError, *policy.give_up_on)):
         return Verdict("raise")
     if isinstance(error, MENDLESS):
         return Verdict("pause")

@@ -265,8 +265,8 @@ class Driver:
         machine = resident.machine
         if resident.state is not None:
             machine.state = StateView(machine, resident.state, writes=not handler.shared)
-        context = context_of(machine, self._deps, self._registry, headers, handler, resident.key)
-        machine.begin(handler.fn, context, *args, **kwargs)
+        machine.context = context_of(machine, self._deps, self._registry, headers, handler, resident.key)
+        machine.begin(handler.fn, machine.context, *args, **kwargs)
 
     def _fresh(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
         resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)

@@ -1,0 +1,66 @@
+"""What a run was told, for the parts that only the SDK calls; and which handler they are called in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast import BadArguments, Context, Retry, WrongPlace, current
+
+NAME_CHARS_MAX = 100
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a model costs: `input`, `cached` input and `output`, each for a million tokens, in one currency."""
+
+    input: float
+    output: float
+    cached: float | None = None
+
+    def of(self, usage: Any) -> float:
+        """The price of one call."""
+        cached = getattr(getattr(usage, "input_tokens_details", None), "cached_tokens", 0) or 0
+        fresh = usage.input_tokens - cached
+        rate = self.input if self.cached is None else self.cached
+        return float(round((fresh * self.input + cached * rate + usage.output_tokens * self.output) / 1_000_000, 9))
+
+
+@dataclass(frozen=True)
+class Options:
+    """`retry` is the policy of model calls, `tool_retry` that of tools; Holdfast's default where there is none."""
+
+    retry: Retry | None = None
+    tool_retry: Retry | None = None
+    prices: Mapping[str, Price] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for model, price in self.prices.items():
+            given: object = price
+            if not isinstance(given, Price):
+                raise BadArguments(f"the price of {model!r} is {given!r:.60}", fix="give Price(input=..., output=...)")
+
+    def price(self, model: str | None, usage: Any) -> float | None:
+        """What a call has cost, where its model's price is known."""
+        price = self.prices.get(model or "")
+        return None if price is None or usage is None else price.of(usage)
+
+
+_options: ContextVar[Options] = ContextVar("holdfast_agents_options", default=Options())  # noqa: B039  # it is frozen
+options = _options.get
+choose = _options.set
+
+
+def running() -> Context | None:
+    """The context of the handler that runs; None in a step's body and outside of Holdfast."""
+    try:
+        return current()
+    except WrongPlace:
+        return None
+
+
+def readable(name: str) -> str:
+    """A library's name as the name of a step."""
+    return "".join("_" if char in "/#" or not char.isprintable() else char for char in name)[:NAME_CHARS_MAX]

@@ -1,0 +1,156 @@
+"""Tools whose calls are steps.
+
+Promises: a tool that has answered never runs again; a failing one is tried again, and when that is used up the model is
+told, as the SDK does. TerminalError ends the run, whatever the tool's failure policy. A tool that takes a Holdfast
+context (`RunContextWrapper[Context]`) and an agent used as a tool are handler code and have steps of their own.
+Refuses: to keep what a tool's body changes in the SDK's context object: it is gone after a restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, get_args, get_type_hints
+
+from agents import FunctionTool, Tool
+from agents.exceptions import AgentsException
+from agents.tool import _FailureHandlingFunctionToolInvoker as Invoker
+from agents.tool_context import ToolContext
+from pydantic import BaseModel
+
+from holdfast import BadHandler, Context, Retry, TerminalError
+from holdfast.integrations.openai_agents.options import options, readable, running
+
+Invoke = Callable[[ToolContext[Any], str], Awaitable[Any]]
+DURABLE = "_holdfast_durable"
+Edits = dict[str, str]  # arguments that a person has changed, by the call's id
+
+
+class Ended(BaseException):
+    """A TerminalError on its way through code that tells the model of every Exception."""
+
+    def __init__(self, error: TerminalError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def durable_tool(tool: Tool, edits: Edits) -> Tool:
+    """A copy of a function tool whose calls are durable; any other tool as it is: the provider runs it, or it is
+    refused where it does I/O."""
+    if not isinstance(tool, FunctionTool) or hasattr(tool, DURABLE):
+        return tool
+    made = copy.copy(tool)
+    invoke = tool.on_invoke_tool
+    if isinstance(invoke, Invoker):
+        inner = invoke._invoke_tool_impl
+        failing = Invoker(_durable(tool, inner, edits), invoke._on_handled_error, function_tool=made)
+        vars(failing).update({name: value for name, value in vars(invoke).items() if name not in vars(failing)})
+        made.on_invoke_tool = _letting_out(failing)
+    else:
+        made.on_invoke_tool = _letting_out(_durable(tool, invoke, edits))
+    setattr(made, DURABLE, True)
+    return made
+
+
+def _letting_out(invoke: Invoke) -> Invoke:
+    @functools.wraps(invoke)
+    async def call(context: ToolContext[Any], arguments: str) -> Any:
+        try:
+            return await invoke(context, arguments)
+        except Ended as ended:
+            raise ended.error from None
+
+    return call
+
+
+def _durable(tool: FunctionTool, invoke: Invoke, edits: Edits) -> Invoke:
+    as_handler_code = _is_agent(tool) or _takes_context(tool)
+
+    @functools.wraps(invoke)
+    async def call(context: ToolContext[Any], arguments: str) -> Any:
+        arguments = edits.get(context.tool_call_id, arguments)
+        try:
+            ctx = running()
+            if as_handler_code or ctx is None:
+                return await invoke(context, arguments)
+            return await _as_step(ctx, tool, invoke, context, arguments)
+        except TerminalError as error:
+            raise Ended(error) from None
+
+    return call
+
+
+async def _as_step(ctx: Context, tool: FunctionTool, invoke: Invoke, context: ToolContext[Any], arguments: str) -> Any:
+    async def body(_: Any) -> Any:
+        return await invoke(context, arguments)
+
+    async def text_body(_: Any) -> Any:
+        return _plain(await invoke(context, arguments))
+
+    # What the SDK says of a call that does not fit its tool, it would say again: that is for the model, at once.
+    retry = dataclasses.replace(options().tool_retry or Retry(), give_up_on=(AgentsException,))
+    shown = _shown(arguments)
+    hint = _returns(tool)
+    if hint is not None:
+        with contextlib.suppress(BadHandler):  # what it returns has no JSON form: the model is given its text anyway
+            return await ctx.run(
+                body, shown, name=readable(tool.name), key=context.tool_call_id, retry=retry, returns=hint
+            )
+    return await ctx.run(text_body, shown, name=readable(tool.name), key=context.tool_call_id, retry=retry, returns=Any)
+
+
+def _shown(arguments: str) -> Any:
+    """The arguments as data, for the timeline; what is no JSON as it came."""
+    try:
+        return json.loads(arguments) if arguments else {}
+    except ValueError:
+        return arguments
+
+
+def _function(tool: FunctionTool) -> Callable[..., Any] | None:
+    """The Python function a tool was made of."""
+    try:
+        return tool.__wrapped__
+    except AttributeError:
+        return None
+
+
+def _hints(tool: FunctionTool) -> dict[str, Any]:
+    function = _function(tool)
+    try:
+        return {} if function is None else get_type_hints(function)
+    except Exception:  # noqa: BLE001  # names that only a type checker sees
+        return {}
+
+
+def _returns(tool: FunctionTool) -> Any:
+    return _hints(tool).get("return")
+
+
+def _takes_context(tool: FunctionTool) -> bool:
+    """Whether its first parameter is the SDK's context wrapper around a Holdfast context."""
+    hints = [hint for name, hint in _hints(tool).items() if name != "return"]
+    inside = get_args(hints[0]) if hints else ()
+    return bool(inside) and isinstance(inside[0], type) and issubclass(inside[0], Context)
+
+
+def _is_agent(tool: FunctionTool) -> bool:
+    return bool(getattr(tool, "_is_agent_tool", False))
+
+
+def _plain(value: Any) -> Any:
+    """What has a JSON form as it is; the SDK's structured outputs in their dictionary form; of the rest the text, which
+    is what the SDK would send."""
+    if isinstance(value, BaseModel) and hasattr(value, "type"):
+        return value.model_dump(exclude_none=True)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return value

@@ -1,0 +1,36 @@
+"""An MCP server for the tests: `python mcp_server.py stdio FILE` or `http FILE PORT`. Each call is a line of FILE."""
+
+import sys
+from pathlib import Path
+
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("tools")
+log = Path(sys.argv[2])
+
+
+def note(line: str) -> None:
+    with log.open("a") as file:
+        file.write(f"{line}\n")
+
+
+@server.tool()
+def add(a: int, b: int) -> str:
+    """The sum of two numbers."""
+    note("add")
+    return str(a + b)
+
+
+@server.tool()
+def fail() -> str:
+    """Fails."""
+    note("fail")
+    raise RuntimeError("broken inside")
+
+
+if __name__ == "__main__":
+    note("begun")
+    if sys.argv[1] == "stdio":
+        server.run("stdio")
+    else:
+        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[3]))
