@@ -5,6 +5,7 @@ import re
 
 import holdfast
 from holdfast import errors
+from holdfast.http import refusals
 from tests.tidy.tree import ROOT
 
 
@@ -27,7 +28,7 @@ def test_every_error_code_is_explained() -> None:
     pages = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     codes = [
         thing.code
-        for thing in vars(errors).values()
+        for thing in {**vars(errors), **vars(refusals)}.values()
         if isinstance(thing, type) and issubclass(thing, errors.HoldfastError | errors.HandlerFault)
     ]
     bases = [code for code in codes if code.endswith("00")]
