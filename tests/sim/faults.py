@@ -29,6 +29,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("talker", "listener", "patient"),
     ("proceed", "approve", "witness", "follower"),
     ("narrow", "turns", "paced", "crowd"),
+    ("purchase", "bazaar", "deposit"),
 )
 
 
