@@ -1,6 +1,7 @@
 """Steps that are declared once: after a death in their middle nobody begins them again who does not know (G2)."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -22,7 +23,7 @@ from holdfast import (
 from holdfast.core import entries
 from tests.engine.bank import Bank, Receipt
 from tests.engine.lives import life
-from tests.engine.world import engine_of, one_ask, paused, wait_for
+from tests.engine.world import World, engine_of, one_ask, paused, wait_for
 
 ONE = Retry(max_attempts=1)
 
@@ -60,6 +61,10 @@ def die_paying(world, bank, handler, place, **options):
 
 def lines(handle):
     return [(line.kind, line.id, line.state) for line in handle.journal()]
+
+
+def states_of(handle):
+    return [line.state for line in handle.journal()]
 
 
 def notes(world, id="order-1"):
@@ -162,7 +167,7 @@ def test_a_person_says_that_it_was_not_done_and_it_begins_again_by_the_same_key(
         handle = one.client.attach("order-1")
         one.client.answer(one_ask(one.client).id, {"outcome": "not done", "reason": "I rang the bank"})
         assert handle.result(5) == Receipt(1, 12)
-        assert [line.state for line in handle.journal()] == ["begun", "not done", "begun", "done"]
+        assert states_of(handle) == ["begun", "not done", "begun", "done"]
         assert handle.journal()[1].error == "the person says so: I rang the bank"
         assert handle.journal()[3].tries == 1
     assert len(bank.keys) == 2
@@ -203,7 +208,7 @@ def test_a_person_gives_it_up(world, bank, by):
         with pytest.raises(TerminalError, match="the card is blocked") as caught:
             handle.result(5)
         assert caught.value.status == 409
-        assert [line.state for line in handle.journal()] == ["begun", "not done", "failed"]
+        assert states_of(handle) == ["begun", "not done", "failed"]
     assert len(bank.keys) == 1
 
 
@@ -353,7 +358,7 @@ def test_a_checker_finds_out_and_is_given_the_arguments_and_the_key(world, bank,
     with life(world, order, **weather) as one:
         handle = one.client.attach("order-1")
         assert handle.result(5) == Receipt(1, 12)
-        states = [line.state for line in handle.journal()]
+        states = states_of(handle)
         assert states == (["begun", "done"] if place == "after" else ["begun", "not done", "begun", "done"])
         if place == "before":
             assert handle.journal()[1].error == "the checker says so: NotDone: no payment has this key"
@@ -404,7 +409,7 @@ def test_a_checker_may_know_that_it_has_failed(world, bank):
         with pytest.raises(TerminalError, match="the bank refused it") as caught:
             handle.result(5)
         assert caught.value.status == 402
-        assert [line.state for line in handle.journal()] == ["begun", "not done", "failed"]
+        assert states_of(handle) == ["begun", "not done", "failed"]
     assert len(bank.keys) == 1
 
 
@@ -464,7 +469,7 @@ def test_the_handler_is_told_and_what_it_does_then_is_replayed(world, bank, weat
         with life(world, order, **weather) as one:
             handle = one.client.attach("order-1")
             wait_for(lambda handle=handle: handle.status().status == "suspended")
-            assert [line.state for line in handle.journal()] == ["begun", "unknown", "done", "waiting"]
+            assert states_of(handle) == ["begun", "unknown", "done", "waiting"]
     with life(world, order, **weather) as one:
         (row,) = engine_of(one.client).store.open_promises(9)
         one.client.resolve(row.id)
@@ -683,6 +688,19 @@ def test_a_thread_is_begun_once_as_well(world, bank):
         assert one.client.attach("order-1").result(5) == Receipt(1, 12)
     held.set()
     assert len(bank.keys) == 1
+
+
+@pytest.mark.parametrize("at", [-(1 << 60), 1 << 60])
+def test_a_start_with_a_damaged_time_is_asked_about_as_any(bank, at):
+    """Once its own: the question said when, and what it could not say ended the engine."""
+    world, order = World("memory", Path()), orders(bank, True)
+    die_paying(world, bank, order, "after")
+    (journal,) = world.store()._entries.values()
+    journal[0] = entries.encode(msgspec.structs.replace(entries.decode_entry(journal[0]), at=at))
+    with life(world, order) as one:
+        one.client.answer(one_ask(one.client).id, {"outcome": "done", "result": {"number": 1, "amount": 12}})
+        assert one.client.attach("order-1").result(5) == Receipt(1, 12)
+        assert states_of(one.client.attach("order-1")) == ["begun", "done"]
 
 
 @pytest.mark.parametrize("once", ["ask", "", 1, None, Retry()])

@@ -25,6 +25,7 @@ from holdfast.core.entries import (
     StepUnknown,
 )
 from holdfast.core.ids import idempotency_key
+from holdfast.core.loop import TIME_MAX
 from holdfast.core.tasks import Step
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body
@@ -152,7 +153,8 @@ class OnceSteps:
 
     def _question(self, resident: Resident, begun: StepBegun, spec: StepSpec, why: str) -> PromiseInfo:
         assert spec.once is not None  # for the type checker: nobody is asked about anything else
-        when = f"{datetime.fromtimestamp(begun.at / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        at = min(max(begun.at / 1000, 0), TIME_MAX)  # damaged, it may be none
+        when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
         first = why.partition("\n")[0]
         inputs = show_inputs(spec.args, spec.kwargs, self._driver.effects.secrets)
         about = {
