@@ -154,12 +154,12 @@ def test_a_death_at_any_commit_pays_everything_once(shape: Callable[..., Any]) -
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_a_life_that_ends_at_every_commit_still_comes_to_the_end(shape: Callable[..., Any]) -> None:
-    """Each life gets four commits further; the last of them is durable, but nobody in that life hears of it. With fewer
+    """Each life gets six commits further; the last of them is durable, but nobody in that life hears of it. With fewer
     none would get to its body: that nothing was done, and the next start, are commits of their own."""
     _, expected = commits_and_answer(shape)
     world = World(shape)
     for _ in range(200):
-        world.store.die_at(4, keeps_last=True)
+        world.store.die_at(6, keeps_last=True)
         try:
             result = asyncio.run(world.live())
         except StoreError:
