@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # What may behave differently under another Python or hash seed.
-MATRIX := tests/core tests/crash
+MATRIX := tests/core tests/crash tests/integrations/test_agents_sdk.py
 # One worker a core. More than four only take time from the processes that the tests start and kill.
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
@@ -45,5 +45,5 @@ bench: setup ## the measurements, one JSON line each, against this disk's raw li
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove environments and what tools left behind
-	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-3.* .venv-oldest .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.options import Options
 from benchmarks.report import Report
-from benchmarks.workloads import agent, call, chat, fan, http, idle, recover, replay, seq, sleepers
+from benchmarks.workloads import agent, call, chat, fan, http, idle, recover, replay, sdk, seq, sleepers
 
 WORKLOADS: dict[str, Callable[[Options], Iterator[Report]]] = {
     "seq": seq.measure,
@@ -22,6 +22,7 @@ WORKLOADS: dict[str, Callable[[Options], Iterator[Report]]] = {
     "idle": idle.measure,
     "call": call.measure,
     "chat": chat.measure,
+    "sdk": sdk.measure,
 }
 
 

@@ -21,7 +21,6 @@ from examples.terminal import account, options
 from holdfast import Context, Holdfast, InvocationFailed, Service, TerminalError
 
 WISH = "I want to go to San Francisco for three days, and drive a convertible."
-MAX_TURNS = 10
 
 
 class BookHotel(BaseModel):
@@ -73,17 +72,27 @@ async def arrange(ctx: Context, wish: str) -> str:
     """A whole trip, or none of it."""
     begun: list[str] = []
     try:
-        return await agent(ctx, wish, begun)
-    except (TerminalError, asyncio.CancelledError):
-        for reference in reversed(begun):
-            await ctx.run(cancel, reference)
+        try:
+            return await agent(ctx, wish, begun)
+        except TerminalError:
+            await roll_back(ctx, begun)
+            raise
+    except asyncio.CancelledError:  # outside, for it may also come in the middle of a rollback
+        await roll_back(ctx, begun)
         raise
+
+
+async def roll_back(ctx: Context, begun: list[str]) -> None:
+    """Cancels the bookings, the last one first."""
+    while begun:
+        await ctx.run(cancel, begun[-1])
+        begun.pop()
 
 
 async def agent(ctx: Context, wish: str, begun: list[str]) -> str:
     """The loop of model and tools. `begun` grows with every booking that is tried."""
     messages = llm.opening("You are a travel agency. Book a hotel, then a flight, then a car.", wish)
-    for _ in range(MAX_TURNS):
+    for _ in range(llm.MAX_TURNS):
         message = await ctx.run(ask_model, messages)
         messages.append(llm.spoken(message))
         if not message.tool_calls:
@@ -99,7 +108,7 @@ async def agent(ctx: Context, wish: str, begun: list[str]) -> str:
                 case wrong:
                     text = str(wrong)
             messages.append(llm.told(call, text))
-    raise TerminalError(f"the model found no end in {MAX_TURNS} turns")
+    raise TerminalError(f"the model found no end in {llm.MAX_TURNS} turns")
 
 
 async def order(ctx: Context, kind: str, what: str, begun: list[str]) -> str:
@@ -119,7 +128,7 @@ def main() -> None:
             print(run.result())
         except (TerminalError, InvocationFailed) as failed:
             print(f"Nothing is booked: {failed}")
-        account(run)
+        account(client, run)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ from pydantic import BaseModel
 from examples import llm
 from examples.services import dependencies
 from examples.terminal import account, options
-from holdfast import Context, Holdfast, Retry, Service
+from holdfast import Context, Holdfast, Service
 
 LETTER = "My kettle of order 4711 came with a broken lid. I paid 38 euros and would like a new one before Friday."
-MISFITS = Retry(max_attempts=3)  # an answer that does not fit the form is asked for again, but not for ever
 
 
 class Facts(BaseModel):
@@ -46,7 +45,7 @@ complaints = Service("Complaints")
 @complaints.handler
 async def reply(ctx: Context, letter: str) -> str:
     """The reply to a letter of complaint."""
-    facts = await ctx.run(find_facts, letter, retry=MISFITS)
+    facts = await ctx.run(find_facts, letter, retry=llm.THRICE)
     decision = await ctx.run(decide, facts)
     return await ctx.run(write_reply, decision)
 
@@ -59,7 +58,7 @@ def main() -> None:
     with hf as client:
         run = client.start(reply, given.text, id=given.id)
         print(run.result())
-        account(run)
+        account(client, run)
 
 
 if __name__ == "__main__":

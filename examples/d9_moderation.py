@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from examples import llm
 from examples.services import dependencies
 from examples.terminal import account, options, result
-from holdfast import Context, Holdfast, Retry, Service
+from holdfast import Context, Holdfast, Service
 
 POST = "I will kill for a slice of that cake."
 RULES = "You are the moderator of a forum on cooking. Is the post fine, bad (threats, insults, advertising) or unclear?"
@@ -39,7 +39,7 @@ moderation = Service("Moderation")
 @moderation.handler
 async def moderate(ctx: Context, post: str) -> str:
     """Whether a post is published, and who says so."""
-    opinion = await ctx.run(judge, post, retry=Retry(max_attempts=3))
+    opinion = await ctx.run(judge, post, retry=llm.THRICE)
     if opinion.verdict != "unclear":
         return f"{'published' if opinion.verdict == 'fine' else 'removed'} by the model: {opinion.reason}"
     publish = await ctx.ask("Publish this post?", bool, about={"post": post, "doubt": opinion.reason})
@@ -54,7 +54,7 @@ def main() -> None:
     with hf as client:
         run = client.start(moderate, given.text, id=given.id)
         print(result(client, run))
-        account(run)
+        account(client, run)
 
 
 if __name__ == "__main__":

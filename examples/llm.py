@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletionMessage, ChatCompletionMessageToolCallUnion
+from openai.types.chat import ChatCompletion, ChatCompletionMessage, ChatCompletionMessageToolCallUnion
 from pydantic import BaseModel, ValidationError
 
 from examples.services import clients
-from holdfast import TerminalError
+from holdfast import Retry, TerminalError
 
+THRICE = Retry(max_attempts=3)  # an answer that does not fit its form is asked for again, but not for ever
+MAX_TURNS = 12  # a model that never comes to an end must not spend for ever
 Form = TypeVar("Form", bound=BaseModel)
 Messages = list[Any]
 ToolCall = ChatCompletionMessageToolCallUnion
@@ -43,6 +45,11 @@ def fill(form: type[Form], instructions: str, text: str) -> Form:
 
 def chat(messages: Messages, tools: Sequence[type[BaseModel]] = ()) -> ChatCompletionMessage:
     """The model's next message: words, or the tools it wants called."""
+    return complete(messages, tools).choices[0].message
+
+
+def complete(messages: Messages, tools: Sequence[type[BaseModel]] = ()) -> ChatCompletion:
+    """The same with all that comes beside it, such as the tokens it took."""
     use = clients()
     offered = [openai.pydantic_function_tool(tool) for tool in tools]
     with _terminal_if_hopeless():
@@ -51,7 +58,7 @@ def chat(messages: Messages, tools: Sequence[type[BaseModel]] = ()) -> ChatCompl
         )
     if not answer.choices:
         raise ConnectionError("the model gave an empty answer")
-    return answer.choices[0].message
+    return answer
 
 
 def opening(instructions: str, text: str) -> Messages:

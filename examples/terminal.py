@@ -38,16 +38,18 @@ def result(client: Client, run: Handle[Any]) -> Any:
                 client.answer(ask.id, _read(f"\n{ask.invocation} asks: {ask.question}{about}\n> "))
 
 
-def account(run: Handle[Any]) -> None:
-    """Every step of the run, with the time it took, and which of them an earlier process had done."""
-    print(f"\n{run.id}:")
+def account(client: Client, run: Handle[Any], margin: str = "") -> None:
+    """Every step of the run and of what it called, the time it took, and whether an earlier process had done it."""
+    print(f"{margin}{run.id}:" if margin else f"\n{run.id}:")
     for line in run.journal():
         if line.kind not in {"step", "call", "promise"}:
             continue
         took = line.finished - line.started if line.finished and line.started else None
         told = "" if took is None else f"{took.total_seconds() * 1000:6.0f} ms"
         before = "  (recorded by an earlier process)" if line.finished and line.finished < BEGAN else ""
-        print(f"  {line.id:24} {line.state:8} {told}{before}")
+        print(f"{margin}  {line.id:24} {line.state:8} {told}{before}")
+        if line.child:
+            account(client, client.attach(line.child), margin + "    ")
 
 
 def _read(prompt: str) -> Any:

@@ -61,6 +61,11 @@ class Reply:
         return Reply(calls=(ToolCall(tool, arguments),))
 
 
+def form(**fields: object) -> Reply:
+    """An answer that is an object, for who asked for one."""
+    return Reply(json.dumps(fields, ensure_ascii=False))
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """All turns so far, oldest first; `tools` are the names the model may call."""

@@ -114,7 +114,7 @@ class Answer:
     def _message(self, text: str, status: str) -> dict[str, Any]:
         content = [_part(text)] if status == "completed" else []
         return {
-            "id": f"msg_{self.number}",
+            "id": f"msg_{self.talk.digest}",
             "type": "message",
             "role": "assistant",
             "status": status,
@@ -135,7 +135,7 @@ class Answer:
     def _text_events(self, text: str) -> Iterator[dict[str, Any]]:
         where: dict[str, Any] = {"output_index": 0}
         yield {"type": "response.output_item.added", **where, "item": self._message("", "in_progress")}
-        at = {**where, "item_id": f"msg_{self.number}", "content_index": 0}
+        at = {**where, "item_id": f"msg_{self.talk.digest}", "content_index": 0}
         yield {"type": "response.content_part.added", **at, "part": _part("")}
         for part in split(text):
             yield {"type": "response.output_text.delta", **at, "delta": part, "logprobs": []}

@@ -100,3 +100,12 @@ def runner(server: OfflineServer, tmp_path: Path) -> Iterator[Callable[[str], Ru
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[OfflineServer]:
+    """For examples that run in this process: their clients are opened once and stay with it."""
+    with OfflineServer() as made, pytest.MonkeyPatch.context() as patch:
+        for name in ("OPENAI_API_KEY", "SERPER_API_KEY", "BROWSERLESS_API_KEY", "WEATHERAPI_API_KEY"):
+            patch.delenv(name, raising=False)
+        yield made

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.codes import MEANINGS
-from holdfast.cli.commands import check, control, data, doctor, inbox, init, look, objects, schedules, serve, start
+from holdfast.cli.commands import (
+    check,
+    control,
+    data,
+    doctor,
+    examples,
+    inbox,
+    init,
+    look,
+    objects,
+    schedules,
+    serve,
+    start,
+)
 
 EPILOG = "Exit codes: " + ", ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
@@ -20,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (init, serve, start, look, objects, inbox, control, schedules, check, data, doctor):
+for part in (init, examples, serve, start, look, objects, inbox, control, schedules, check, data, doctor):
     part.register(app)
 
 

@@ -112,6 +112,14 @@ class Schedule(Struct):
     paused: bool = False
 
 
+class Example(Struct):
+    """A program that comes with Holdfast."""
+
+    id: str
+    module: str
+    title: str
+
+
 class Check(Struct):
     """What replaying one unfinished journal found."""
 

@@ -14,6 +14,9 @@ Not every element becomes a node at first sight. A list's elements are only reme
 list has one of them: then the list is one that grows, and all its elements become nodes, new ones at once. The lists
 inside model answers, which never come back, would otherwise take numbers between the messages of the conversation,
 and its runs would fall into as many pieces as it has turns.
+
+The list that grew last is remembered by the digest of its whole text. One that begins with that text is opened only
+where it is new: a turn hashes the conversation once, and does not walk through it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -57,6 +60,15 @@ class Packed(NamedTuple):
     blobs: list[tuple[int, bytes, bytes]]  # number, digest, body
 
 
+class _Grown(NamedTuple):
+    """A list whose elements are all nodes."""
+
+    size: int  # bytes of its text without the closing bracket
+    hashed: Any  # that text, and goes on with what is added
+    elements: int
+    runs: list[int]
+
+
 class BlobIndex:
     """What one owner has stored: digest to number, texts at -1, -2, ... and nodes at 1, 2, ...
 
@@ -64,7 +76,7 @@ class BlobIndex:
     failed commit stops the store for good.
     """
 
-    __slots__ = ("nodes", "nodes_last", "seen", "texts", "texts_last")
+    __slots__ = ("grown", "nodes", "nodes_last", "seen", "texts", "texts_last")
 
     def __init__(self, stored: Iterable[tuple[int, bytes]] = ()) -> None:
         self.texts: dict[bytes, int] = {}
@@ -72,6 +84,7 @@ class BlobIndex:
         self.texts_last = 0
         self.nodes_last = 0
         self.seen: dict[bytes, None] = {}  # elements met once, oldest first; lost with the process, at no harm
+        self.grown: _Grown | None = None  # the same
         for number, digest in stored:
             (self.nodes if number > 0 else self.texts)[digest] = number
             self.nodes_last = max(self.nodes_last, number)
@@ -117,9 +130,15 @@ class _Packer:
                 self._open(out, start + at, start + at + size, lists, depth + 1)
 
     def _open_list(self, out: _Pieces, start: int, end: int, lists: bool, depth: int) -> None:
-        elements = _inside_list(out.text[start:end])
-        known = self._known(elements) if lists and len(elements) <= LIST_MAX else None
-        at = start + 1
+        grown = self._grown(out.text, start, end) if lists else None
+        if grown is None:
+            at, elements = start + 1, _inside_list(out.text[start:end])
+            known = self._known(elements) if lists and len(elements) <= LIST_MAX else None
+        else:
+            at = start + grown.size + 1
+            elements = _inside_list(memoryview(b"[" + out.text[at:end]))
+            known = [_digest(element) if _may_be_node(element) else None for element in elements]
+            out.hole(start + 1, at - 1, list(grown.runs))
         for place, element in enumerate(elements):
             size = len(element)
             number = None if known is None else self._node(element, known[place])
@@ -128,6 +147,27 @@ class _Packer:
             else:
                 out.node(at, at + size, number)
             at += size + 1
+        if known is not None:
+            self._remember(out, start, end, grown, len(elements))
+
+    def _grown(self, text: memoryview, start: int, end: int) -> _Grown | None:
+        """The list that grew last, if the one between two offsets begins with it."""
+        grown = self.index.grown
+        if grown is None or grown.elements >= LIST_MAX:
+            return None
+        middle = start + grown.size
+        if middle >= end or text[middle] != ord(","):
+            return None
+        return grown if sha256(text[start:middle]).digest() == grown.hashed.digest() else None
+
+    def _remember(self, out: _Pieces, start: int, end: int, grown: _Grown | None, added: int) -> None:
+        runs = out.segments[-1]
+        count = added if grown is None else grown.elements + added
+        if not isinstance(runs, list) or sum(runs[1::2]) != count or out.done != end - 1:
+            return  # not all of it is nodes
+        done, hashed = (start, sha256()) if grown is None else (start + grown.size, grown.hashed)
+        hashed.update(out.text[done : end - 1])
+        self.index.grown = _Grown(end - 1 - start, hashed, count, list(runs))
 
     def _known(self, elements: list[memoryview]) -> list[bytes | None] | None:
         """The digest of each element that may be a node; None when the list is not known to grow."""

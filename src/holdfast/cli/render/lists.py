@@ -68,6 +68,12 @@ def schedules(rows: list[wire.Schedule]) -> RenderableType:
     return Columns(("ID", "TARGET", "RULE", "NEXT", "LAST"), cells) if rows else _no("schedules")
 
 
+def examples(rows: list[wire.Example]) -> RenderableType:
+    """`holdfast examples`."""
+    cells = [(row.id, f"python -m {row.module}", row.title) for row in rows]
+    return Columns(("ID", "COMMAND", "WHAT IT SHOWS"), cells, elastic=2) if rows else _no("examples")
+
+
 def handlers(rows: list[wire.Handler]) -> RenderableType:
     """`holdfast handlers`."""
     cells = [

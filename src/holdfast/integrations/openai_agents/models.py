@@ -74,7 +74,7 @@ class DurableModel(Model):
         if ctx is None:
             return await self._find().get_response(*given, **kwargs)
 
-        async def ask(_: Asked) -> Reply:
+        async def ask(_: Asked, __: Any) -> Reply:
             with _one_attempt():
                 answer = await self._find().get_response(*given, **kwargs)
             if not answer.output:
@@ -82,7 +82,8 @@ class DurableModel(Model):
             shared = {field.name: getattr(answer, field.name) for field in fields(ModelResponse)}
             return Reply(**shared, model=self._name, price=options().price(self._name, answer.usage))
 
-        return await ctx.run(ask, self._asked(*given), name=STEP, key=_key(input), retry=_retry(model_settings))
+        asked, key, retry = self._asked(*given), _key(input), _retry(model_settings)
+        return await ctx.run(ask, asked, input, name=STEP, key=key, retry=retry, returns=Reply)
 
     async def stream_response(
         self, system_instructions: str | None, input: Any, model_settings: ModelSettings, *args: Any, **kwargs: Any
@@ -94,7 +95,7 @@ class DurableModel(Model):
                 yield event
             return
 
-        async def listen(_: Asked) -> Stream:
+        async def listen(_: Asked, __: Any) -> Stream:
             with _one_attempt():
                 events = [_told(event) async for event in self._find().stream_response(*given, **kwargs)]
             response = getattr(events[-1], "response", None) if events else None
@@ -103,7 +104,8 @@ class DurableModel(Model):
             usage = getattr(response, "usage", None)
             return Stream(events, self._name, usage, options().price(self._name, usage))
 
-        recorded = await ctx.run(listen, self._asked(*given), name=STEP, key=_key(input), retry=_retry(model_settings))
+        asked, key, retry = self._asked(*given), _key(input), _retry(model_settings)
+        recorded = await ctx.run(listen, asked, input, name=STEP, key=key, retry=retry, returns=Stream)
         for event in recorded.events:
             yield event
 
@@ -112,10 +114,10 @@ class DurableModel(Model):
         del request
         return ModelRetryAdvice(suggested=False, replay_safety="unsafe", reason="its step was retried already")
 
-    def _asked(self, instructions: str | None, input: Any, settings: ModelSettings, *more: Any) -> Asked:
-        """What is shown of a call: tools and handoffs by name, of the settings those that were set."""
+    def _asked(self, instructions: str | None, _: Any, settings: ModelSettings, *more: Any) -> Asked:
+        """What is shown of a call beside the conversation: tools and handoffs by name, the settings that were set."""
         tools, _, handoffs = (*more, [], None, [])[:3]
-        asked: Asked = {"model": self._name, "instructions": instructions, "input": input}
+        asked: Asked = {"model": self._name, "instructions": instructions}
         if names := [tool.name for tool in tools or []] + [handoff.tool_name for handoff in handoffs or []]:
             asked["tools"] = names
         if wished := {name: value for name in SHOWN_SETTINGS if (value := getattr(settings, name, None)) is not None}:

@@ -26,6 +26,7 @@ from holdfast import BadHandler, Context, Retry, TerminalError
 from holdfast.integrations.openai_agents.options import options, readable, running
 
 Invoke = Callable[[ToolContext[Any], str], Awaitable[Any]]
+PATIENT = Retry()
 DURABLE = "_holdfast_durable"
 Edits = dict[str, str]  # arguments that a person has changed, by the call's id
 
@@ -91,16 +92,19 @@ async def _as_step(ctx: Context, tool: FunctionTool, invoke: Invoke, context: To
     async def text_body(_: Any) -> Any:
         return _plain(await invoke(context, arguments))
 
-    # What the SDK says of a call that does not fit its tool, it would say again: that is for the model, at once.
-    retry = dataclasses.replace(options().tool_retry or Retry(), give_up_on=(AgentsException,))
-    shown = _shown(arguments)
-    hint = _returns(tool)
+    retry = _without_misfits(options().tool_retry or PATIENT)
+    shown, name, key = _shown(arguments), readable(tool.name), context.tool_call_id
+    hint = _hints_of(tool).get("return")
     if hint is not None:
         with contextlib.suppress(BadHandler):  # what it returns has no JSON form: the model is given its text anyway
-            return await ctx.run(
-                body, shown, name=readable(tool.name), key=context.tool_call_id, retry=retry, returns=hint
-            )
-    return await ctx.run(text_body, shown, name=readable(tool.name), key=context.tool_call_id, retry=retry, returns=Any)
+            return await ctx.run(body, shown, name=name, key=key, retry=retry, returns=hint)
+    return await ctx.run(text_body, shown, name=name, key=key, retry=retry, returns=Any)
+
+
+@functools.lru_cache(maxsize=64)
+def _without_misfits(retry: Retry) -> Retry:
+    """What the SDK says of a call that does not fit its tool, it would say again: that is for the model, at once."""
+    return dataclasses.replace(retry, give_up_on=(*retry.give_up_on, AgentsException))
 
 
 def _shown(arguments: str) -> Any:
@@ -111,29 +115,25 @@ def _shown(arguments: str) -> Any:
         return arguments
 
 
-def _function(tool: FunctionTool) -> Callable[..., Any] | None:
-    """The Python function a tool was made of."""
+@functools.lru_cache(maxsize=1024)
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return tool.__wrapped__
-    except AttributeError:
-        return None
-
-
-def _hints(tool: FunctionTool) -> dict[str, Any]:
-    function = _function(tool)
-    try:
-        return {} if function is None else get_type_hints(function)
+        return get_type_hints(function)
     except Exception:  # noqa: BLE001  # names that only a type checker sees
         return {}
 
 
-def _returns(tool: FunctionTool) -> Any:
-    return _hints(tool).get("return")
+def _hints_of(tool: FunctionTool) -> dict[str, Any]:
+    """Type hints of the Python function a tool was made of."""
+    try:
+        return _hints(tool.__wrapped__)
+    except AttributeError:
+        return {}
 
 
 def _takes_context(tool: FunctionTool) -> bool:
     """Whether its first parameter is the SDK's context wrapper around a Holdfast context."""
-    hints = [hint for name, hint in _hints(tool).items() if name != "return"]
+    hints = [hint for name, hint in _hints_of(tool).items() if name != "return"]
     inside = get_args(hints[0]) if hints else ()
     return bool(inside) and isinstance(inside[0], type) and issubclass(inside[0], Context)
 

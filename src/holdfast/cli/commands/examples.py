@@ -1,0 +1,109 @@
+"""examples: the programs that come with Holdfast, listed, run and copied.
+
+Promises: what is listed is what is there; an example is a file whose name begins with its id, and its title is the
+first line it says of itself. Refuses: to import one. It runs as a program of its own, in the folder where the command
+is given, and leaves its store there.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+import holdfast
+from holdfast.cli.command import command, perform
+from holdfast.cli.render import lists
+from holdfast.cli.screen import Screen
+from holdfast.cli.wire import Example
+from holdfast.errors import BadCommand
+
+PANEL = "Project"
+FILE = re.compile(r"([a-z])(\d+)_\w+\.py")
+PACKAGED = Path(holdfast.__file__).parent / "catalogue"  # the folder above `examples` in a wheel, and in a clone
+CLONE = Path(holdfast.__file__).parents[2]
+
+ExampleId = Annotated[str, typer.Argument(metavar="ID", help="Of the list: a1, d10.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="[WORDS]...", help="For the example; --help shows its own.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where `examples` is to be.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    group = typer.Typer(help="The programs that come with Holdfast: list, run, copy.", invoke_without_command=True)
+    group.callback()(_bare)
+    command(group, "list")(list_)
+    command(group, "run")(run)
+    command(group, "copy")(copy)
+    app.add_typer(group, name="examples", rich_help_panel=PANEL)
+
+
+def _bare(context: typer.Context, json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        raise typer.Exit(perform(list_, {Screen: "screen"}, {"json": json, "debug": False}, {}))
+
+
+async def list_(screen: Screen) -> None:
+    """Lists the examples, with the command that runs each."""
+    found = _found()
+    if screen.json:
+        screen.raw(msgspec.json.encode(found))
+    else:
+        screen.say(lists.examples(found))
+
+
+async def run(screen: Screen, id: ExampleId, words: Words = None) -> None:
+    """Runs an example here; the same line again goes on where it was."""
+    example = next((one for one in _found() if one.id.lower() == id.lower()), None)
+    if example is None:
+        raise BadCommand(f"no example is called {id!r}", fix="holdfast examples lists them")
+    if find_spec("openai") is None:
+        raise BadCommand("the examples need packages of their own", fix="pip install 'holdfast[examples]'")
+    line = [sys.executable, "-m", example.module, *(words or [])]
+    screen.note(shlex.join(["python", *line[1:]]))
+    path = os.pathsep.join(filter(None, [str(_above()), os.environ.get("PYTHONPATH")]))
+    process = await asyncio.create_subprocess_exec(*line, env={**os.environ, "PYTHONPATH": path})
+    try:
+        raise typer.Exit(await process.wait())
+    finally:
+        await process.wait()  # Ctrl-C reaches it too, and it may have something to say
+
+
+async def copy(screen: Screen, folder: Folder) -> None:
+    """Copies them, to read, change and serve."""
+    target = folder / "examples"
+    if target.exists():
+        raise BadCommand(f"{target} is there already", fix="name another folder")
+    shutil.copytree(_above() / "examples", target, ignore=shutil.ignore_patterns("__pycache__"))
+    screen.say(f"  {target}\n\nnext step: cd {shlex.quote(str(folder))} && holdfast serve examples.d1_chaining:hf")
+
+
+def _above() -> Path:
+    """The folder that holds `examples`."""
+    return PACKAGED if PACKAGED.is_dir() else CLONE
+
+
+def _found() -> list[Example]:
+    """The examples, in the order of their ids."""
+    named = [(found, path) for path in (_above() / "examples").glob("*.py") if (found := FILE.fullmatch(path.name))]
+    return [
+        Example((found[1] + found[2]).upper(), f"examples.{path.stem}", _title(path))
+        for found, path in sorted(named, key=lambda pair: (pair[0][1], int(pair[0][2])))
+    ]
+
+
+def _title(path: Path) -> str:
+    """The first line of the docstring."""
+    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return (told or "").partition("\n")[0]

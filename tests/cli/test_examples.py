@@ -1,0 +1,61 @@
+"""holdfast examples: what comes with Holdfast is listed, run and copied, from a clone and from a wheel."""
+
+import json
+import re
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from holdfast.cli.commands import examples
+from holdfast.cli.root import app
+from tests.cli.project import Project
+from tests.tidy.tree import ROOT
+
+
+def holdfast(*words: str):
+    return CliRunner().invoke(app, ["examples", *words])
+
+
+@pytest.mark.parametrize("words", [["--json"], ["list", "--json"]])
+def test_every_file_with_an_id_is_listed_in_order_and_no_other(words):
+    listed = json.loads(holdfast(*words).stdout)
+    files = {path.stem for path in (ROOT / "examples").glob("*.py") if re.match(r"[a-d]\d+_", path.stem)}
+    assert {row["module"] for row in listed} == {f"examples.{stem}" for stem in files}
+    order = [(row["id"][0], int(row["id"][1:])) for row in listed]
+    assert order == sorted(order)
+    assert all(len(row["title"]) > 20 for row in listed)
+
+
+def test_an_example_is_run_here_with_the_words_it_is_given(tmp_path):
+    with Project(tmp_path) as project:
+        done = project.run("examples", "run", "D4", "--", "Are children free?", "--id", "free")
+        assert done.code == 0, done.err
+        assert done.out.startswith("tickets: Prices")
+        assert (tmp_path / "d4_specialist_routing.db").exists()
+        assert project.run("examples", "run", "d4", "--", "--no-such-option").code == 2
+
+
+def test_one_that_is_not_there_is_refused():
+    done = holdfast("run", "z9")
+    assert done.exit_code == 2
+    assert "no example is called 'z9'" in done.stderr
+
+
+def test_without_their_packages_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(examples, "find_spec", lambda _: None)
+    assert "holdfast[examples]" in holdfast("run", "d1").stderr
+
+
+def test_a_copy_is_complete_and_never_written_over(tmp_path):
+    assert holdfast("copy", str(tmp_path)).exit_code == 0
+    copied = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.py")}
+    assert copied == {path.relative_to(ROOT) for path in (ROOT / "examples").rglob("*.py")}
+    assert "is there already" in holdfast("copy", str(tmp_path)).stderr
+
+
+def test_what_a_wheel_holds_goes_before_what_lies_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "d1_chaining.py", tmp_path / "examples")
+    monkeypatch.setattr(examples, "PACKAGED", tmp_path)
+    assert [row["id"] for row in json.loads(holdfast("--json").stdout)] == ["D1"]

@@ -1,0 +1,8 @@
+"""Every example that is put through tests/examples/test_survival.py, as a play: its program, and what a user does.
+
+How an example is added: docs/testing.md.
+"""
+
+from tests.examples import plays_plain, plays_sdk
+
+PLAYS = {**plays_plain.PLAYS, **plays_sdk.PLAYS}
