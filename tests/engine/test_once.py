@@ -212,6 +212,19 @@ def test_a_person_gives_it_up(world, bank, by):
     assert len(bank.keys) == 1
 
 
+def test_what_a_person_gave_up_is_begun_again_when_a_person_opens_it_again(world, bank):
+    order = orders(bank, True)
+    die_paying(world, bank, order, "before")
+    with life(world, order) as one:
+        one.client.answer(one_ask(one.client).id, {"outcome": "failed"})
+        handle = one.client.attach("order-1")
+        with pytest.raises(TerminalError, match="somebody said that it has failed"):
+            handle.result(5)
+        handle.retry()
+        assert handle.result(5) == Receipt(1, 12)
+    assert not bank.twice
+
+
 MISFITS = {
     "nothing": ({}, "does not say what came of the step: .*missing required field `outcome`"),
     "no object": (True, "does not say what came of the step"),
@@ -419,7 +432,8 @@ def test_a_checker_with_a_bug_pauses_and_is_called_again_when_that_is_mended(wor
 
     die_paying(world, bank, orders(bank, True), "after")
     with life(world, orders(bank, broken)) as one:
-        assert "TypeError: a bug" in paused(one.client.attach("order-1"))
+        reason = paused(one.client.attach("order-1"))
+        assert "the checker of step 'pay#1' failed in a way no retry can mend: TypeError: a bug" in reason
     mended = orders(bank, bank.find)
     with life(world, mended) as one:
         handle = one.client.attach("order-1")

@@ -224,7 +224,8 @@ class Driver:
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """A body cannot go on until a person has looked."""
         if resident.bodies.pop(body.step, None) is body and not resident.pausing:
-            reason = f"step {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
+            who = "step" if body.begun is None else "the checker of step"
+            reason = f"{who} {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
             self.pause(resident, Paused("HF502", reason, self._clock.now()))
         elif resident.pausing:
             self.tell_paused(resident)
