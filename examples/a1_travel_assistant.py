@@ -1,6 +1,7 @@
 """A travel assistant that survives kill -9: a model, a web search, a page reader and a person, in one plain loop.
 
     python -m examples.a1_travel_assistant --trip rome-1
+    holdfast serve examples.a1_travel_assistant:hf
 
 Kill it at any moment and run the same line again: it goes on where it was. No model call, search or page that was
 finished is paid for again; only what was under way at the kill is asked once more. Without OPENAI_API_KEY it talks to
@@ -15,17 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from html.parser import HTMLParser
 from typing import Any
 
-import httpx
 import openai
 from openai.types.chat import ChatCompletionMessage, ChatCompletionMessageToolCallUnion
 
-import holdfast
-from examples.offline.endpoints import Endpoints, endpoints
+from examples.services import clients, dependencies
 from holdfast import Client, Context, Handle, Holdfast, Retry, Service, Step, StepFailed, TerminalError
 
 FINISHED = "TRIP IS READY"
@@ -54,10 +52,9 @@ TOOLS = [
 
 def ask_model(messages: Messages) -> ChatCompletionMessage:
     """One call of the model. An outage is waited out with the default policy: patient for a day."""
-    client: openai.OpenAI = holdfast.step().dep("openai")
-    where: Endpoints = holdfast.step().dep("endpoints")
+    use = clients()
     try:
-        answer = client.chat.completions.create(model=where.model, messages=messages, tools=TOOLS)
+        answer = use.openai.chat.completions.create(model=use.where.model, messages=messages, tools=TOOLS)
     except (openai.BadRequestError, openai.AuthenticationError, openai.NotFoundError) as error:
         raise TerminalError(str(error), status=error.status_code) from error  # asking again would not help
     if not answer.choices:
@@ -67,9 +64,9 @@ def ask_model(messages: Messages) -> ChatCompletionMessage:
 
 def search_internet(search_query: str, num_results: int = 5) -> str:
     """Titles, links and snippets as text."""
-    web, where = _web()
+    use = clients()
     body = {"q": search_query, "num": num_results}
-    answer = web.post(f"{where.search.url}/search", json=body, headers={"X-API-KEY": where.search.key})
+    answer = use.web.post(f"{use.where.search.url}/search", json=body, headers={"X-API-KEY": use.where.search.key})
     answer.raise_for_status()
     found = answer.json().get("organic")
     if not found:
@@ -79,8 +76,9 @@ def search_internet(search_query: str, num_results: int = 5) -> str:
 
 def scrape_website(url: str) -> str:
     """The words of a page. What the model can work around comes back as text; the rest is raised and tried again."""
-    web, where = _web()
-    answer = web.post(f"{where.browser.url}/content", params={"token": where.browser.key}, json={"url": url})
+    use = clients()
+    key = {"token": use.where.browser.key}
+    answer = use.web.post(f"{use.where.browser.url}/content", params=key, json={"url": url})
     if answer.status_code in {400, 404}:
         return f"error: {url} could not be read (status {answer.status_code})"
     answer.raise_for_status()
@@ -90,10 +88,6 @@ def scrape_website(url: str) -> str:
 def ask_at_terminal(question: str) -> str:
     """The simplest way to ask a person: it holds a thread, and the question comes again after a crash."""
     return input(f"\n{question}\n> ")
-
-
-def _web() -> tuple[httpx.Client, Endpoints]:
-    return holdfast.step().dep("web"), holdfast.step().dep("endpoints")
 
 
 class _Words(HTMLParser):
@@ -203,15 +197,7 @@ def plan_as_generator(ctx: Context, goal: str, terminal: bool = False) -> Genera
     raise TerminalError(f"the model found no end in {MAX_TURNS} turns")
 
 
-@contextmanager
-def dependencies() -> Iterator[dict[str, Any]]:
-    """What the steps reach by name. The client's own retries are off: Holdfast's are enough, and are seen."""
-    with (
-        endpoints() as where,
-        httpx.Client(timeout=30) as web,
-        openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0) as client,
-    ):
-        yield {"openai": client, "web": web, "endpoints": where}
+hf = Holdfast("trips.db", services=[trips], deps=dependencies())
 
 
 def wait(client: Client, trip: Handle[str], answer: str | None) -> str:
@@ -236,7 +222,7 @@ def main() -> None:
     parser.add_argument("--db", default="trips.db", help="the file that remembers")
     options = parser.parse_args()
     handler = plan if options.style == "async" else plan_as_generator
-    with dependencies() as deps, Holdfast(options.db, services=[trips], deps=deps) as client:
+    with Holdfast(options.db, services=[trips], deps=dependencies()) as client:
         trip = client.start(handler, options.goal, options.terminal, id=options.trip)
         try:
             print(wait(client, trip, options.answer))

@@ -1,6 +1,7 @@
 """A reminder assistant: say it in your own words, it sleeps for seconds or months, then reminds you, once.
 
     python -m examples.a2_reminder_assistant --id plants --wish "Remind me in 10 seconds to water the plants"
+    holdfast serve examples.a2_reminder_assistant:hf
 
 Kill it while it sleeps and run the same line again: only the remaining time is waited, in whatever process; if the
 time has passed meanwhile, the reminder comes at once. The model keeps no time and no state: `schedule` is a durable
@@ -11,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import openai
 from openai.types.chat import ChatCompletionMessage, ChatCompletionMessageToolCallUnion
 
 import holdfast
-from examples.offline.endpoints import Endpoints, endpoints
+from examples.services import clients, dependencies
 from holdfast import Context, Holdfast, Service, TerminalError, UsageError
 
 PROMPT = (
@@ -49,10 +48,9 @@ TOOLS = [
 
 def ask_model(messages: Messages) -> ChatCompletionMessage:
     """One call of the model."""
-    client: openai.OpenAI = holdfast.step().dep("openai")
-    where: Endpoints = holdfast.step().dep("endpoints")
+    use = clients()
     try:
-        answer = client.chat.completions.create(model=where.model, messages=messages, tools=TOOLS)
+        answer = use.openai.chat.completions.create(model=use.where.model, messages=messages, tools=TOOLS)
     except (openai.BadRequestError, openai.AuthenticationError, openai.NotFoundError) as error:
         raise TerminalError(str(error), status=error.status_code) from error  # asking again would not help
     if not answer.choices:
@@ -63,10 +61,10 @@ def ask_model(messages: Messages) -> ChatCompletionMessage:
 def send_reminder(message: str) -> str:
     """Sends it. The key is the same in every attempt and every process: a crash after the sending and before the
     record sends again, and the receiver knows the key and keeps one."""
-    web: httpx.Client = holdfast.step().dep("web")
-    where: Endpoints = holdfast.step().dep("endpoints")
-    headers = {"Idempotency-Key": holdfast.step().idempotency_key, "Authorization": f"Bearer {where.reminders.key}"}
-    web.post(f"{where.reminders.url}/reminders", json={"message": message}, headers=headers).raise_for_status()
+    use = clients()
+    key = holdfast.step().idempotency_key
+    headers = {"Idempotency-Key": key, "Authorization": f"Bearer {use.where.reminders.key}"}
+    use.web.post(f"{use.where.reminders.url}/reminders", json={"message": message}, headers=headers).raise_for_status()
     return "the reminder was sent"
 
 
@@ -169,15 +167,7 @@ def use_tool_as_generator(ctx: Context, call: ToolCall) -> Generator[Any, Any, s
         return f"error: {wrong}"
 
 
-@contextmanager
-def dependencies() -> Iterator[dict[str, Any]]:
-    """What the steps reach by name; nothing of it is ever stored."""
-    with (
-        endpoints() as where,
-        httpx.Client(timeout=30) as web,
-        openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0) as client,
-    ):
-        yield {"openai": client, "web": web, "endpoints": where}
+hf = Holdfast("reminders.db", services=[reminders], deps=dependencies())
 
 
 def main() -> None:
@@ -188,7 +178,7 @@ def main() -> None:
     parser.add_argument("--db", default="reminders.db", help="the file that remembers")
     options = parser.parse_args()
     handler = remind if options.style == "async" else remind_as_generator
-    with dependencies() as deps, Holdfast(options.db, services=[reminders], deps=deps) as client:
+    with Holdfast(options.db, services=[reminders], deps=dependencies()) as client:
         try:
             print(client.start(handler, options.wish, id=options.id).result())
         except KeyboardInterrupt:

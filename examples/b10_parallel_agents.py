@@ -61,7 +61,7 @@ def main() -> None:
     with hf as client:
         reviewed = client.start(race if given.race else review, claim, id=given.id)
         print(reviewed.result())
-        account(reviewed)
+        account(client, reviewed)
 
 
 if __name__ == "__main__":

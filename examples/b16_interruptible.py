@@ -66,7 +66,7 @@ def main() -> None:
         if given.say:
             run_.signal("message", given.say)
         print(run_.result())
-        account(run_)
+        account(client, run_)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
     with hf as client:
         asked = client.start(ask, given.text, id=given.id)
         print(asked.result())
-        account(asked)
+        account(client, asked)
 
 
 if __name__ == "__main__":

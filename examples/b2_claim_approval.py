@@ -50,7 +50,7 @@ def main() -> None:
     with hf as client:
         reviewed = client.start(review, given.text, id=given.id)
         print(result(client, reviewed))
-        account(reviewed)
+        account(client, reviewed)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def main() -> None:
     with hf as client:
         reviewed = client.start(review, BROKEN_LEG.model_copy(update={"reason": given.text}), id=given.id)
         print(reviewed.result())
-        account(reviewed)
+        account(client, reviewed)
 
 
 if __name__ == "__main__":

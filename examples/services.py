@@ -10,9 +10,11 @@ import atexit
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 
 import holdfast
@@ -33,13 +35,24 @@ class Services:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # steps run side by side
+        self._opened = ExitStack()
         self._clients: Clients | None = None
 
     def clients(self) -> Clients:
         with self._lock:
             if self._clients is None:
-                self._clients = _open()
+                atexit.register(self.close)
+                self._clients = self._open()
             return self._clients
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _open(self) -> Clients:
+        where = self._opened.enter_context(endpoints())
+        web = self._opened.enter_context(httpx.Client(timeout=30))
+        model = openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0)
+        return Clients(where, web, self._opened.enter_context(model))
 
 
 def dependencies() -> dict[str, Any]:
@@ -53,11 +66,25 @@ def clients() -> Clients:
     return services.clients()
 
 
-def _open() -> Clients:
-    with ExitStack() as opened:
-        where = opened.enter_context(endpoints())
-        web = opened.enter_context(httpx.Client(timeout=30))
-        model = openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0)
-        opened.callback(model.close)
-        atexit.register(opened.pop_all().close)
-    return Clients(where, web, model)
+class ToTheModel(httpx2.AsyncBaseTransport):
+    """Sends a request to where the model is, with its key. Both are known in the body of a step only."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        where = clients().where.openai
+        url = httpx2.URL(where.url + request.url.path.removeprefix("/v1"))
+        headers = request.headers | {"Authorization": f"Bearer {where.key}", "Host": url.netloc.decode()}
+        sent = httpx2.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        return await self._transport.handle_async_request(sent)
+
+    @cached_property
+    def _transport(self) -> httpx2.AsyncHTTPTransport:
+        # No connection outlives its answer: nobody could close it when the engine stops.
+        return httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
+
+
+def async_openai(transport: httpx2.AsyncBaseTransport | None = None) -> openai.AsyncOpenAI:
+    """The model's client for async code, made before anything is open."""
+    http = openai.DefaultAsyncHttpxClient(transport=transport or ToTheModel())
+    return openai.AsyncOpenAI(base_url="https://api.openai.com/v1", api_key="set by ToTheModel", http_client=http)

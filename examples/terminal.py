@@ -47,7 +47,7 @@ def account(client: Client, run: Handle[Any], margin: str = "") -> None:
         took = line.finished - line.started if line.finished and line.started else None
         told = "" if took is None else f"{took.total_seconds() * 1000:6.0f} ms"
         before = "  (recorded by an earlier process)" if line.finished and line.finished < BEGAN else ""
-        print(f"{margin}  {line.id:24} {line.state:8} {told}{before}")
+        print(f"{margin}  {line.id:30} {line.state:8} {told}{before}")
         if line.child:
             account(client, client.attach(line.child), margin + "    ")
 

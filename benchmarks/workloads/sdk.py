@@ -21,7 +21,7 @@ from benchmarks.report import Report
 from benchmarks.talkers import MESSAGE_BYTES, Talker, look, said, second
 from holdfast import Context, Holdfast, Service
 from holdfast.http.server import Listeners, Servers
-from holdfast.http.server import Options as Where
+from holdfast.http.server import HttpOptions as Where
 from holdfast.integrations.openai_agents import run, run_streamed
 
 TURNS = 50

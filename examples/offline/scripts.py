@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from examples.offline import agents, patterns, workers
+from examples.offline import agents, frameworks, patterns, workers
 from examples.offline.conversation import Conversation, Reply, ToolCall
 from examples.offline.world import CITIES
 
@@ -143,4 +143,5 @@ BUILT_IN = {
     **patterns.SCRIPTS,
     **workers.SCRIPTS,
     **agents.SCRIPTS,
+    **frameworks.SCRIPTS,
 }

@@ -35,6 +35,7 @@ from holdfast.core.entries import (
     StepNotDone,
     StepUnknown,
     TimerFired,
+    Tried,
     VersionMarked,
     Woken,
     decode_entry,
@@ -83,6 +84,7 @@ SAMPLES: dict[str, list[Any]] = {
         Paused("HF303", "code has changed", AT, 3),
         Paused("HF505", "lunch", AT, -1, queued=True),
         Woken(-1),
+        Woken(3, (Tried("0/pay#1", Failure("TimeoutError", "no answer", attempts=4), AT, AT + 60_000),)),
     ],
     "info": [
         PromiseInfo("promise#1"),
@@ -96,6 +98,8 @@ def plain(value: Any) -> Any:
     """A record as JSON can show it, by the names of its fields."""
     if isinstance(value, msgspec.Struct):
         return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
     return value.hex() if isinstance(value, bytes) else value
 
 

@@ -52,10 +52,11 @@ class MinedStore(SqliteStore):
         super().commit(batch)
         Mine.step_on("after a commit")
 
-    def maintain(self, idle: bool) -> None:
+    def maintain(self, idle: bool) -> bool:
         Mine.step_on("before housekeeping")
-        super().maintain(idle)
+        more = super().maintain(idle)
         Mine.step_on("after housekeeping")
+        return more
 
 
 def note(what: str) -> str:

@@ -2,7 +2,7 @@
 
 Whatever the moment, the next life ends with the same answer, no body whose record was durable runs again, and a sleeper
 never wakes early. The shapes are small programs over the public API; the two examples are crashed in the same way in
-tests/examples/test_crash_points.py.
+tests/examples/test_survival.py.
 """
 
 import asyncio

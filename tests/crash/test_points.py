@@ -16,7 +16,7 @@ import pytest
 from holdfast.errors import HoldfastError
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
-from holdfast.stores.sqlite import SqliteStore, opening, wal
+from holdfast.stores.sqlite import SqliteStore, opening, space, wal
 from tests.crash.vfs import crashes, lay_out, recording
 from tests.stores import first_schema
 from tests.stores.rows import Writer, snapshot, start
@@ -30,6 +30,9 @@ def small_log(monkeypatch):
     """A log that starts over every few commits, so that few events show its whole life."""
     monkeypatch.setattr(wal, "GROWN_BYTES", 40_000)
     monkeypatch.setattr(wal, "IDLE_PAGES", 12)
+    monkeypatch.setattr(space, "KEPT_PAGES", 1)  # and a file that is made smaller as soon as it can be
+    monkeypatch.setattr(space, "KEPT_PART", 1000)
+    monkeypatch.setattr(space, "SLICE_PAGES", 2)
 
 
 @pytest.fixture

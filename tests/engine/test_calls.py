@@ -445,6 +445,28 @@ def test_a_call_with_other_arguments_after_a_change_is_a_mismatch(world):
         assert "other arguments" in paused(client.attach("x"))
 
 
+def test_a_call_whose_arguments_change_while_it_runs_is_a_mismatch(world):
+    async def child(ctx: Context, x: int) -> int:
+        await ctx.promise("go")
+        return x
+
+    def caller(x):
+        async def h(ctx: Context) -> int:
+            return await ctx.call(child, x)
+
+        return h
+
+    with world.life(child, caller(1)) as client:
+        client.start("h", id="x")
+        open_promise(client)
+    with world.life(child, caller(2)) as client:
+        client.resolve(open_promise(client))
+        assert "call 'child#1' has begun child, but the code gives it other arguments now" in paused(client.attach("x"))
+    with world.holdfast(child, caller(1)) as client:
+        client.resume("x")
+        assert client.attach("x").result(5) == 1
+
+
 def test_a_failed_caller_that_is_retried_opens_the_called_one_again(world, weather):
     broken = [True]
 

@@ -101,6 +101,13 @@ def running(office, client):
 def between_attempts(office, client):
     handle = client.start(office.job, "tries", id="x")
     wait_for(lambda: [view for view in handle.journal() if view.state == "retrying"])
+    wait_for(lambda: handle.status().status == "suspended")
+    return handle
+
+
+def parked_between_attempts(office, client):
+    handle = between_attempts(office, client)
+    wait_for(lambda: not engine_of(client)._residents)
     return handle
 
 
@@ -213,7 +220,8 @@ SITUATIONS = {
     delayed: "queued",
     without_room: "queued",
     running: "ready",
-    between_attempts: "ready",
+    between_attempts: "suspended",
+    parked_between_attempts: "suspended",
     waiting: "suspended",
     parked: "suspended",
     paused_by_a_person: "paused",
@@ -238,8 +246,8 @@ TABLE = {
         "cancel": "cancelled",
         "kill": "killed",
         "pause": "paused",
-        "resume": "an invocation that is QUEUED cannot RESUME",
-        "retry": "an invocation that is QUEUED cannot REOPEN",
+        "resume": "invocation 'x' is queued and cannot be resumed",
+        "retry": "invocation 'x' is queued and cannot be retried",
         "purge": NOT_OVER,
         "signal": "queued",
     },
@@ -247,8 +255,8 @@ TABLE = {
         "cancel": "cancelled",
         "kill": "killed",
         "pause": "paused",
-        "resume": "an invocation that is READY cannot RESUME",
-        "retry": "an invocation that is READY cannot REOPEN",
+        "resume": "invocation 'x' is ready and cannot be resumed",
+        "retry": "invocation 'x' is ready and cannot be retried",
         "purge": NOT_OVER,
         "signal": "ready",
     },
@@ -256,8 +264,8 @@ TABLE = {
         "cancel": "cancelled",
         "kill": "killed",
         "pause": "paused",
-        "resume": "an invocation that is SUSPENDED cannot RESUME",
-        "retry": "an invocation that is SUSPENDED cannot REOPEN",
+        "resume": "invocation 'x' is suspended and cannot be resumed",
+        "retry": "invocation 'x' is suspended and cannot be retried",
         "purge": NOT_OVER,
         "signal": "done",
     },
@@ -266,7 +274,7 @@ TABLE = {
         "kill": "killed",
         "pause": "invocation 'x' is paused already",
         "resume": "resumed",
-        "retry": "an invocation that is PAUSED cannot REOPEN",
+        "retry": "invocation 'x' is paused and cannot be retried",
         "purge": NOT_OVER,
         "signal": "paused",
     },
@@ -274,8 +282,8 @@ TABLE = {
         "cancel": OVER,
         "kill": OVER,
         "pause": OVER,
-        "resume": "an invocation that is DONE cannot RESUME",
-        "retry": "an invocation that is DONE cannot REOPEN",
+        "resume": "invocation 'x' is done and cannot be resumed",
+        "retry": "invocation 'x' is done and cannot be retried",
         "purge": "gone",
         "signal": OVER,
     },
@@ -283,16 +291,20 @@ TABLE = {
         "cancel": OVER,
         "kill": OVER,
         "pause": OVER,
-        "resume": "an invocation that is FAILED cannot RESUME",
+        "resume": "invocation 'x' is failed and cannot be resumed",
         "retry": "reopened",
         "purge": "gone",
         "signal": OVER,
     },
 }
-TABLE["cancelled"] = {by: text.replace("DONE", "CANCELLED") for by, text in TABLE["done"].items()}
-TABLE["killed"] = {by: text.replace("DONE", "KILLED") for by, text in TABLE["done"].items()}
+TABLE["cancelled"] = {by: text.replace("is done", "is cancelled") for by, text in TABLE["done"].items()}
+TABLE["killed"] = {by: text.replace("is done", "is killed") for by, text in TABLE["done"].items()}
 
-EXCEPTIONS = {(paused_while_a_body_runs, "resume"): "invocation 'x' still waits for a body that runs"}
+EXCEPTIONS = {
+    (paused_while_a_body_runs, "resume"): "invocation 'x' still waits for a body that runs",
+    (between_attempts, "signal"): "suspended",
+    (parked_between_attempts, "signal"): "suspended",
+}
 
 OPERATIONS = {
     "cancel": lambda handle: handle.cancel(),
@@ -309,7 +321,7 @@ ENDS = {"cancelled", "killed", "done", "failed", "gone"}
 def options_of(situation):
     if situation is without_room:
         return {"limits": Limits(running=1)}
-    return {"limits": Limits(waiting=0)} if situation is parked else {}
+    return {"limits": Limits(waiting=0)} if situation in {parked, parked_between_attempts} else {}
 
 
 def status_of(client):

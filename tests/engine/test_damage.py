@@ -16,6 +16,6 @@ def test_a_damaged_schedule_begins_anew_and_stops_nothing():
 
     with program():
         pass
-    store._schedules["often"] = store._schedules["often"]._replace(body=b"\xc1")
+    store._states["", "schedule", "often"] = b"\xc1"
     with program() as client:
         assert [view.id for view in client.schedules()] == ["often"]

@@ -1,13 +1,15 @@
 """Limits of handlers: how many at once, how often, in what order, over restarts, and together with keys of objects."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 
 from holdfast import BadHandler, Context, InvocationFailed, Limit, Limits, Object, Service, WouldDeadlock
 from tests.engine.lives import Flags, all_in_lane, life
-from tests.engine.world import FakeClock, engine_of, in_engine, wait_for
+from tests.engine.world import FakeClock, Wrapped, engine_of, in_engine, wait_for
 
 
 class Work:
@@ -207,7 +209,7 @@ def test_so_often_after_a_first_burst_evenly_and_over_restarts(world):
         assert len(work.flags.ran) == 3, "a restart is no new allowance"
         clock.wind(0.1)
         advance(one.client, "S/h")
-        wait_for(lambda: len(work.flags.ran) == 4)
+        one.client.attach("n3").result(5)
     with work.life(world, clock=clock) as one:
         one.client.start(work.free).result(5)
         assert len(work.flags.ran) == 4
@@ -463,3 +465,47 @@ def test_a_limit_by_what_is_no_argument_is_refused():
 
         @service.handler(limit=Limit(concurrency=1, by="ctx"))
         async def c(ctx: Context) -> None: ...
+
+
+class Untold(Wrapped):
+    """A commit waits before it is durable, or after, while nobody has heard of it."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.before, self.after = threading.Event(), threading.Event()
+        self.before.set()
+        self.after.set()
+
+    def commit(self, batch):
+        assert self.before.wait(10)
+        self.inner.commit(batch)
+        assert self.after.wait(10)
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_a_place_is_given_once_whatever_is_durable_before_anybody_heard_of_it(world, monkeypatch, how):
+    all_in_lane(monkeypatch)
+    work, stores = Work(Limit(concurrency=1)), []
+    with world.holdfast(work.service) as client:
+        client.start(work.waits, id="parked")
+    hf = world.holdfast(work.service, wrap=lambda inner: stores.append(Untold(inner)) or stores[0])
+    with hf as client, ThreadPoolExecutor() as threads:
+        engine, store, parked = engine_of(client), stores[0], client.attach("parked")
+        store.after.clear()
+        told = [threads.submit(getattr(parked, how))]
+        wait_for(lambda: store.inner.find(parked.id).status == {"kill": 7, "pause": 3}[how])
+        told.append(threads.submit(client.start, work.waits, id="a"))
+        wait_for(lambda: engine.number_of("a"))
+        store.before.clear()
+        store.after.set()
+        wait_for(lambda: not engine.rows.is_open(engine.store.find(parked.id).n))
+        told.append(threads.submit(client.start, work.waits, id="b"))
+        wait_for(lambda: engine.number_of("b"))
+        store.before.set()
+        for one in told:
+            one.result(5)
+        a, b = client.attach("a"), client.attach("b")
+        wait_for(lambda: a.status().status == "suspended")
+        assert b.status().status == "queued"
+        a.signal("go", "x")
+        wait_for(lambda: b.status().status == "suspended")

@@ -41,7 +41,7 @@ class Failing(MemoryStore):
 
     def maintain(self, idle):
         self._look("maintain")
-        super().maintain(idle)
+        return super().maintain(idle)
 
 
 def test_a_read_that_fails_between_two_sends_commits_neither():

@@ -21,7 +21,7 @@ from holdfast import (
 )
 from tests.engine.bank import Bank, Receipt
 from tests.engine.lives import all_in_lane, life
-from tests.engine.world import one_ask, paused, wait_for
+from tests.engine.world import FakeClock, one_ask, paused, tick, wait_for
 
 QUICK = Retry(max_attempts=3, initial=0)
 
@@ -207,7 +207,7 @@ def test_not_done_pauses_by_the_policy_and_goes_on_when_it_is_resumed(world, ban
 
 @pytest.mark.parametrize("dies", [True, False])
 def test_the_end_of_a_process_between_two_attempts_leaves_nothing_open(world, bank, dies):
-    tried = []
+    clock, tried = FakeClock(), []
 
     async def pay(amount: int) -> Receipt:
         tried.append(amount)
@@ -216,14 +216,46 @@ def test_the_end_of_a_process_between_two_attempts_leaves_nothing_open(world, ba
         return await bank.pay(amount)
 
     order = orders(pay, True, retry=Retry(initial=60, max_elapsed=timedelta(hours=1)))
-    with life(world, order) as one:
+    with life(world, order, clock=clock) as one:
         handle = one.client.start(order, 12, id="order-1")
         wait_for(lambda: states(handle) == ["begun", "not done", "retrying"])
         if not dies:
             one.client._thread.call(one.engine.stop())
-    with life(world, order) as one:
-        assert one.client.attach("order-1").result(5) == Receipt(1, 12)
+    with life(world, order, clock=clock) as one:
+        handle = one.client.attach("order-1")
+        assert states(handle) == ["begun", "not done", "retrying"]  # it is not too late
+        clock.wind(100)
+        tick(one.client)
+        assert handle.result(5) == Receipt(1, 12)
+        assert one.client.asks() == []
     assert len(tried) == 2
+
+
+def test_a_checker_waits_for_its_next_attempt_over_a_restart(world, bank):
+    clock, looked = FakeClock(), []
+
+    async def look(amount: int) -> Receipt:
+        looked.append(step().attempt)
+        if len(looked) < 2:
+            raise ConnectionError("the bank is away")
+        return await bank.find(amount)
+
+    async def pay(amount: int) -> Receipt:
+        await cut(bank, amount)
+
+    order = orders(pay, look, retry=Retry(initial=60, max_elapsed=timedelta(hours=1)))
+    with life(world, order, clock=clock) as one:
+        handle = one.client.start(order, 12, id="order-1")
+        wait_for(lambda: states(handle) == ["begun", "retrying"])
+        wait_for(lambda: handle.status().status == "suspended")
+    with life(world, order, clock=clock) as one:
+        handle = one.client.attach("order-1")
+        assert states(handle) == ["begun", "retrying"]
+        clock.wind(100)
+        tick(one.client)
+        assert handle.result(5) == Receipt(1, 12)
+    assert looked == [1, 2]
+    assert len(bank.keys) == 1
 
 
 def test_not_done_is_as_patient_as_the_error_it_was_raised_from(world, bank):
@@ -471,7 +503,7 @@ def test_a_checker_that_runs_while_it_is_paused(world, bank, finds):
         wait_for(lambda: "checking" in states(handle))
         handle.pause("lunch")
         held.set()
-        expected = ["begun", "done"] if finds else ["begun", "not done"]
+        expected = ["begun", "done"] if finds else ["begun", "not done", "waiting"]
         wait_for(lambda: states(handle) == expected)
         wait_for(lambda: one.engine.residents_count == 0)
         assert len(bank.keys) == 1

@@ -21,7 +21,7 @@ from holdfast import (
     WrongStatus,
 )
 from holdfast.core.invocation import Status
-from holdfast.stores.base import RateRow
+from holdfast.stores.base import StateRow
 from tests.engine.lives import Flags, all_in_lane, life
 from tests.engine.world import FakeClock, engine_of, in_engine, open_promise, paused, tick, wait_for
 
@@ -403,7 +403,7 @@ def attempt(one, handle, name):
 
 async def commit_something(one):
     """Keeps the writer thread busy."""
-    one.engine.committer.batch.rates.append(RateRow("x", 1))
+    one.engine.committer.batch.states.append(StateRow("", "rate", "x", b"1"))
     await asyncio.sleep(0)
 
 

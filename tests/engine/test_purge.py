@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -15,6 +16,7 @@ from holdfast import (
     WrongStatus,
 )
 from holdfast.engine import retirement
+from holdfast.stores.sqlite import wal
 from tests.engine.lives import Flags, all_in_lane, life
 from tests.engine.world import FakeClock, in_engine, open_promise, wait_for
 
@@ -156,6 +158,21 @@ def test_by_age_only_what_ended_long_enough_ago_goes_and_the_number_is_told(worl
         assert one.client.purge_ended(timedelta(seconds=100)) == 5
         assert one.client.purge_ended(timedelta(seconds=100)) == 0
         assert {view.id for view in one.client.list()} == {"going on", "new"}
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+def test_the_file_gets_smaller_when_there_is_nothing_else_to_do(world, monkeypatch):
+    monkeypatch.setattr(wal, "IDLE_PAGES", 10)
+
+    async def echo(ctx: Context, noise: str) -> str:
+        return noise
+
+    with life(world, echo) as one:
+        for n in range(30):
+            one.client.start(echo, Random(n).randbytes(100_000).hex(), id=str(n)).result(5)
+        wait_for(lambda: world.path.stat().st_size > 3_000_000)
+        assert one.client.purge_ended(timedelta(0)) == 30
+        wait_for(lambda: world.path.stat().st_size < 1_500_000)
 
 
 def test_many_go_slice_by_slice_while_others_run(world):

@@ -15,6 +15,7 @@ from holdfast import (
     InvocationFailed,
     Limits,
     Object,
+    ObjectContext,
     Retry,
     Service,
     StepFailed,
@@ -636,3 +637,38 @@ def test_a_copy_reaches_what_the_original_has_sent(world):
         handle = one.client.start(h)
         assert handle.result(5) == "on"
         assert handle.restart(from_step="abs#1").result(5) == "on"
+
+
+@pytest.mark.parametrize("by", ["a handler", "a person"])
+def test_a_list_that_was_emptied_and_filled_anew_is_not_taken_for_the_one_that_was_read(world, by):
+    book = Object("Book")
+
+    @book.handler
+    async def fill(ctx: ObjectContext, *words: str) -> None:
+        for word in words:
+            ctx.append("lines", word)
+
+    @book.handler
+    async def empty(ctx: ObjectContext) -> None:
+        ctx.clear("lines")
+
+    @book.handler
+    async def look(ctx: ObjectContext) -> list[str]:
+        lines = ctx.items("lines", str)
+        await ctx.run(abs, 1)
+        return lines
+
+    with world.holdfast(book) as client:
+        client.call(fill, "a", "b", key="k", timeout=5)
+        handle = client.start(look, key="k")
+        assert handle.result(5) == ["a", "b"]
+        if by == "a handler":
+            client.call(empty, key="k", timeout=5)
+        else:
+            client.set_state("Book", "k", "lines", None)
+        assert client.state("Book", "k") == {}
+        assert client.objects("Book") == []
+        client.call(fill, "c", "d", key="k", timeout=5)
+        with pytest.raises(InvocationFailed, match="are not all there"):
+            client.restart(handle.id, from_step="abs#1").result(5)
+        assert client.call(look, key="k", timeout=5) == ["c", "d"]

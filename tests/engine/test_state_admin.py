@@ -110,7 +110,7 @@ def test_a_list_is_not_overwritten_but_can_be_removed_and_begun_anew(world):
 
 def with_nothing_left(one, key):
     store = one.engine.store
-    assert store.items("Desk", key, "log", 0, 100) == []
+    assert [body for _, body in store.items("Desk", key, "log", 0, 100)] == [b""]  # how far the places are taken
 
 
 @pytest.mark.parametrize("waiting", [0, 9])

@@ -99,7 +99,8 @@ def test_who_waits_for_a_paused_one_whose_reason_is_damaged_waits_on(memory_worl
             client.attach("waits").result(5)
 
 
-def test_who_gives_up_one_whose_journal_is_damaged_goes_on(memory_world):
+@pytest.mark.parametrize("what", ["journal", "reason"])
+def test_who_gives_up_one_that_is_damaged_goes_on(memory_world, what):
     counting = Counting()
     group = service(counting)
 
@@ -117,8 +118,11 @@ def test_who_gives_up_one_whose_journal_is_damaged_goes_on(memory_world):
         called = child_of(client, handle.id)
         client.pause(called)
     store = memory_world.store()
-    (n,) = [row.n for row in store._invocations.values() if row.id == called]
-    store._entries[n][0] = b""
+    if what == "journal":
+        (n,) = [row.n for row in store._invocations.values() if row.id == called]
+        store._entries[n][0] = b""
+    else:
+        spoil(store, called, outcome=b"")
     clock.wind(3601)
     with memory_world.holdfast(group, h, clock=clock) as client:
         assert client.attach("waits").result(5) == "late"

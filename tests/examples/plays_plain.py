@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from examples import a1_travel_assistant as a1
+from examples import a2_reminder_assistant as a2
 from examples import b12_typed_loop as b12
 from examples import b13_travel_rollback as b13
 from examples import b14_periodic_agent as b14
@@ -22,6 +24,7 @@ from examples import d7_orchestrator_workers as d7
 from examples import d8_evaluator_optimizer as d8
 from examples import d9_moderation as d9
 from examples import d10_chat_session as d10
+from examples import p1_payments as p1
 from examples.offline import OfflineAdmin
 from holdfast import AsyncClient
 from tests.examples.survival import Act, Play, Seen
@@ -70,9 +73,15 @@ def nothing_is_booked(server: OfflineAdmin) -> None:
     assert server.cancelled() == sorted(server.cancelled(), key=lambda reference: reference[-1], reverse=True)
 
 
+GOAL = "Plan three days in Rome for me."
+SOON = "Remind me in 0.2 seconds to water the plants"
 BANKING = ("How are my balance and my loans, and what did I spend?", c2.WISH, "And my balance and my loans now?")
 
 PLAYS = {
+    "a1": Play(a1.hf, one(a1.plan, GOAL), answers="120 euros, pasta"),
+    "a1_generator": Play(a1.hf, one(a1.plan_as_generator, GOAL), answers="120 euros, pasta"),
+    "a2": Play(a2.hf, one(a2.remind, SOON)),
+    "a2_generator": Play(a2.hf, one(a2.remind_as_generator, SOON)),
     "b12": Play(b12.hf, one(b12.compare, b12.QUESTION)),
     "b13": Play(b13.hf, one(b13.arrange, b13.WISH), undone=nothing_is_booked),
     "b13_success": Play(b13.hf, one(b13.arrange, "I want to go to Rome, with a small car.")),
@@ -90,5 +99,6 @@ PLAYS = {
     "d7": Play(d7.hf, one(d7.compose, d7.TASK)),
     "d8": Play(d8.hf, one(d8.explain, d8.TASK)),
     "d9": Play(d9.hf, one(d9.moderate, d9.POST), answers=True),
+    "p1": Play(p1.hf, one(p1.sell, 30)),
     "d10": Play(d10.hf, talk(d10.message, "My name is Ada.", "What is my name?"), seen=state_of("Chat")),
 }

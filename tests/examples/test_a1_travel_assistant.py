@@ -7,13 +7,11 @@ import subprocess
 import time
 from functools import partial
 
-import httpx
-import openai
 import pytest
 
 from examples.a1_travel_assistant import FINISHED, plan, plan_as_generator, text_of, trips
 from examples.offline import Fault, OfflineServer, Request
-from examples.offline.endpoints import Endpoint, Endpoints
+from examples.services import dependencies
 from holdfast import Holdfast, IdConflict, InvocationFailed, TerminalError
 
 CHAT, SEARCH, PAGE = "/v1/chat/completions", "/search", "/content"
@@ -30,17 +28,12 @@ def trip(runner):
 
 
 @pytest.fixture
-def engine(server, tmp_path):
+def engine(server, tmp_path, monkeypatch):
     """A Holdfast in this process that reaches the offline services."""
-    where = Endpoint(server.url, "k")
-    deps = {
-        "endpoints": Endpoints(Endpoint(f"{server.url}/v1", "k"), "any", where, where, where, where, where),
-        "web": httpx.Client(timeout=10),
-        "openai": openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0),
-    }
+    monkeypatch.setenv("OFFLINE_URL", server.url)
+    deps = dependencies()
     yield Holdfast(str(tmp_path / "agent.db"), services=[trips], deps=deps)
-    deps["web"].close()
-    deps["openai"].close()
+    deps["services"].close()
 
 
 def counts(server: OfflineServer) -> dict[str, int]:

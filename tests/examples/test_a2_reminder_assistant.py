@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import httpx
-import openai
 import pytest
 
 from examples.a2_reminder_assistant import remind, remind_as_generator, reminders
 from examples.offline import Conversation, Fault, OfflineServer, Reply
-from examples.offline.endpoints import Endpoint, Endpoints
+from examples.services import dependencies
 from holdfast import Holdfast, InvocationFailed, TerminalError
 
 CHAT, SEND = "/v1/chat/completions", "/reminders"
@@ -60,23 +58,19 @@ def reminder(runner):
 
 
 @pytest.fixture
-def engine(tmp_path):
+def engine(tmp_path, monkeypatch):
     """A Holdfast in this process, the model chosen by name."""
-    open_clients = []
+    opened = []
 
     def make(server: OfflineServer, model: str = "any") -> Holdfast:
-        where = Endpoint(server.url, "k")
-        deps = {
-            "endpoints": Endpoints(Endpoint(f"{server.url}/v1", "k"), model, where, where, where, where, where),
-            "web": httpx.Client(timeout=10),
-            "openai": openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0),
-        }
-        open_clients.extend([deps["web"], deps["openai"]])
-        return Holdfast(str(tmp_path / "agent.db"), services=[reminders], deps=deps)
+        monkeypatch.setenv("OFFLINE_URL", server.url)
+        monkeypatch.setenv("OPENAI_MODEL", model)
+        opened.append(dependencies())
+        return Holdfast(str(tmp_path / "agent.db"), services=[reminders], deps=opened[-1])
 
     yield make
-    for each in open_clients:
-        each.close()
+    for deps in opened:
+        deps["services"].close()
 
 
 @SLOW

@@ -15,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from examples.offline import Fault, OfflineServer
+from examples.offline import Fault, OfflineServer, Request
 from holdfast import Holdfast
 from holdfast.http.server import Options
 from holdfast.stores.sqlite import SqliteStore
@@ -32,14 +32,18 @@ from tests.tidy.tree import ROOT
 HELD = 600.0  # seconds: longer than any test, so that the request is in flight at the kill
 SETTLE = 0.3  # seconds in which what was answered before reaches the journal
 PAGES = sorted((ROOT / "docs" / "examples").glob("*.md"))
-SECTION = re.compile(r"^## ([A-D]\d+) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## ([A-DP]\d+) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```\n(\$ .*?)^```$", re.MULTILINE | re.DOTALL)
 SERVE = re.compile(r"^holdfast serve (examples\.\w+):hf$")
 MILLISECONDS = re.compile(r" +\d+ ms")
-KILLED = {  # the request that is in flight at the kill
+KILLED: dict[str, Fault | Callable[[list[Request]], bool]] = {  # what is in flight at the kill, or was asked before it
+    "A1": Fault("slow", path="/v1/chat/completions", turn=2, seconds=HELD),
+    "B1": Fault("slow", path="/v1/current.json", contains="Denver", seconds=HELD),
+    "A2": lambda log: len(log) > 1 and log[1].outcome == "answered",
     "B13": Fault("slow", path="/bookings/trip-3-flight-2", contains="DELETE", seconds=HELD),
     "B17": Fault("slow", path="/v1/chat/completions", contains="author of reports", seconds=HELD),
     "D1": Fault("slow", path="/v1/chat/completions", contains="writer of replies", seconds=HELD),
+    "P1": Fault("late", path="/v1/payments", seconds=HELD),
 }
 
 
@@ -69,9 +73,12 @@ class Reader:
         self._play = Play(self._running.enter_context(Serving(program, Options(port=0, admin_port=0)).running()))
 
     def _kill(self, line: str) -> None:
-        self._services.order(KILLED[self._id])
+        at = KILLED[self._id]
+        self._services.reset()
+        if isinstance(at, Fault):
+            self._services.order(at)
         child = self._start(line)
-        self._services.wait_for(lambda log: any(request.outcome == "open" and request.fault for request in log))
+        self._services.wait_for(is_held if isinstance(at, Fault) else at)
         time.sleep(SETTLE)
         child.kill()
         child.communicate()
@@ -86,6 +93,10 @@ class Reader:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+
+def is_held(log: list[Request]) -> bool:
+    return any(request.outcome == "open" and request.fault for request in log)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from holdfast.http.limits import HttpLimits
-from holdfast.http.server import Options
+from holdfast.http.options import HttpOptions
 from tests.http.serving import Serving, wait_for
 from tests.tidy.tree import ROOT
 
@@ -30,6 +30,8 @@ LINE_CHARS = 110
 LINES_MAX = 24
 STEADY = (
     (PROMISE, "PROMISE"),
+    (re.compile(r"\bhf_[0-9a-f]{32}"), "KEY"),
+    (re.compile(r"\d{4}-\d\d-\d\d [0-9:]{8} UTC"), "MOMENT"),
     (re.compile(r"\b(inv|idm)_\w{24,32}"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z"), "TIME"),
     (re.compile(r"TIME\+[0-9a-f]{8}"), "TIME"),
@@ -143,7 +145,7 @@ def steady(text: str) -> list[str]:
 def desk(folder: Path) -> Iterator[Serving]:
     with contextlib.chdir(folder):  # where the program makes its store
         program = runpy.run_path(str(ROOT / "tests" / "http" / "desk.py"))["hf"]
-        with Serving(program, Options(port=0, admin_port=0)).running() as server:
+        with Serving(program, HttpOptions(port=0, admin_port=0)).running() as server:
             yield server
 
 

@@ -5,6 +5,7 @@ keys and names are few, so that they meet.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from holdfast import (
@@ -209,6 +210,39 @@ async def talker(ctx: Context, count: int) -> int:
     return len(mine)
 
 
+@sim.handler
+async def pong(ctx: Context, to: str, count: int) -> None:
+    for _ in range(min(count, 6)):
+        ctx.signal(to, "ball", await ctx.receive("ball", str, timeout=400.0))
+
+
+@shape(lambda r: (r.randint(1, 4),))
+async def ping(ctx: Context, count: int) -> int:
+    """Plays with one it has sent, each waiting for the other."""
+    own = f"{ctx._machine.seed}"
+    other = ctx.send(pong, ctx.id, min(count, 6))
+    heard: list[str] = []
+    with suppress(TimeoutError):
+        for number in range(min(count, 6)):
+            ctx.signal(other, "ball", f"{own} {number}")
+            heard.append(await ctx.receive("ball", str, timeout=400.0))
+    mine = [ball for ball in heard if ball.startswith(own)]  # the id may have been another's before
+    expect(ctx, mine == [f"{own} {number}" for number in range(len(mine))], "G4", f"{mine} came back")
+    return len(heard)
+
+
+@shape(lambda r: (r.choice([5.0, 300.0]), r.random() < 0.5))
+async def interrupted(ctx: Context, seconds: float, calls: bool) -> str:
+    """Works until it is told to stop: then what it called, or the body, is stopped too."""
+    job = ctx.call(slow, 1) if calls else ctx.run(hold, 1, retry=QUICK)
+    told = ctx.receive("last", str, timeout=seconds)
+    done, pending = await asyncio.wait([job, told], return_when=asyncio.FIRST_COMPLETED)
+    for one in pending:
+        one.cancel()
+    failed = [type(one.exception()).__name__ for one in done if one.exception()]
+    return await ctx.run(work, len(failed), retry=QUICK)
+
+
 # Objects
 
 
@@ -221,6 +255,7 @@ def entry_of(ctx: ObjectContext) -> str:
 async def add(ctx: ObjectContext, over: str) -> int:
     """Reads, waits, writes: of two at once one would be lost."""
     count = ctx.get("count", int, 0)
+    ctx.get("tone", str)  # which people write
     log = ctx.items("log", str) if over in {"step", "both"} else []
     if over in {"step", "both"}:
         await ctx.run(work, count % 10, retry=FEW)
@@ -265,7 +300,29 @@ async def pass_on(ctx: ObjectContext, to: str, over: str) -> int:
     return len(to)
 
 
+@shape(lambda r: (), counter, KEYS, limit=Limit(concurrency=1))
+async def charge(ctx: ObjectContext) -> int:
+    """One at a time, whatever the key; and one at a time of the key."""
+    count = ctx.get("count", int, 0)
+    await ctx.run(work, 5, retry=QUICK)
+    ctx.set("count", count + 1)
+    ctx.append("log", entry_of(ctx))
+    return count
+
+
+@shape(lambda r: (r.choice(["", "wait"]),), counter, KEYS, limit=Limit(rate=2, per=8.0, by="key"))
+async def meter(ctx: ObjectContext, over: str) -> int:
+    """So often of a key."""
+    count = ctx.get("count", int, 0)
+    if over:
+        await asyncio.sleep(3)
+    ctx.set("count", count + 1)
+    ctx.append("log", entry_of(ctx))
+    return count
+
+
 def reading(ctx: ObjectContext) -> tuple[int, list[str]]:
+    ctx.get("tone", str)
     count, log = ctx.get("count", int, 0), ctx.items("log", str)
     expect(ctx, count == len(log), "G4", f"a reader of {ctx.key} saw {count} and {log}")
     return count, log
@@ -370,29 +427,22 @@ async def paced(ctx: Context) -> str:
     return await ctx.run(work, 1, retry=QUICK)
 
 
+@shape(lambda r: (r.choice(["x", "y"]),), limit=Limit(concurrency=1, rate=2, per=6.0, by="who"))
+async def spaced(ctx: Context, who: str) -> str:
+    return await ctx.run(work, len(who), retry=QUICK)
+
+
 @shape(lambda r: (r.randint(1, 4),))
 async def crowd(ctx: Context, count: int) -> int:
     """Many at once for few places."""
     calls = [ctx.call(narrow, number % 2) for number in range(min(count, 6))]
     calls += [ctx.call(turns, "xy"[number % 2], 1.0) for number in range(min(count, 6))]
     calls += [ctx.call(paced) for _ in range(min(count, 3))]
+    calls += [ctx.call(spaced, "xy"[number % 2]) for number in range(min(count, 3))]
     return sum(isinstance(one, str) for one in await asyncio.gather(*calls, return_exceptions=True))
 
 
-# Versions, progress, schedules
-
-
-@shape(lambda r: (r.randint(1, 4),))
-async def renewed(ctx: Context, count: int) -> list[str]:
-    """Its code is changed once, and says so."""
-    found = []
-    for number in range(min(count, 10)):
-        ctx.emit({"turn": number})
-        if ctx.dep("life").renewed and ctx.version("greeting"):
-            found.append(await ctx.run(work, number, 5, name="greet", retry=QUICK))
-        found.append(await ctx.run(work, number, retry=QUICK))
-    ctx.emit("over")
-    return found
+# Schedules
 
 
 @sim.handler

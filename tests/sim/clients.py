@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.client import AsyncClient, AsyncHandle
 from holdfast.core.invocation import Status
+from holdfast.engine.starts import idempotent_id
 from holdfast.errors import (
     AlreadySettled,
     BadArguments,
@@ -34,6 +35,7 @@ from holdfast.errors import (
 from holdfast.views import AskView
 from tests.sim.history import Answered, Seen
 from tests.sim.operators import Operators
+from tests.sim.revised import EDITED, FLAWED
 
 if TYPE_CHECKING:
     from tests.sim.world import Life, Plan
@@ -102,19 +104,33 @@ class Clients:
             await self._operators.settle_shared()
 
     async def _mender(self) -> None:
-        """Resumes what is paused, some times; what was damaged and has not ended by then is killed."""
+        """Retries what is mended now; resumes what is paused, some times; kills what was damaged and has not ended by
+        then."""
+        retried: set[str] = set()
         while True:
             await self._nap(RESUME_SECONDS)
+            for view in await self._client.list(status="failed") if self._options.retries else ():
+                if view.target in FLAWED and view.id not in retried:
+                    retried.add(view.id)
+                    await self._operators.retry(view)
             for view in await self._client.list(status="paused"):
                 tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
                 if tries <= RESUMES_MAX:
-                    await self._resume(view.id)
+                    await self._operators.resume(view.id)
+                elif self._has_called_damaged(view.id):
+                    self._world.rotten[view.id] = "called"
                 elif view.id not in self._world.rotten:
                     self._given_up[view.id] = True
             for id in [id for id in self._unfinished() if id in self._world.rotten]:
                 tries = self._tries[id] = self._tries.get(id, 0) + 1
                 if tries > KILL_AFTER:
                     await self._operators.kill(id)
+
+    def _has_called_damaged(self, id: str) -> bool:
+        """Whether one that it has called was given other arguments than it says now, or so it reads."""
+        rows = self._world.memory._invocations
+        (n,) = (row.n for row in rows.values() if row.id == id)
+        return any(row.parent == n and row.id in self._world.rotten for row in rows.values())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._life.loop.create_task(self._guarded(work))
@@ -156,11 +172,16 @@ class Clients:
     async def _start(self, plan: Plan, *, again: bool = False) -> AsyncHandle[Any] | None:
         """None when the disk was full, or the program has no such handler."""
         id = plan.known if again else plan.id
-        main = self._world.registry.find(plan.target).main
+        handler = self._world.registry.find(plan.target)
+        main = handler.main
+        if plan.token is not None:
+            id = idempotent_id(handler, plan.key, plan.token)
         try:
-            named = None if main else id  # a workflow's is named by its key
+            named = None if main or plan.token is not None else id  # a workflow's is named by its key
             id = f"{plan.target.partition('/')[0]}:{plan.key}" if main else id
-            handle = await self._client.start(plan.handler, *plan.args, id=named, key=plan.key)
+            handle = await self._client.start(
+                plan.handler, *plan.args, id=named, key=plan.key, delay=plan.delay, idempotency_key=plan.token
+            )
         except UnknownHandler:
             return None  # not in this life
         except Unreadable:
@@ -201,7 +222,8 @@ class Clients:
             self._life.log(Seen, handle.id, "paused", paused.reason)
             raise
         except Unreadable:
-            self._only_if_rotten(handle.id, "result")
+            if not self._options.purges:  # else another may have the id
+                self._only_if_rotten(handle.id, "result")
         else:
             self._life.log(Seen, handle.id, "returned", repr(value))
 
@@ -210,7 +232,7 @@ class Clients:
             self._life.broken("G10", f"{call} of {id} could not be read, and nothing of it was damaged")
 
     async def _canceller(self, plan: Plan) -> None:
-        await self._nap(self._random.choice([0.01, 0.3, 10.0]))
+        await self._life.moment(self._random, self._random.random() * self._random.choice([0.01, 0.3, 10.0]))
         for _ in range(self._random.choice([1, 1, 2])):
             if plan.known is not None:
                 await self._cancel(plan.known)
@@ -233,7 +255,7 @@ class Clients:
 
     async def _settler(self, *, calm: bool) -> None:
         while True:
-            await self._nap(self._random.choice([0.1, 5.0, 5.0, 100.0]))
+            await self._life.moment(self._random, self._random.random() * self._random.choice([0.1, 5.0, 5.0, 100.0]))
             for promise in list(self._world.inbox):
                 if calm or self._chance(0.3):
                     await self._settle_one(promise, self._random.randint(0, 99))
@@ -312,22 +334,7 @@ class Clients:
             await self._nap(20.0)
             for view in await self._client.list(status="paused"):
                 if self._chance(0.3):
-                    await self._resume(view.id)
-
-    async def _resume(self, id: str) -> None:
-        self._life.errands.add(id)
-        try:
-            await self._client.resume(id)
-        except (WrongStatus, UnknownInvocation):
-            return
-        except Unreadable:
-            self._only_if_rotten(id, "resume")
-            return
-        except StoreError as error:
-            if error.code == "HF401":
-                return
-            raise
-        self._life.log(Answered, "resume", id, None)
+                    await self._operators.resume(view.id)
 
     async def _watcher(self, plan: Plan) -> None:
         """Follows one from where the last life's watcher had come to."""
@@ -353,6 +360,15 @@ class Clients:
                 if self._chance(0.3):
                     await self._look(view.id)
             await self._client.asks()
+            await self._check()
+
+    async def _check(self) -> None:
+        """What is to fit the code must do so."""
+        if self._life.missing:
+            return
+        for found in await self._client.check():
+            if not found.ok and found.target not in EDITED and found.id not in self._world.rotten:
+                self._life.broken("G3", f"{found.id} is said not to fit its code: {found.problem}")
 
     async def _look(self, id: str) -> None:
         try:

@@ -17,18 +17,22 @@ from holdfast.errors import StoreFailed, StoreFull
 from holdfast.stores.base import Batch
 from holdfast.stores.memory import MemoryStore
 from tests.sim.loop import Crash, SimLane, Time
-from tests.sim.workloads import EDITED, SHAPES
+from tests.sim.revised import EDITED
+from tests.sim.workloads import SHAPES
 
 # Shapes that meet: on a key, on a name, under a limit.
 FAMILIES: tuple[tuple[str, ...], ...] = (
     ("add", "pass_on", "wipe", "look", "glance"),
     ("add", "pass_on"),
     ("add", "shopper", "glance", "look"),
+    ("add", "charge", "meter", "pass_on"),
     ("caller", "hasty", "tree", "trip"),
     ("named", "sender", "follower"),
     ("talker", "listener", "patient"),
+    ("ping", "talker", "interrupted"),
+    ("flawed", "flawed_key", "add", "renewed"),
     ("proceed", "approve", "witness", "follower"),
-    ("narrow", "turns", "paced", "crowd"),
+    ("narrow", "turns", "paced", "spaced", "crowd"),
     ("purchase", "bazaar", "deposit"),
 )
 
@@ -63,6 +67,7 @@ class Options:
     doubles: float  # calls made twice, at once or later
     conflicts: float  # ids used again for something else
     cancels: float  # invocations that are cancelled
+    delays: float  # starts that are to begin later
     signals: float
     kills: float
     pauses: float
@@ -70,6 +75,8 @@ class Options:
     copies: float  # restarts and forks
     purges: float
     triggers: float
+    writes: float  # of state, from outside
+    keen: float  # moves of clients and operators that come right after a commit
     looks: float  # pauses between looking at lists, journals and states; 0: never
     # between lives
     clock_ahead: float
@@ -78,7 +85,9 @@ class Options:
     rots: float
     edits: float
     missing: float  # lives whose program lacks a handler
+    rests: float  # lives that only change rows, as tools on a file do, and run nothing
     renewed_from: int  # the life from which on a program has its new version
+    mended_from: int  # the life from which on its bugs are mended
     drain_seconds: float  # of a clean stop
     every: int = 0  # seconds between two ticks of the schedule; 0: there is none
     missed: str = "once"
@@ -143,7 +152,9 @@ def draw(seed: int) -> Options:
         doubles=some(0.5, 0.1, 0.5),
         conflicts=some(0.3, 0.1, 0.5),
         cancels=some(0.5, 0.1, 0.7),
+        delays=some(0.3, 0.1, 0.5),
         **_operators(some, controlled=controlled),
+        keen=some(0.5, 0.2, 0.9),
         looks=some(0.5, 0.01, 5.0),
         clock_ahead=some(0.5, 0.2, 0.9),
         clock_back=some(0.2, 0.2, 0.5),
@@ -151,7 +162,9 @@ def draw(seed: int) -> Options:
         rots=some(0.2, 0.2, 0.8),
         edits=edits,
         missing=some(0.15, 0.2, 0.6),
+        rests=some(0.3, 0.1, 0.5),
         renewed_from=random.randint(0, lives + 1),
+        mended_from=random.randint(0, lives),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
         every=random.choice([40, 400, 4_000]) if random.random() < 0.25 else 0,
         missed=random.choice(["once", "skip", "all"]),
@@ -169,7 +182,7 @@ def _shapes(random: Random, *, edited: bool) -> tuple[str, ...]:
     elif swarm < 0.65:
         shapes = tuple(random.sample(list(SHAPES), random.randint(1, 4)))
     if shapes and edited:
-        shapes += (EDITED.partition("/")[2],)
+        shapes += tuple(sorted(target.partition("/")[2] for target in EDITED))
     return shapes
 
 
@@ -182,6 +195,7 @@ def _operators(some: Callable[[float, float, float], float], *, controlled: bool
         "copies": some(0.4, 0.05, 0.4) if controlled else 0.0,
         "purges": some(0.3, 0.05, 0.4) if controlled else 0.0,
         "triggers": some(0.4, 0.05, 0.4) if controlled else 0.0,
+        "writes": some(0.5, 0.1, 0.6) if controlled else 0.0,
     }
 
 

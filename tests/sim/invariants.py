@@ -15,7 +15,7 @@ from typing import Any
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
 from holdfast.errors import HandlerMissing
-from tests.sim import invariants_between, invariants_once
+from tests.sim import invariants_between
 from tests.sim.history import (
     Answered,
     BodyBegan,
@@ -27,15 +27,15 @@ from tests.sim.history import (
     Refused,
     Seen,
 )  # fmt: skip
-from tests.sim.ledger import Facts, Ledger, Record, Version
+from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version
 from tests.sim.loop import HOP_SECONDS_MAX
+from tests.sim.revised import EDITED
 from tests.sim.watched import Segment
-from tests.sim.workloads import EDITED, UNDOING
+from tests.sim.workloads import UNDOING
 from tests.sim.world import Lived, World
 
 LATE_MS = 3_000  # of a timer when nothing is in its way: commits that hold the loop, a turn or two
 NEWS_SECONDS = 2 * HOP_SECONDS_MAX  # from the writer thread to the loop
-FOREVER = 1 << 60  # commits
 CLEANUP_SECONDS = 3.0  # a stubborn body goes on for one at most
 
 # Why an invocation may be paused: a body that fails, damaged bytes, a person. Others are looked at by name.
@@ -54,8 +54,7 @@ class Inspection(Ledger):
     def run(self) -> None:
         """Every check, in order; the later ones use what the earlier ones read."""
         self.replay_all()
-        every = [*CHECKS, *invariants_between.CHECKS, *invariants_once.CHECKS]
-        for check in TWIN_CHECKS if self.world.options.twins else every:
+        for check in TWIN_CHECKS if self.world.options.twins else [*CHECKS, *invariants_between.CHECKS]:
             self.history.checking = check.__name__
             check(self)
 
@@ -79,7 +78,7 @@ def g2_a_recorded_step_never_runs_again(look: Inspection) -> None:
     for facts in look.fine():
         for version in facts.versions:
             for record in version.records:
-                if isinstance(record.entry, (records.StepCompleted, records.StepErrored, records.StepUnknown)):
+                if isinstance(record.entry, (records.StepCompleted, records.StepErrored)):
                     until = min(facts.removed(record) or FOREVER, facts.purged or FOREVER)
                     recorded[facts.id, record.entry.step].append((record.commit, until))
     for began in look.history.of(BodyBegan):
@@ -106,6 +105,8 @@ def g2_one_key_for_all_attempts(look: Inspection) -> None:
 
 def g3_every_journal_replays_to_its_end(look: Inspection) -> None:
     for facts in look.fine():
+        if facts.lost:
+            continue
         if facts.replayed.wrong:
             look.broken("G3", f"{facts.id} does not replay: {facts.replayed.wrong}")
         elif differs := look.end_differs(facts):
@@ -123,7 +124,7 @@ def g3_no_life_took_another_path(look: Inspection) -> None:
         else:
             (facts,) = same
             version = facts.at(lived.machine.born_at)
-            if not look.sound(facts) or version.replayed.wrong or _other_code(lived, facts):
+            if not look.sound(facts) or version.replayed.wrong or facts.lost or _other_code(lived, facts):
                 continue
             sure = _sure(facts, version, ends.get(lived.life, FOREVER) if died else FOREVER)
             path = version.replayed.path[:sure]
@@ -133,14 +134,15 @@ def g3_no_life_took_another_path(look: Inspection) -> None:
 
 
 def _other_code(lived: Lived, facts: Facts) -> bool:
-    return facts.row.target == EDITED and lived.edit != facts.edit
+    return facts.row.target in EDITED and lived.edit != facts.edit
 
 
 def _sure(facts: Facts, version: Version, end: int) -> int:
     """How much of a path every machine must have taken. What one read and could not record, others read anew: at the
     death of its life, and while it was paused, when it sees what comes and does nothing."""
-    for place, commit in enumerate([facts.begun, *(record.commit for record in version.completions)]):
-        if commit is None or commit > end or (place and facts.status_at(commit) is Status.PAUSED):
+    runs = facts.runs(version)
+    for place, commit in enumerate([runs, *(max(runs, record.commit) for record in version.completions)]):
+        if commit > end or (place and facts.status_at(commit) is Status.PAUSED):
             return place
     return len(version.replayed.path)
 
@@ -164,8 +166,14 @@ def g3_pauses_for_a_mismatch_have_a_cause(look: Inspection) -> None:
         for moved in facts.moves:
             if moved.status is Status.PAUSED:
                 paused = records.decode_outcome(moved.row.outcome or b"")
-                if paused.code == "HF303" and facts.row.target != EDITED:
+                if paused.code == "HF303" and not _may_differ(look, facts):
                     look.broken("G3", f"{facts.id} in life {moved.event.life}: {paused.reason.partition(chr(10))[0]}")
+
+
+def _may_differ(look: Inspection, facts: Facts) -> bool:
+    """Whether its code was changed, or what one was given that it has called."""
+    called = (child for child in look.facts.values() if child.row.parent == facts.row.n)
+    return facts.row.target in EDITED or any(not look.sound(child) for child in called)
 
 
 def g4_no_two_bodies_of_a_step_at_once(look: Inspection) -> None:
@@ -174,8 +182,9 @@ def g4_no_two_bodies_of_a_step_at_once(look: Inspection) -> None:
         match event:
             case BodyBegan():
                 attempt = running.get((event.id, event.step))
-                # One that is cancelled may go on for a while after the end, and a retry does not wait for it.
-                again = any(facts.reopened for facts in look.of_id[event.id])
+                # One that is cancelled may go on for a while after the end: a retry does not wait for it, nor who has
+                # the id after a purge.
+                again = len(look.of_id[event.id]) > 1 or any(facts.reopened for facts in look.of_id[event.id])
                 if attempt is not None and attempt >= event.attempt and not again:
                     look.broken("G4", f"{event.id} {event.step} ran twice at once in life {event.life}")
                 running[event.id, event.step] = event.attempt
@@ -208,7 +217,7 @@ def g5_timers_are_not_late(look: Inspection) -> None:
     stops = {stop.life: stop.at for stop in look.history.of(LifeStops)}
     for facts in look.fine():
         # A copy begins with what was in time long ago.
-        if facts.paused or facts.row.target == EDITED or facts.row.origin is not None or facts.reopened:
+        if facts.paused or facts.row.target in EDITED or facts.row.origin is not None or facts.reopened:
             continue
         for (_, entry, event), segment in facts.steps:
             if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
@@ -357,7 +366,8 @@ def g8_nothing_waits_for_ever(look: Inspection) -> None:
 def _reason_of(look: Inspection, facts: Facts) -> None:
     paused = records.decode_outcome(facts.row.outcome or b"")
     fits = isinstance(paused, records.Paused) and paused.reason
-    if not fits or (paused.code != "HF303" or facts.row.target != EDITED):
+    known = paused.code == "HF303" and _may_differ(look, facts)
+    if not fits or not (known or (paused.code == "HF203" and facts.outlived)):
         look.broken("G8", f"{facts.id} is still paused after all resumes: {paused}")
 
 
@@ -369,7 +379,7 @@ def g8_pauses_say_why(look: Inspection) -> None:
                 continue
             paused = records.decode_outcome(moved.row.outcome or b"")
             known = paused.code in PAUSE_CODES
-            known |= paused.code == "HF303" and target == EDITED
+            known |= paused.code == "HF303" and _may_differ(look, facts)
             known |= paused.code == "HF305" and bool(look.lives[moved.event.life].missing)
             known |= paused.code == "HF101" and target == look.lives[moved.event.life].missing
             if not paused.reason or not known:
@@ -383,11 +393,24 @@ def g9_bodies_are_bounded(look: Inspection) -> None:
             look.broken("G9", f"{began.running} bodies ran at once, at most {most} may")
 
 
+def g9_who_rests_runs_nothing(look: Inspection) -> None:
+    resting = {life.life for life in look.lives if life.rests}
+    for lived in look.world.machines:
+        if lived.life in resting:
+            look.broken("G9", f"{lived.machine.id} was brought to memory in life {lived.life}, which only rested")
+    for facts in look.facts.values():
+        for moved in facts.moves:
+            if moved.event.life in resting and moved.status in {Status.SUSPENDED, Status.DONE, Status.FAILED}:
+                look.broken(
+                    "G9", f"{facts.id} became {moved.status.name} in life {moved.event.life}, which only rested"
+                )
+
+
 def g10_damage_stops_one_only(look: Inspection) -> None:
     for facts in look.fine():
         for moved in facts.moves:
             paused = records.decode_outcome(moved.row.outcome or b"") if moved.status is Status.PAUSED else None
-            if paused is not None and paused.code == "HF203":
+            if paused is not None and paused.code == "HF203" and not facts.outlived:
                 look.broken(
                     "G10", f"{facts.id} was paused as unreadable in life {moved.event.life}, and is not damaged"
                 )
@@ -396,7 +419,7 @@ def g10_damage_stops_one_only(look: Inspection) -> None:
 def g11_bodies_start_after_their_commit(look: Inspection) -> None:
     for began in look.history.of(BodyBegan):
         facts = look.known(began.id, began.commits)
-        if facts is None or facts.row.target == EDITED or facts.replayed.wrong:
+        if facts is None or facts.row.target in EDITED or facts.replayed.wrong:
             continue
         version = facts.at(began.commits)
         durable = sum(1 for record in version.completions if record.commit <= began.commits)
@@ -410,16 +433,19 @@ def g11_bodies_start_after_their_commit(look: Inspection) -> None:
 
 def g11_nothing_after_a_failed_sync(look: Inspection) -> None:
     failed: Refused | None = None
+    durable_at = -NEWS_SECONDS
     for event in look.history.events:
         match event:
+            case Committed():
+                durable_at = event.at
             case Refused() if event.code != "HF401":
                 failed = event
             case LifeEnded():
                 failed = None
             case BodyBegan(late=False) if failed is not None and event.at < failed.at + NEWS_SECONDS:
                 continue  # asked for by an earlier commit, and the loop has not heard of this one yet
-            case Answered() | Seen() if failed is not None and event.at == failed.at:
-                continue  # told by an earlier commit, and who was told has his turn only now; G1 looks what is durable
+            case Answered() | Seen() if failed is not None and event.at == failed.at < durable_at + NEWS_SECONDS:
+                continue  # of the commit before, and told before this one was tried
             case Answered() | Seen() | BodyBegan() if failed is not None:
                 look.broken("G11", f"after the failed sync in life {failed.life} came {event}")
 
@@ -434,7 +460,7 @@ CHECKS: list[Callable[[Inspection], None]] = [
     g6_nobody_is_asked_for_the_dead,
     g7_cancelled_invocations_end, g7_compensation_runs, g7_no_body_outlives_its_invocation,
     g8_nothing_waits_for_ever, g8_pauses_say_why,
-    g9_bodies_are_bounded,
+    g9_bodies_are_bounded, g9_who_rests_runs_nothing,
     g10_damage_stops_one_only,
     g11_bodies_start_after_their_commit, g11_nothing_after_a_failed_sync,
 ]  # fmt: skip

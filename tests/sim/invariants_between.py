@@ -21,9 +21,11 @@ from holdfast.core.commands import (
     SettleShared,
 )
 from holdfast.core.invocation import Status
+from holdfast.engine.objects import ObjectState
+from holdfast.errors import Unreadable
 from tests.sim.history import Answered, LifeBegan
 from tests.sim.ledger import Act, Facts, Moved, StateText
-from tests.sim.workloads import EDITED
+from tests.sim.revised import EDITED
 
 if TYPE_CHECKING:
     from tests.sim.invariants import Inspection
@@ -62,7 +64,9 @@ def done_at(facts: Facts, act: Act) -> int:
 
 def replayed(look: Inspection) -> list[Facts]:
     """Those whose acts are known."""
-    return [facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target != EDITED]
+    return [
+        facts for facts in look.fine() if facts.begun and not facts.replayed.wrong and facts.row.target not in EDITED
+    ]
 
 
 # Calls and sends
@@ -248,7 +252,15 @@ def g6_settled_by_handlers_is_settled(look: Inspection) -> None:
 
 
 def g4_one_writer_of_a_key(look: Inspection) -> None:
-    holders: dict[str, set[int]] = defaultdict(set)
+    for lock, held in _held(look).items():
+        for commit, holders in held:
+            if len(holders) > 1:
+                names = sorted(look.facts[one].id for one in holders)
+                look.broken("G4", f"{names} have begun with {lock} and not ended, at commit {commit}")
+
+
+def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
+    """By lock: who has begun with it and not ended, from commit to commit."""
     changes = sorted(
         (moved.commit, number, facts.row.n, moved)
         for facts in look.facts.values()
@@ -256,19 +268,24 @@ def g4_one_writer_of_a_key(look: Inspection) -> None:
         for number, moved in enumerate(facts.moves)
     )
     begun: set[int] = set()
-    last: dict[tuple[int, int], Any] = {(commit, n): moved for commit, _, n, moved in changes}
+    last = {(commit, n): moved for commit, _, n, moved in changes}
+    runs = {(commit, n) for commit, _, n, moved in changes if _has_begun(moved)}
+    found: dict[str, list[tuple[int, set[int]]]] = defaultdict(lambda: [(0, set())])
     for (commit, n), moved in sorted(last.items(), key=lambda item: (item[0][0], item[1].status not in _OVER)):
-        facts = look.facts[n]
-        lock = facts.row.lock or ""
-        if facts.begun is not None and facts.begun <= commit:
+        if moved.status is Status.QUEUED:
+            begun.discard(n)  # opened again, it waits for its turn as a new one does
+        elif (commit, n) in runs:
             begun.add(n)
+        held = found[look.facts[n].row.lock or ""]
+        holders = held[-1][1] - {n}
         if moved.status in HOLDS and n in begun:
-            holders[lock].add(n)
-        else:
-            holders[lock].discard(n)
-        if len(holders[lock]) > 1:
-            names = sorted(look.facts[one].id for one in holders[lock])
-            look.broken("G4", f"{names} have begun with {lock} and not ended, at commit {commit}")
+            holders.add(n)
+        held.append((commit, holders))
+    return found
+
+
+def _has_begun(moved: Moved) -> bool:
+    return moved.status in RUNS or (moved.row.began is not None and moved.status is not Status.QUEUED)
 
 
 _OVER = {Status.DONE, Status.FAILED, Status.CANCELLED, Status.KILLED, Status.QUEUED}
@@ -330,7 +347,7 @@ def g4_state_changes_apply_once(look: Inspection) -> None:
                 change = StateText(kind, act.command.text)
                 asked[service, key, act.command.name].append((act.commit, facts.row.n, order, change))
     for name in sorted(asked.keys() | look.state.keys()):
-        if name[:2] in doubtful:
+        if name[:2] in doubtful or name[2] == "tone":
             continue
         wanted = [change for *_, change in sorted(asked.get(name, []), key=lambda one: one[:3])]
         written = [change for _, change in look.state.get(name, [])]
@@ -338,13 +355,38 @@ def g4_state_changes_apply_once(look: Inspection) -> None:
             look.broken("G4", f"state {name}: {wanted} was asked for, {written} was written")
 
 
-def g4_lists_have_no_gaps(look: Inspection) -> None:
+def g4_what_people_write_is_written_once(look: Inspection) -> None:
+    """And never beside a handler that may write."""
+    told = {answer.value: answer for answer in look.history.of(Answered) if answer.call == "write" and answer.value}
+    written: dict[str, int] = {}
+    held = _held(look)
+    for (service, key, name), changes in look.state.items():
+        for commit, change in changes if name == "tone" else ():
+            if change.text is None:
+                continue  # a handler may have emptied it
+            word = change.text.decode().strip('"')
+            if word in written:
+                look.broken("G4", f"{word!r} was written to {key} by commits {written[word]} and {commit}")
+            written[word] = commit
+            then = [(at, holders) for at, holders in held[f"{service}/{key}"] if at <= commit]
+            beside = [n for at, holders in then if at == commit or (at, holders) == then[-1] for n in holders]
+            if beside:
+                look.broken("G4", f"{word!r} was written to {key} by commit {commit}, beside {beside}")
+    for word, answer in told.items():
+        if written.get(word, 1 << 60) > answer.commits:
+            look.broken("G1", f"{word!r} was said to be written to {answer.id} at commit {answer.commits}, and was not")
+
+
+def g4_places_of_lists_are_in_order_and_taken_once(look: Inspection) -> None:
     places: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for service, key, name, index in look.world.memory._items:
         places[service, key, name].append(index)
     for owner, indexes in places.items():
         if sorted(indexes) != list(range(min(indexes), max(indexes) + 1)):
             look.broken("G4", f"list {owner} has the places {sorted(indexes)}")
+    taken = Counter(item[:4] for event in look.events for item in event.batch.items)
+    if twice := [place for place, times in taken.items() if times > 1]:
+        look.broken("G3", f"places of lists were taken more than once: {twice}")
 
 
 def g4_counters_count_their_writers(look: Inspection) -> None:
@@ -352,16 +394,22 @@ def g4_counters_count_their_writers(look: Inspection) -> None:
     store = look.world.memory
     if look.world.rotten:
         return
-    for key in store.object_keys("Counter", "", 100):
-        from holdfast.engine.objects import ObjectState
+    for key in sorted(set(store.object_keys("Counter", "", 100)) - look.world.rewritten):
+        _counts_its_writers(look, key)
 
-        state = ObjectState(store, "Counter", key).all()
-        log = [text.decode() for text in state.get("log", [])]
-        count = int(bytes(state.get("count", b"0")))  # type: ignore[arg-type]
-        if count != len(log):
-            look.broken("G4", f"Counter/{key} counted {count}, and {log} wrote")
-        if doubles := [one for one, times in Counter(log).items() if times > 1]:
-            look.broken("G4", f"{doubles} wrote twice to Counter/{key}")
+
+def _counts_its_writers(look: Inspection, key: str) -> None:
+    try:
+        state = ObjectState(look.world.memory, "Counter", key).all()
+    except Unreadable as error:
+        look.broken("G4", f"Counter/{key} cannot be read: {error.what}")
+        return
+    log = [text.decode() for text in state.get("log", [])]
+    count = int(bytes(state.get("count", b"0")))  # type: ignore[arg-type]
+    if count != len(log):
+        look.broken("G4", f"Counter/{key} counted {count}, and {log} wrote")
+    if doubles := [one for one, times in Counter(log).items() if times > 1]:
+        look.broken("G4", f"{doubles} wrote twice to Counter/{key}")
 
 
 # Limits
@@ -506,6 +554,17 @@ def g3_what_was_emitted_is_recorded(look: Inspection) -> None:
             look.broken("G3", f"{facts.id} told {told}, and {kept} is recorded")
 
 
+def g3_what_a_failed_one_had_read_is_recorded(look: Inspection) -> None:
+    """For a retry to read the same."""
+    for facts in replayed(look):
+        if facts.status is not Status.FAILED or facts.lost:
+            continue
+        told = [c for s in facts.replayed.path for c in s.commands if c.startswith("read ")]
+        kept = [record.entry.note for record in facts.entries if isinstance(record.entry, records.StateRead)]
+        if missing := [one for one in told if not any(one.startswith(f"read {note} ") for note in kept)]:
+            look.broken("G3", f"{facts.id} failed having {missing}, and that is not recorded")
+
+
 def g6_watchers_see_each_event_once(look: Inspection) -> None:
     for plan in look.world.plans:
         id, seen = plan.known or "", plan.seen
@@ -588,8 +647,10 @@ CHECKS = [
     g4_every_call_has_one_child, g4_every_send_is_one_invocation, g4_sends_begin_after_their_delay,
     g4_signals_arrive_once, g6_callers_get_what_the_called_ended_with, g6_shared_promises_have_one_value,
     g6_settled_by_handlers_is_settled, g4_one_writer_of_a_key, g4_keys_go_in_order_of_arrival,
-    g4_state_changes_apply_once, g4_lists_have_no_gaps, g4_counters_count_their_writers, g4_limits_hold,
+    g4_state_changes_apply_once, g4_what_people_write_is_written_once, g4_places_of_lists_are_in_order_and_taken_once,
+    g4_counters_count_their_writers, g4_limits_hold,
     g7_cancel_reaches_the_called, g7_kill_reaches_the_called, g7_the_sent_go_on, g3_notes_are_recorded_once,
-    g3_what_was_emitted_is_recorded, g6_watchers_see_each_event_once, g4_no_occurrence_twice,
+    g3_what_was_emitted_is_recorded, g3_what_a_failed_one_had_read_is_recorded,
+    g6_watchers_see_each_event_once, g4_no_occurrence_twice,
     g5_no_occurrence_is_early, g5_schedules_make_up_for_all,
 ]  # fmt: skip

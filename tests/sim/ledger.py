@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core import entries as records
-from holdfast.core.commands import CallHandler, CancelCall, Command, EndCancelled, Raise, Return
+from holdfast.core.commands import DEEDS, CallHandler, CancelCall, Command, EndCancelled, Raise, Return
 from holdfast.core.invocation import Status
 from holdfast.core.payload import expand, unpack
 from holdfast.core.state import StateView
@@ -25,8 +25,8 @@ from holdfast.objects import context_of
 from holdfast.steps import plan_thread
 from holdfast.stores.base import InvocationRow, MoveRow, PromiseRow
 from tests.sim.history import Committed
+from tests.sim.revised import EDITED
 from tests.sim.watched import Segment, Watched
-from tests.sim.workloads import EDITED
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
 UNASKED = (*records.NOTES, records.Reopened)  # what is no completion
 EDITS = ("", "argument", "name", "fewer")
+BEGUN = {Status.READY, Status.SUSPENDED, Status.DONE, Status.FAILED, Status.CANCELLED}
+FOREVER = 1 << 60  # commits
 WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
 
@@ -75,6 +77,7 @@ class Version:
     since: int  # commit
     records: list[Record]
     done: int  # of so many entries the deeds had been done before; -1: of none, not even the beginning's
+    raised: bool = False  # the handler itself had raised: what it does now behind that point is to be done
     replayed: Replayed = field(default_factory=Replayed)
 
     @property
@@ -151,6 +154,17 @@ class Facts:
         """Ever."""
         return any(moved.status is Status.PAUSED for moved in self.moves)
 
+    @property
+    def outlived(self) -> bool:
+        """Whether it may look at a list that others have emptied since: it is a copy, or was opened again."""
+        return self.row.key is not None and (self.row.origin is not None or bool(self.reopened))
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was told that such a list is gone."""
+        told = (outcome for _, outcome in self.ends if isinstance(outcome, records.Raised))
+        return self.outlived and any(outcome.failure.type == "Unreadable" for outcome in told)
+
     def status_at(self, commit: int) -> Status | None:
         """Where it stood after a commit."""
         return next((moved.status for moved in reversed(self.moves) if moved.commit <= commit), None)
@@ -179,20 +193,31 @@ class Facts:
 
     def acts(self) -> Iterator[Act]:
         """All its handler asked for, each once, in order."""
+        before: Version | None = None
         for version in self.versions:
+            runs = self.runs(version)
             completions = version.completions
             for index, segment in enumerate(version.replayed.path):
                 if index < version.first:
                     yield from self._asked_again(version, index, segment)
+                    if before is not None and version.raised and index == version.first - 1:
+                        done = sum(isinstance(command, DEEDS) for command in before.replayed.path[-1].asked)
+                        new = [command for command in segment.asked if isinstance(command, DEEDS)][done:]
+                        yield from (Act(runs, index - 1, command) for command in new)
                     continue
-                commit = self.begun if not index else completions[index - 1].commit
-                assert commit is not None  # for the type checker: it has a path, so it has begun
+                commit = max(runs, completions[index - 1].commit) if index else runs
                 for command in segment.asked:
                     yield Act(commit, index - 1, command)
+            before = version
+
+    def runs(self, version: Version) -> int:
+        """The commit with which it went on in a version of its journal, or began."""
+        begun = (moved.commit for moved in self.moves if moved.commit >= version.since and moved.status in BEGUN)
+        return next(begun, version.since)
 
     def _asked_again(self, version: Version, index: int, segment: Segment) -> Iterator[Act]:
         # What a copy still waits for, or has to ask again after a retry, was never asked for in its own name.
-        came = {getattr(record.entry, "call", None) for record in version.records[: version.done]}
+        came = {getattr(record.entry, "call", None) for record in version.records if record.commit <= version.since}
         before = version.replayed.path[: version.first]
         came |= {c.call for other in before for c in other.asked if isinstance(c, CancelCall)}
         for command in segment.asked:
@@ -249,7 +274,7 @@ class Ledger:
             self._entry(number, row, event)
         for n in fresh:
             facts = self.facts[n]
-            facts.now.done = len(facts.entries) if _is_copy(facts.row) else -1
+            facts.now.done = len(facts.entries) - _is_edited(facts.row) if _is_copy(facts.row) else -1
         for n, _ in batch.rewrites:
             self.facts[n].now.done = len(self.facts[n].entries)
         for move in batch.moves:
@@ -266,10 +291,12 @@ class Ledger:
             self.settles[settle.id].append((number, settle))
             self.promises[settle.id] = self.promises[settle.id]._replace(status=settle.status, value=settle.value)
         for state in batch.states:
-            if state.body is None or state.body[:1] != LIST:
+            if state.service and (state.body is None or state.body[:1] != LIST):  # else the engine's own
                 text = None if state.body is None else expand(state.body)
                 self.state[state[:3]].append((number, StateText("set", text)))
         for item in batch.items:
+            if not item.body:
+                continue  # no element: it says how far the places of a list are taken
             self.state[item[:3]].append((number, StateText("append", expand(item.body))))
 
     def _start(self, number: int, start: InvocationRow, event: Committed) -> None:
@@ -284,9 +311,12 @@ class Ledger:
         facts = self.facts[row.n]
         if row.seq != len(facts.entries):
             self.broken("G4", f"{facts.id}: entry {row.seq} was written when there were {len(facts.entries)}")
+        entry = records.decode_entry(row.body)
+        if isinstance(entry, records.Reopened) and facts.now.since < number:  # nothing was taken out
+            facts.versions.append(Version(number, list(facts.entries), len(facts.entries) + 1, raised=True))
         if facts.ended is not None and facts.ended < number and facts.now.since < number:
             self.broken("G6", f"{facts.id}: an entry was written after its end")
-        facts.entries.append(Record(number, records.decode_entry(row.body), event))
+        facts.entries.append(Record(number, entry, event))
 
     def _move(self, number: int, move: MoveRow, event: Committed) -> None:
         facts = self.facts[move.n]
@@ -331,7 +361,7 @@ class Ledger:
         for facts in self.fine():
             if facts.row.began is None:  # its handler was never called
                 continue
-            for edit in EDITS if facts.row.target == EDITED else EDITS[:1]:
+            for edit in EDITS if facts.row.target in EDITED else EDITS[:1]:
                 facts.edit = edit
                 for version in facts.versions:
                     version.replayed = self._replay(facts, version)
@@ -341,7 +371,8 @@ class Ledger:
     def _replay(self, facts: Facts, version: Version) -> Replayed:
         row = facts.row
         handler = self.world.registry.find(row.target)
-        life = SimpleNamespace(edit=facts.edit, renewed=True, told=self.world.told_by)
+        told = _unheard if row.target in EDITED else self.world.told_by  # it may be the wrong code that tells
+        life = SimpleNamespace(edit=facts.edit, renewed=True, mended=self._is_mended(facts, version), told=told)
         found = Replayed()
         machine = Watched(
             row.id, created=row.began or row.created, seed=row.seed, read=facts.read, plan_thread=plan_thread
@@ -381,6 +412,12 @@ class Ledger:
         machine.evict()
         return found
 
+    def _is_mended(self, facts: Facts, version: Version) -> bool:
+        """Whether a version of a journal came to its end under mended code, or has not come to it."""
+        until = next((other.since for other in facts.versions if other.since > version.since), FOREVER)
+        ends = [moved for moved in facts.moves if version.since <= moved.commit < until and moved.status.ended]
+        return not ends or ends[-1].event.life >= self.world.options.mended_from
+
     def end_differs(self, facts: Facts) -> str:
         """How the stored outcome is not what the journal leads to; nothing if it is."""
         status, end = facts.status, facts.replayed.end
@@ -405,6 +442,15 @@ class Ledger:
 
 def _is_copy(row: InvocationRow) -> bool:
     return row.origin is not None and row.began is not None
+
+
+def _is_edited(row: InvocationRow) -> bool:
+    """Whether the last result it was given is another than its original had, so that nothing that follows was done."""
+    return (row.origin or "").endswith(", edited")
+
+
+def _unheard(*_: Any) -> None:
+    pass
 
 
 def _take(machine: Watched) -> Any:
@@ -440,6 +486,6 @@ class _Elements:
         found: dict[int, bytes] = {}
         for event in self._ledger.events[: looked - 1]:
             for item in event.batch.items:
-                if item[:3] == (service, self._facts.row.key, name):
+                if item[:3] == (service, self._facts.row.key, name) and item.body:
                     found[item[3]] = expand(item.body)
         return [found[index] for index in range(first, end)]

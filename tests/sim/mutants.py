@@ -10,6 +10,7 @@ from tests.sim.faults import draw
 from tests.sim.runs import Run, run
 
 SEEDS_MAX = 400
+MISFITS = ("AttributeError", "positional argument", "keyword argument")
 TIGHT = {"running": 2, "waiting": 1, "bodies": 2, "backlog": 2, "threads": 1}  # limits
 
 Patch = pytest.MonkeyPatch
@@ -31,6 +32,8 @@ def first_breach(by: set[str], weather: dict[str, Any]) -> Run | None:
     """The first world that breaks one of the promises, or fails one of the checks."""
     for seed in range(SEEDS_MAX):
         done = run(replace(draw(seed), **weather))
+        for breach in done.breaches:  # else a mutant could pass for caught that only stumbles over its own patch
+            assert not any(sign in breach.what for sign in MISFITS), f"the patch does not fit the code: {breach}"
         if any({breach.promise, breach.check} & by for breach in done.breaches):
             return done
     return None

@@ -5,8 +5,8 @@ They pick from what the engine lists, by chance. As with all clients, an error i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,8 @@ COPIES_MAX = 6  # restarts and forks of one world
 OVER = ("done", "failed", "cancelled", "killed")
 # Shapes of which a copy can go on from any step: what came before was neither written to a key nor told to others by
 # an id of its own.
-UNCOPIED = {"Sim/approvals", "Sim/guarded", "Sim/first", "Sim/sender", "Sim/talker"}
-LISTENERS = ("Sim/listener", "Sim/patient")
+UNCOPIED = {"Sim/approvals", "Sim/guarded", "Sim/first", "Sim/sender", "Sim/talker", "Sim/ping"}
+LISTENERS = ("Sim/listener", "Sim/patient", "Sim/interrupted")
 
 
 class Operators:
@@ -55,11 +55,11 @@ class Operators:
         ways: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (options.signals, self.signal), (options.kills, self._kill), (options.pauses, self._pause),
             (options.retries, self._retry), (options.copies, self._copy), (options.purges, self._purge),
-            (options.triggers, self._schedule),
+            (options.triggers, self._schedule), (options.writes, self._write),
         ]  # fmt: skip
         pause = self._random.choice([0.05, 1.0, 10.0])
         while True:
-            await asyncio.sleep(self._random.random() * pause)
+            await self._life.moment(self._random, self._random.random() * pause)
             pause *= 1.2
             for chance, way in ways:
                 if self._random.random() < chance:
@@ -94,18 +94,38 @@ class Operators:
         view = await self._some(lambda view: view.status not in OVER)
         if view is not None and await self._try(self._client.pause(view.id)):
             self._life.log(Answered, "pause", view.id, None)
+            if self._random.random() < 0.5:  # it was a mistake
+                await self._life.moment(self._random, self._random.random())
+                await self.resume(view.id)
+
+    async def resume(self, id: str) -> None:
+        """Lets a paused one go on."""
+        self._life.errands.add(id)
+        if await self._try(self._client.resume(id)):
+            self._life.log(Answered, "resume", id, None)
 
     async def _retry(self) -> None:
-        # Not of an object: what it had read may have been written since, and it would go on from there.
-        view = await self._some(lambda view: view.status == "failed" and not view.target.startswith("Counter/"))
-        if view is not None and await self._try(self._client.retry(view.id), UnknownHandler):
+        view = await self._some(lambda view: view.status == "failed")
+        if view is not None:
+            await self.retry(view)
+
+    async def retry(self, view: InvocationView) -> None:
+        """Opens a failed one again."""
+        self._rewrite(view)
+        if await self._try(self._client.retry(view.id), UnknownHandler):
             self._life.log(Answered, "retry", view.id, None)
+
+    def _rewrite(self, view: InvocationView) -> None:
+        # What it had read may have been written since, and it goes on from there.
+        if view.key is not None:
+            self._world.rewritten.add(view.key)
 
     async def _copy(self) -> None:
         view = await self._some(lambda view: not view.target.startswith("Flow/proceed"))
         if view is None or self._world.copies >= COPIES_MAX:
             return
         self._world.copies += 1
+        self._rewrite(view)
         step, result = await self._place(view)
         if step is None or result is None or self._random.random() < 0.5:
             call = self._client.restart(view.id, from_step=step)
@@ -127,12 +147,7 @@ class Operators:
 
     async def _place(self, view: InvocationView) -> tuple[str | None, Any]:
         """Somewhere in its journal, and what else could have come of that."""
-        if (
-            not view.target.startswith("Sim/")
-            or view.target in UNCOPIED
-            or view.id in self._world.rotten
-            or self._random.random() < 0.2
-        ):
+        if view.target in UNCOPIED or view.id in self._world.rotten or self._random.random() < 0.2:
             return None, None
         journal = await self._journal(view.id)
         lines = [line for line in journal if line.kind in {"step", "call", "timer"} and line.finished is not None]
@@ -149,7 +164,18 @@ class Operators:
         except UnknownInvocation:
             return []
 
+    async def _write(self) -> None:
+        """A word to all who write or read a key."""
+        self._world.nonces += 1
+        key = self._random.choice(KEYS)
+        word = f"word {self._world.nonces}" if self._random.random() < 0.8 else None
+        if await self._try(self._client.set_state("Counter", key, "tone", word)):
+            self._life.log(Answered, "write", key, word)
+
     async def _purge(self) -> None:
+        if self._random.random() < 0.3:
+            await self._try(self._client.purge_ended(timedelta(seconds=self._random.choice([0, 1, 100]))))
+            return
         view = await self._some(lambda view: view.status in OVER)
         if view is not None and await self._try(self._client.purge(view.id)):
             self._life.log(Answered, "purge", view.id, None)

@@ -95,14 +95,14 @@ def queued_bodies_begin_after_a_failed_sync(patch: Patch) -> None:
 
 @caught_by("G4", "G3", "G8")
 def parked_before_it_is_durable(patch: Patch) -> None:
-    tell = Driver._tell
+    tell = Driver.tell
 
     def early(self: Any, resident: Any) -> None:
         tell(self, resident)
         if resident.status is Status.SUSPENDED:
-            self.effects.loop.call_soon(self._watcher.settled, resident)
+            self.bodies.effects.loop.call_soon(self._watcher.settled, resident)
 
-    patch.setattr(Driver, "_tell", early)
+    patch.setattr(Driver, "tell", early)
 
 
 @caught_by("G8", lives=0, plans=10, latency=0.02, limits=TIGHT)
@@ -296,7 +296,7 @@ def settled_promises_are_withdrawn_at_the_end(patch: Patch) -> None:
     patch.setattr(Driver, "_replay", generous)
 
 
-@caught_by("G6")
+@caught_by("G6", shapes=("ask", "first", "guarded"))
 def a_promise_given_up_stays_open(patch: Patch) -> None:
     patch.setattr(Driver, "_withdraw", lambda self, resident, local: resident.promises.pop(local, None))
 
@@ -355,11 +355,11 @@ def bodies_do_not_hear_of_the_end(patch: Patch) -> None:
 
 @caught_by("G9")
 def nothing_is_parked(patch: Patch) -> None:
+    settled = Engine.settled
+
     def hoard(self: Any, resident: Any) -> None:
-        if resident.status.ended or resident.status is Status.PAUSED:
-            self._tell(resident.n)
-            if not resident.busy:
-                self._drop(resident)
+        if resident.status is not Status.SUSPENDED:
+            settled(self, resident)
 
     patch.setattr(Engine, "settled", hoard)
 

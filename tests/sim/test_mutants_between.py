@@ -4,13 +4,16 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast import watching
 from holdfast.core import entries as records
 from holdfast.core.commands import AppendItem, SetState
 from holdfast.core.machine import Machine
+from holdfast.engine import control as control_module
 from holdfast.engine import driver as driver_module
+from holdfast.engine import reruns as reruns_module
 from holdfast.engine import schedules as schedules_module
 from holdfast.engine.control import Control
 from holdfast.engine.driver import Driver
@@ -18,9 +21,11 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.gates import Gates
 from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState
+from holdfast.engine.reruns import Reruns
 from holdfast.engine.rows import Rows
 from holdfast.engine.schedules import Schedules
 from holdfast.engine.waits import Waits
+from holdfast.stores.base import TrimRow
 from holdfast.stores.memory import MemoryStore
 from tests.sim.mutants import SEEDS_MAX, TIGHT, Mutate, Patch, first_breach, mutant
 
@@ -50,6 +55,29 @@ def nth(count: int) -> Callable[[], bool]:
 @caught_by("g8_nothing_waits_for_ever", shapes=CALLS, limits=TIGHT | {"waiting": 0})
 def a_parked_caller_is_not_woken(patch: Patch) -> None:
     patch.setattr(Links, "_wake", lambda *_: None)
+
+
+# A parked caller is told by the commit of the end alone, and not once more when that is durable. To leave the second
+# telling out is no mutant: the next two are what makes the first enough.
+
+
+@caught_by("g8_nothing_waits_for_ever", shapes=NAMES, latency=0.02)
+def an_end_that_is_not_durable_yet_is_not_known(patch: Patch) -> None:
+    """Who asks for it just then finds a row without an outcome."""
+    tell = Links.tell
+
+    def forgetful(self: Any, row: Any, end: Any) -> None:
+        tell(self, row, end)
+        self._ends.clear()
+
+    patch.setattr(Links, "tell", forgetful)
+    patch.setattr(Links, "_is_told", lambda *_: None)
+
+
+@caught_by("g4_the_store_refused_nothing_of_its_own", shapes=SIGNALS, limits=TIGHT | {"waiting": 0}, latency=0.02,
+           signals=0.9)  # fmt: skip
+def one_is_brought_back_while_its_row_is_on_its_way(patch: Patch) -> None:
+    patch.setattr(Rows, "is_open", lambda *_: False)
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=NAMES, lives=3, stops=0.9)
@@ -100,7 +128,8 @@ def a_send_is_done_twice(patch: Patch) -> None:
     patch.setattr(Links, "_send", twice)
 
 
-@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", pauses=0.5, slow=0.3)
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("add", "sender"), pauses=0.5,
+           slow=0.3, keen=0.5)  # fmt: skip
 def deeds_of_what_came_meanwhile_are_not_done(patch: Patch) -> None:
     """Whoever was paused or woken has obeyed all of its journal, it is said."""
     patch.setattr(driver_module, "obeyed_of", lambda row, length: length)
@@ -125,6 +154,12 @@ def a_caller_gets_what_another_returned(patch: Patch) -> None:
         returned(self, resident, local, child, b'"not this"' if text[:1] == b'"' and other() else text)
 
     patch.setattr(Driver, "returned", mixed)
+
+
+@caught_by("G3", shapes=("recalled",), edits=0.9, lives=4, slow=0.3)
+def a_call_that_has_begun_may_be_given_other_arguments(patch: Patch) -> None:
+    """Once its own: the caller got what came of the old ones."""
+    patch.setattr(Links, "_is_other", lambda *_: False)
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=("add", "pass_on"), plans=10)
@@ -163,10 +198,10 @@ def a_signal_to_one_that_is_parked_is_lost(patch: Patch) -> None:
     patch.setattr(Rows, "append", deaf)
 
 
-@caught_by("g4_signals_arrive_once", shapes=SIGNALS, terminal=0.3, retries=0.9, lives=3)
+@caught_by("g4_signals_arrive_once", shapes=("talker",), plans=10, terminal=0.3, retries=0.9, lives=3, keen=0.5)
 def a_retry_does_all_deeds_again(patch: Patch) -> None:
     reopen = Rows.reopen
-    patch.setattr(Rows, "reopen", lambda self, row, by, obeyed: reopen(self, row, by, -1))
+    patch.setattr(Rows, "reopen", lambda self, row, by, _, length: reopen(self, row, by, -1, length))
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=FLOWS)
@@ -189,6 +224,12 @@ def a_settlement_by_a_handler_is_lost(patch: Patch) -> None:
 # Keys
 
 
+@caught_by("g4_one_writer_of_a_key", shapes=KEYS, pauses=0.9, keen=0.9)
+def who_is_resumed_does_not_wait_for_its_key(patch: Patch) -> None:
+    """One that was paused in the queue goes on without its turn."""
+    patch.setattr(control_module, "was_queued", lambda row: False)
+
+
 @caught_by("g4_one_writer_of_a_key", shapes=KEYS)
 def two_write_to_a_key_at_once(patch: Patch) -> None:
     patch.setattr(Gates, "_is_free", lambda self, lock, n: True)
@@ -205,7 +246,7 @@ def the_last_come_is_served_first(patch: Patch) -> None:
     patch.setattr(MemoryStore, "queued_for_lock", lambda self, lock, limit: queued(self, lock, 1000)[::-1][:limit])
 
 
-@caught_by("g4_state_changes_apply_once", "g4_lists_have_no_gaps", shapes=KEYS)
+@caught_by("g4_state_changes_apply_once", "g4_places_of_lists_are_in_order_and_taken_once", shapes=KEYS)
 def a_change_of_state_is_lost(patch: Patch) -> None:
     write, lost = ObjectState.write, nth(6)
     patch.setattr(ObjectState, "write", lambda self, *args: None if lost() else write(self, *args))
@@ -213,7 +254,7 @@ def a_change_of_state_is_lost(patch: Patch) -> None:
 
 @caught_by("g4_state_changes_apply_once", shapes=KEYS, limits=TIGHT | {"waiting": 0})
 def deeds_are_done_again_after_every_replay(patch: Patch) -> None:
-    def all_is_new(self: Any) -> None:
+    def all_is_new(self: Any, last: int | None = None) -> None:
         self.replaying = False
 
     patch.setattr(Machine, "go_live", all_is_new)
@@ -236,8 +277,8 @@ def state_is_written_a_commit_later(patch: Patch) -> None:
 def what_was_read_is_not_noted(patch: Patch) -> None:
     keep = Driver._keep_notes
 
-    def forgetful(self: Any, resident: Any, notes: Any) -> None:
-        keep(self, resident, [note for note in notes if not isinstance(note, records.StateRead)])
+    def forgetful(self: Any, resident: Any, notes: Any, *, over: bool) -> None:
+        keep(self, resident, [note for note in notes if not isinstance(note, records.StateRead)], over=over)
 
     patch.setattr(Driver, "_keep_notes", forgetful)
 
@@ -255,17 +296,67 @@ def a_writer_reads_what_was_before_its_turn(patch: Patch) -> None:
     patch.setattr(ObjectState, "value", stale)
 
 
+@caught_by("g4_what_people_write_is_written_once", shapes=("add", "shopper"), plans=10, writes=0.9, keen=0.9,
+           latency=0.02)  # fmt: skip
+def one_begins_while_people_write(patch: Patch) -> None:
+    patch.setattr(Gates, "borrow", lambda *_: None)
+
+
+@caught_by("g4_places_of_lists_are_in_order_and_taken_once", shapes=("add", "wipe"), plans=10)
+def places_of_a_list_are_taken_again(patch: Patch) -> None:
+    """Once its own: a copy took a new list for the one that its original had read."""
+
+    def trim(self: Any, batch: Any, name: str) -> None:
+        head = self._head(name)
+        batch.trims.append(TrimRow(self._service, self._key, name, self._end(name) if head is None else head))
+
+    patch.setattr(ObjectState, "trim", trim)
+
+
+@caught_by("g3_what_a_failed_one_had_read_is_recorded", shapes=("add", "flawed_key"), lives=2, mended_from=2)
+def what_one_that_failed_had_read_is_not_noted(patch: Patch) -> None:
+    """Once its own: opened again, it read anew."""
+    keep = Driver._keep_notes
+    patch.setattr(Driver, "_keep_notes", lambda self, resident, notes, over: keep(
+        self, resident, notes, over=resident.machine.ended))  # fmt: skip
+
+
+# Retries and copies
+
+
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("flawed", "flawed_key"),
+           retries=0.9, lives=2, mended_from=1)  # fmt: skip
+def mended_code_does_again_what_was_done(patch: Patch) -> None:
+    """Whoever raised by itself had done nothing since its last wait, it is said."""
+    patch.setattr(reruns_module, "DIGEST_BYTES", 1 << 20)
+
+
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("flawed", "flawed_key"),
+           retries=0.9, lives=2, mended_from=1)  # fmt: skip
+def mended_code_does_nothing_new(patch: Patch) -> None:
+    """All that it wants done at that point was done, it is said."""
+    go_live = Machine.go_live
+    patch.setattr(Machine, "go_live", lambda self, last=None: go_live(self))
+
+
+@caught_by("g4_every_send_is_one_invocation", "g4_state_changes_apply_once", shapes=("renewed", "add"), copies=0.9,
+           renewed_from=0)  # fmt: skip
+def what_follows_from_an_edited_result_is_not_done(patch: Patch) -> None:
+    copy = Reruns._copy
+    patch.setattr(Reruns, "_copy", lambda self, *args, edited=False: copy(self, *args, edited=False))
+
+
 # Limits
 
 
-@caught_by("g4_limits_hold", shapes=LIMITS, plans=10)
+@caught_by("g4_limits_hold", shapes=("crowd",), plans=10)
 def a_place_is_given_away_twice(patch: Patch) -> None:
     leave = Gates._leave_lane
 
-    def generous(self: Any, lane: Any) -> None:
-        if lane in self._running:
-            self._running[lane] -= 1
-        leave(self, lane)
+    def generous(self: Any, name: Any) -> None:
+        if name is not None and self._lane(name).running:
+            self._lane(name).running -= 1
+        leave(self, name)
 
     patch.setattr(Gates, "_leave_lane", generous)
 
@@ -277,7 +368,7 @@ def after_a_restart_nobody_is_counted(patch: Patch) -> None:
 
 @caught_by("g4_limits_hold", shapes=("paced",), plans=10, lives=4, clock_ahead=0.0, clock_back=0.0, clock_steps=0.0)
 def after_a_restart_no_rate_is_known(patch: Patch) -> None:
-    patch.setattr(MemoryStore, "rate", lambda *_: None)
+    patch.setattr(Gates, "_stored_rate", lambda *_: 0)
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=LIMITS, plans=10)
@@ -316,6 +407,20 @@ def a_kill_does_not_reach_the_called(patch: Patch) -> None:
     patch.setattr(Rows, "children", lambda self, n, limit: [])
 
 
+@caught_by("g9_who_rests_runs_nothing", rests=0.9, lives=3, signals=0.9)
+def a_signal_brings_one_back_where_nothing_is_to_run(patch: Patch) -> None:
+    bring_back = Engine.bring_back
+
+    def eager(self: Any, n: int) -> Any:
+        resting, self.resting = self.resting, False
+        try:
+            return bring_back(self, n)
+        finally:
+            self.resting = resting
+
+    patch.setattr(Engine, "bring_back", eager)
+
+
 # Notes and schedules
 
 
@@ -333,8 +438,8 @@ def progress_is_told_again_after_a_replay(patch: Patch) -> None:
 def progress_is_not_recorded(patch: Patch) -> None:
     keep = Driver._keep_notes
 
-    def forgetful(self: Any, resident: Any, notes: Any) -> None:
-        keep(self, resident, [note for note in notes if not isinstance(note, records.Emitted)])
+    def forgetful(self: Any, resident: Any, notes: Any, *, over: bool) -> None:
+        keep(self, resident, [note for note in notes if not isinstance(note, records.Emitted)], over=over)
 
     patch.setattr(Driver, "_keep_notes", forgetful)
 
@@ -360,10 +465,10 @@ def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
     iso, count = schedules_module._iso, itertools.count()
     patch.setattr(schedules_module, "_iso", lambda ms: f"{iso(ms)}~{next(count)}")
 
-    def forget(self: Any, id: str, target: str, stored: Any, next_at: Any, paused: int) -> None:
-        write(self, id, target, stored, next_at, paused)
+    def forget(self: Any, id: str, stored: Any) -> None:
+        write(self, id, stored)
         if stored.last_at is not None:
-            self._engine.committer.batch.schedules.pop()
+            self._engine.committer.batch.states.pop()
 
     write = Schedules._write
     patch.setattr(Schedules, "_write", forget)
@@ -373,8 +478,8 @@ def a_schedule_does_not_remember_that_it_has_fired(patch: Patch) -> None:
 def a_schedule_fires_early(patch: Patch) -> None:
     def eager(self: Any) -> None:
         for plan in self._plans.values():
-            row = self._rows[plan.id]
-            self._fire(plan, row, max(row.next_at, self._engine.clock.now()))
+            stored = self._stored[plan.id]
+            self._fire(plan, stored, max(stored.next_at, self._engine.clock.now()))
         self._arm()
 
     patch.setattr(Schedules, "_tick", eager)
@@ -385,8 +490,9 @@ def a_schedule_fires_early(patch: Patch) -> None:
 def a_schedule_does_not_make_up_for_what_it_missed(patch: Patch) -> None:
     fire = Schedules._fire
 
-    def careless(self: Any, plan: Any, row: Any, now: int) -> None:
-        fire(self, plan, row._replace(next_at=now - (now - row.next_at) % plan.rule.every_ms), now)
+    def careless(self: Any, plan: Any, stored: Any, now: int) -> None:
+        last = now - (now - stored.next_at) % plan.rule.every_ms
+        fire(self, plan, msgspec.structs.replace(stored, next_at=last), now)
 
     patch.setattr(Schedules, "_fire", careless)
 

@@ -40,7 +40,6 @@ class Shape(NamedTuple):
 
 
 SHAPES: dict[str, Shape] = {}
-EDITED = "Sim/edited"  # its code changes between lives
 UNDOING = "Sim/saga"  # it has a compensation to run
 
 
@@ -58,7 +57,7 @@ def shape(draw: Arguments, group: Any = sim, keys: tuple[str, ...] = (), **optio
 def expect(ctx: Context, good: bool, promise: str, what: str) -> None:
     """The handler's own check: a broken promise is the world's to report."""
     if not good:
-        ctx.dep("life").told(ctx.id, promise, what)
+        ctx.dep("life").told(ctx.id, promise, what, getattr(ctx, "key", None))
 
 
 # Bodies
@@ -358,15 +357,4 @@ async def pipeline(ctx: Context, count: int, workers: int) -> list[str]:
     for item in [*range(min(count, 10)), *(-1 for _ in crew)]:
         await queue.put(item)
     await asyncio.gather(*crew)
-    return found
-
-
-@shape(lambda r: (r.randint(2, 4),))
-async def edited(ctx: Context, count: int) -> list[str]:
-    """Its code is changed between lives: other arguments, another name, another number of steps."""
-    edit = ctx.dep("life").edit
-    found = []
-    for number in range(min(count, 10) - (edit == "fewer")):
-        name = "renamed" if edit == "name" else None
-        found.append(await ctx.run(work, number + 50 * (edit == "argument"), name=name, retry=QUICK))
     return found

@@ -57,6 +57,7 @@ from tests.sim.workloads import GROUPS, SHAPES
 CALM_SECONDS = 30_000.0  # all sleeps and timeouts of all shapes, one after another, and room to spare
 REST_SECONDS_MAX = 5.0
 NEVER_SECONDS = 1e9
+HASTE_TURNS = 12  # of the loop, after a commit
 SPARE_MODULES = (admission_module, timers_module, engine_module, committer_module)  # whose constants may be made small
 
 
@@ -70,6 +71,8 @@ class Plan:
     args: tuple[Any, ...]
     cancel: bool
     key: str | None
+    delay: float = 0.0
+    token: str | None = None  # that names it instead of an id
     known: str | None = None  # its id, once a start was acknowledged
     seen: Sights = field(default_factory=Sights)
 
@@ -99,6 +102,9 @@ class World:
         self.inbox: dict[str, None] = {}  # promises somebody outside knows of
         self.rotten: dict[str, str] = {}  # ids whose bytes were damaged, and what was
         self.machines: list[Lived] = []
+        self.rewritten: set[str] = (
+            set()
+        )  # keys on which a run was opened again or copied: it goes on from what it had read
         self.told: dict[tuple[str, int], dict[str, Any]] = {}  # what handlers noted, by their id and seed
         self.registry = registry()
         self.bank = Bank()
@@ -121,9 +127,9 @@ class World:
     def broken(self, promise: str, what: str) -> None:
         self.history.broken(promise, what)
 
-    def told_by(self, id: str, promise: str, what: str) -> None:
+    def told_by(self, id: str, promise: str, what: str, key: str | None = None) -> None:
         """By a handler, which may have met another's damage."""
-        if not self.rotten:
+        if not self.rotten and key not in self.rewritten:
             self.broken(promise, f"{id}: {what}")
 
     def _plan(self, number: int, plans: list[Plan]) -> Plan:
@@ -136,7 +142,9 @@ class World:
         if main:  # once per key, and with one input
             id = f"{target.partition('/')[0]}:{key}"
             args = next((earlier.args for earlier in plans if earlier.id == id), args)
-        return Plan(id, target, handler, args, random.random() < self.options.cancels, key)
+        delay = random.choice([0.2, 30.0, 900.0]) if random.random() < self.options.delays else 0.0
+        token = f"token-{number}" if id is None and random.random() < 0.5 else None
+        return Plan(id, target, handler, args, random.random() < self.options.cancels, key, delay, token)
 
     def _live(self, number: int, *, calm: bool) -> None:
         edit = ""
@@ -145,7 +153,8 @@ class World:
         missing = ""
         if not calm and self._random.random() < self.options.missing:
             missing = self._random.choice(self.plans).target
-        Life(self, number, calm=calm, edit=edit, missing=missing).run()
+        rests = not calm and self._random.random() < self.options.rests
+        Life(self, number, calm=calm, edit=edit, missing=missing, rests=rests).run()
 
     def _between(self, number: int) -> None:
         random, options = self._random, self.options
@@ -222,19 +231,22 @@ def registry(but: str = "") -> Registry:
 class Life:
     """One process: engine, clients and bodies on a loop of their own. Handlers and bodies know it as `life`."""
 
-    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str) -> None:
+    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str, rests: bool) -> None:
         self.world = world
         self.number = number
         self.calm = calm
         self.edit = edit
         self.missing = missing
+        self.rests = rests
         self.renewed = number >= world.options.renewed_from
+        self.mended = number >= world.options.mended_from
         self.over = False
         self.options = world.options
         self.bodies: dict[tuple[str, str, int], None] = {}  # attempts that run
         self.at_loss = False  # the store has not taken the last batch
         self.failed = False  # it has refused one
         self.errands: set[str] = set()  # what clients' calls may have brought to memory past admission
+        self._stirs: list[asyncio.Future[None]] = []  # of clients that wait for a commit
         self._random = Random(f"life {world.options.seed} {number}")
         self.loop = VirtualLoop(world.time, self._random, self._complain)
         self.loop.work_seconds = self._duration
@@ -255,7 +267,7 @@ class Life:
                 self.loop.bell = (turns, self._enough)
             else:
                 self.loop.turns_max = turns
-        self.log(LifeBegan, world.time.now(), self.edit, self.missing)
+        self.log(LifeBegan, world.time.now(), self.edit, self.missing, self.rests)
         begun = world.time.seconds
         main = self._rest() if self.calm else self._main(begun + seconds, stops=stops)
         how = self.loop.run(main, begun + (2 * seconds + 200 if stops else seconds))
@@ -297,7 +309,7 @@ class Life:
         engine = Engine(
             store,  # type: ignore[arg-type]
             registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
-            entropy=Dice(self._random), lane=lane, plans=self._schedules(),
+            entropy=Dice(self._random), lane=lane, plans=self._schedules(), resting=self.rests,
         )  # fmt: skip
         bring_back = engine.bring_back
 
@@ -330,10 +342,10 @@ class Life:
         if not self.over:
             self.world.broken(promise, what)
 
-    def told(self, id: str, promise: str, what: str) -> None:
+    def told(self, id: str, promise: str, what: str, key: str | None = None) -> None:
         """By a handler: what came back is not what it asked for."""
         if not self.over:
-            self.world.told_by(id, promise, what)
+            self.world.told_by(id, promise, what, key)
 
     def is_losing(self) -> bool:
         """Whether what was done last may come to nothing: refused by the store, or too late for it."""
@@ -342,6 +354,17 @@ class Life:
 
     def some(self, low: int, high: int) -> int:
         return self._random.randint(low, high)
+
+    async def moment(self, random: Random, seconds: float) -> None:
+        """Waits so long; or, as the seed wants, until just after a commit, when what follows from it is under way."""
+        if random.random() >= self.options.keen:
+            await asyncio.sleep(seconds)
+            return
+        stirred = self.loop.create_future()
+        self._stirs.append(stirred)
+        await asyncio.wait([stirred], timeout=seconds)
+        for _ in range(random.randint(0, HASTE_TURNS)):
+            await asyncio.sleep(0)
 
     async def act(self, key: tuple[int, ...], seconds: float | None = None) -> str:
         """What an async body does: takes its time, fails as the seed wants, gives back what no other run would."""
@@ -438,6 +461,10 @@ class Life:
         world = self.world
         world.history.add(Committed(world.time.seconds, self.number, world.time.latest(), batch))
         self.at_loss = False
+        for stirred in self._stirs:
+            if not stirred.done():
+                stirred.set_result(None)
+        self._stirs.clear()
         if not self.over and not self.options.twins:
             self._look_at_memory()
 

@@ -23,6 +23,7 @@ def make(path, monkeypatch):
     with monkeypatch.context() as patch:
         first = opening.load_migrations()[:1]
         patch.setattr(opening, "load_migrations", lambda: first)
+        patch.setitem(opening.QUERIES, "count_open", "INSERT INTO meta (key, value) VALUES ('opens', 1)")
         connection = opening.open_writer(path, None)
     for table, columns, rows in (
         ("invocation", "n, id, target, status, created, updated, seed, wake_at, input, outcome", ROWS),

@@ -11,9 +11,7 @@ from holdfast.stores.base import (
     ItemRow,
     MoveRow,
     PromiseRow,
-    RateRow,
     RewriteRow,
-    ScheduleRow,
     SettleRow,
     StateRow,
     Store,
@@ -23,10 +21,10 @@ from holdfast.stores.base import (
 
 TARGETS = ("Trips/plan", "Trips/undo", "Mail/send")
 # All that seeded batches use, so that a snapshot can ask for each.
-SERVICES = ("Cart", "Mail")
+SERVICES = ("Cart", "Mail", "")
 KEYS = ("ann", "bob", "böb")
 NAMES = ("items", "total")
-SUBJECTS = ("call/1", "call/2", "promise/p")
+SUBJECTS = ("inv-1", "inv-2", "promise/p")
 LANES = ("gpt", "mail")
 LOCKS = ("Cart/ann", "Cart/bob")
 
@@ -67,10 +65,6 @@ def trim(before, service="Cart", key="ann", name="items"):
     return TrimRow(service, key, name, before)
 
 
-def schedule(id, *, target="Mail/send", body=b"every day", next_at=7, paused=0):
-    return ScheduleRow(id, target, body, next_at, paused)
-
-
 def snapshot(store: Store):
     """Everything in it, through the public reads only."""
     rows = store.list(limit=10_000)
@@ -83,7 +77,6 @@ def snapshot(store: Store):
         "next_wake": store.next_wake(),
         "open_promises": store.open_promises(10_000),
         "ended": store.ended_before(2**62, 10_000),
-        "schedules": store.schedules(),
         "queues": queues(store),
         "objects": objects(store),
         "waiters": {subject: found for subject in SUBJECTS if (found := store.waiters(subject))},
@@ -112,15 +105,9 @@ def queues(store: Store):
             if any((holder := store.holder(lock), queue := store.queued_for_lock(lock, 10_000)))
         },
         {
-            lane: (running, queue, at)
+            lane: (running, queue)
             for lane in LANES
-            if any(
-                (
-                    running := store.lane_running(lane),
-                    queue := store.queued_for_lane(lane, 10_000),
-                    at := store.rate(lane),
-                )
-            )
+            if any((running := store.lane_running(lane), queue := store.queued_for_lane(lane, (-1, 0), 10_000)))
         },
     )
 
@@ -158,7 +145,7 @@ class Writer:
         batch = Batch()
         if len(self.lengths) > 3 and self.random.random() < 0.3:
             self._shorten(batch)
-        kinds = ["start", "entry", "entry", "entry", "move", "blob", "promise", "settle", "object", "engine"]
+        kinds = ["start", "entry", "entry", "entry", "move", "blob", "promise", "settle", "object", "waiter"]
         for _ in range(rows):
             kind = self.random.choice(kinds)
             if kind == "start" or not self.lengths:
@@ -169,8 +156,8 @@ class Writer:
                 batch.settles.append(settle(id, self.random.choice((1, 2)), value=self._bytes(body_max)))
             elif kind == "object":
                 self._object(batch, body_max)
-            elif kind == "engine":
-                self._engine(batch, body_max)
+            elif kind == "waiter":
+                self._waiter(batch)
             else:
                 self._add(batch, kind, self.random.choice(list(self.lengths)), body_max)
         return batch
@@ -208,7 +195,7 @@ class Writer:
     def _add(self, batch: Batch, kind: str, n: int, body_max: int) -> None:
         if kind == "move":
             status = self.random.choice(list(Status))
-            wake_at = self.random.randrange(1000) if self.random.random() < 0.6 else None
+            wake_at = self.random.randrange(1000) if status is not Status.READY and self.random.random() < 0.6 else None
             began = self.random.randrange(1000) if self.random.random() < 0.3 else None
             outcome = self._bytes(body_max) if status.ended else None
             updated = self.random.randrange(10**6)
@@ -237,21 +224,12 @@ class Writer:
         else:
             batch.states.append(StateRow(*at, self._bytes(body_max) if kind == "state" else None))
 
-    def _engine(self, batch: Batch, body_max: int) -> None:
-        kind = self.random.choice(("waiter", "waiter", "unwait", "rate", "schedule", "unschedule"))
-        if kind == "waiter":
-            n = self.random.choice(list(self.lengths))
-            batch.waiters.append(WaiterRow(self.random.choice(SUBJECTS), n))
-        elif kind == "unwait":
-            batch.unwaits.append(self.random.choice(SUBJECTS))
-        elif kind == "rate":
-            batch.rates.append(RateRow(self.random.choice(LANES), self.random.randrange(1000)))
-        elif kind == "schedule":
-            next_at = self.random.choice((None, 5))
-            id = self.random.choice(("daily", "weekly"))
-            batch.schedules.append(schedule(id, body=self._bytes(body_max), next_at=next_at))
+    def _waiter(self, batch: Batch) -> None:
+        subject = self.random.choice(SUBJECTS)
+        if self.random.random() < 0.7:
+            batch.waiters.append(WaiterRow(subject, self.random.choice(list(self.lengths))))
         else:
-            batch.unschedules.append(self.random.choice(("daily", "weekly")))
+            batch.unwaits.append(subject)
 
     def _bytes(self, most: int) -> bytes:
         return self.random.randbytes(self.random.randrange(most + 1))

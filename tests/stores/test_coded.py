@@ -10,13 +10,13 @@ from holdfast.core import entries as records
 from holdfast.core.damage import check
 from holdfast.core.payload import unpack
 from holdfast.errors import StoreFailed, StoreForeign, StoreFull, Unreadable
-from holdfast.stores.base import CODED, Batch, RateRow, WaiterRow
+from holdfast.stores.base import CODED, Batch, StateRow, WaiterRow
 from holdfast.stores.coded import CodedStore
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from tests.engine.world import Wrapped
 from tests.stores.codecs import Sealed
-from tests.stores.rows import blob, entry, item, move, promise, schedule, settle, snapshot, start, state
+from tests.stores.rows import blob, entry, item, move, promise, settle, snapshot, start, state
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -36,8 +36,6 @@ def full_batch():
         states=[state(b"secret state")],
         items=[item(0, b"secret item")],
         waiters=[WaiterRow("call/1", 1)],
-        rates=[RateRow("gpt", 3)],
-        schedules=[schedule("daily", body=b"secret schedule")],
     )
 
 
@@ -74,11 +72,11 @@ def test_no_body_is_in_the_file_as_it_was_given(store, path):
         files = [file.read_bytes() for file in path.parent.glob(path.name + "*")]
         return {text for content in files for text in re.findall(rb"secret [a-z]{3}", content)}
 
-    assert len(found(path.with_name("plain.db"))) == 12  # else the search finds nothing anywhere
+    assert len(found(path.with_name("plain.db"))) == 11  # else the search finds nothing anywhere
     assert found(path) == set()
     store.close()
     plain.close()
-    assert len(found(path.with_name("plain.db"))) == 12
+    assert len(found(path.with_name("plain.db"))) == 11
     assert found(path) == set()
 
 
@@ -119,7 +117,6 @@ def test_places_are_named_as_they_ever_were():
         "state///codec",
         "input/1", "outcome/1", "input/2", "entry/1/0", "entry/1/1", "entry/2/0", "outcome/2", "digest/1/7", "blob/1/7",
         "about/p", "about/q", "value/q", "value/p", "state/Ca%2Frt/%C3%A4/a%20b", "item/Cart/a%2Fb//3",
-        "schedule/daily",
     ]  # fmt: skip
     snapshot(store)  # decodes every one of them by the same name
 
@@ -140,7 +137,6 @@ MOVED = {
     "value": ("UPDATE promise SET value = (SELECT value FROM promise WHERE id = 'q') WHERE id = 'p'", "value/p"),
     "state": ("UPDATE state SET key = 'bob' WHERE key = 'ann'", "state/Cart/bob/items"),
     "item": ("UPDATE item SET idx = 1", "item/Cart/ann/items/1"),
-    "schedule": ("UPDATE schedule SET id = 'weekly'", "schedule/weekly"),
 }
 
 
@@ -166,8 +162,6 @@ def look(store):
     for key in store.object_keys("Cart", "", 9):
         attempt(lambda key=key: store.state("Cart", key, "items"))
     attempt(lambda: store.items("Cart", "ann", "items", 0, 9))
-    for row in store.schedules():
-        attempt(lambda row=row: check(row.body))
     return found
 
 
@@ -231,7 +225,9 @@ def test_a_codec_that_decodes_to_something_else_is_refused(store, path):
         CodedStore(SqliteStore(path.with_name("blind.db")), Blind(b"other key")).open()
 
 
-@pytest.mark.parametrize("batch", [Batch(starts=[start(1)]), Batch(schedules=[schedule("daily")])])
+@pytest.mark.parametrize(
+    "batch", [Batch(starts=[start(1)]), Batch(states=[StateRow("", "schedule", "daily", b"every day")])]
+)
 def test_a_store_that_began_without_a_codec_is_refused(path, batch):
     plain = SqliteStore(path)
     plain.open()

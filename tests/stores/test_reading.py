@@ -37,7 +37,7 @@ def test_what_is_read_has_names_and_rows(path):
     [
         "DELETE FROM invocation",
         "UPDATE invocation SET status = 4",
-        "INSERT INTO meta VALUES ('a', 1)",
+        "INSERT INTO state VALUES ('', '', 'a', 1)",
         "DROP TABLE invocation",
         "CREATE TEMP TABLE t (a)",
         "ATTACH 'other.db' AS other",
@@ -93,8 +93,8 @@ def test_what_takes_too_long_is_broken_off(path, monkeypatch):
 
 def test_a_reader_does_not_see_nor_hold_up_what_is_written(path):
     writer = apsw.Connection(str(path))
-    writer.execute("BEGIN IMMEDIATE; INSERT INTO meta VALUES ('x', 1)")
-    assert read_table(path, "SELECT * FROM meta WHERE key = 'x'").rows == []
+    writer.execute("BEGIN IMMEDIATE; INSERT INTO state VALUES ('', '', 'x', 1)")
+    assert read_table(path, "SELECT name, body FROM state WHERE name = 'x'").rows == []
     writer.execute("COMMIT")
-    assert read_table(path, "SELECT * FROM meta WHERE key = 'x'").rows == [["x", 1]]
+    assert read_table(path, "SELECT name, body FROM state WHERE name = 'x'").rows == [["x", 1]]
     writer.close()

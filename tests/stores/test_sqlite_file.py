@@ -9,13 +9,13 @@ import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreFull, UsageError
-from holdfast.stores.base import Batch, RateRow, RewriteRow, WaiterRow
-from holdfast.stores.sqlite import SqliteStore, wal
+from holdfast.stores.base import Batch, RewriteRow, WaiterRow
+from holdfast.stores.sqlite import SqliteStore, space, wal
 from holdfast.stores.sqlite import store as store_module
 from holdfast.stores.sqlite.queries import QUERIES, parse
 from holdfast.stores.sqlite.writes import plan
 from tests.crash.vfs import Fault, recording
-from tests.stores.rows import TARGETS, blob, entry, item, move, promise, schedule, settle, snapshot, start, state, trim
+from tests.stores.rows import TARGETS, blob, entry, item, move, promise, settle, snapshot, start, state, trim
 
 
 @pytest.fixture
@@ -42,27 +42,37 @@ def log_pages(store):
 
 # What may be searched, by which index. "SCAN" is only right where the index holds nothing but the answer; counts, which
 # is for people, walks the smallest index that has every row.
-LOCK, LANE = "invocation_lock_queued", "invocation_lane_queued"
+LOCK, LANE = "invocation_lock", "invocation_lane"
 PLANS = {
-    "last_number": ["SCAN CONSTANT ROW", "SEARCH invocation", "SEARCH meta USING PRIMARY KEY (key=?)"],
+    "last_number": [
+        "SCAN CONSTANT ROW",
+        "SEARCH invocation",
+        "SEARCH state USING PRIMARY KEY (service=? AND key=? AND name=?)",
+    ],
     "find": ["SEARCH invocation USING INDEX sqlite_autoindex_invocation_1 (id=?)"],
     "get": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)"],
     "entries": ["SEARCH entry USING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)"],
     "length": ["SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=?)"],
     "counts": [
-        "SCAN invocation USING INDEX invocation_ready",
-        "SEARCH invocation USING COVERING INDEX invocation_status (status=?)",
+        "SEARCH invocation USING INDEX invocation_due (wake_at=?)",
+        "SCAN invocation USING COVERING INDEX invocation_status",
         "SCAN invocation USING COVERING INDEX invocation_target",
     ],
-    "ready": ["SCAN invocation USING INDEX invocation_ready"],
-    "due": ["SEARCH invocation USING INDEX invocation_wake (wake_at>? AND wake_at<?)"],
-    "next_wake": ["SEARCH invocation USING INDEX invocation_wake (wake_at>?)"],
-    "holder": ["SEARCH invocation USING INDEX invocation_lock_held (lock=?)"],
-    "queued_for_lock": [f"SEARCH invocation USING INDEX {LOCK} (lock=?)"],
-    "queued_for_lane": [f"SEARCH invocation USING INDEX {LANE} (lane=?)"],
-    "queued_locks": [f"SEARCH invocation USING INDEX {LOCK} (lock>?)", f"SEARCH i USING INDEX {LOCK} (lock>?)"],
-    "queued_lanes": [f"SEARCH invocation USING INDEX {LANE} (lane>?)", f"SEARCH i USING INDEX {LANE} (lane>?)"],
-    "lane_running": ["SEARCH invocation USING COVERING INDEX invocation_lane_running (lane=? AND status<?)"],
+    "ready": ["SEARCH invocation USING INDEX invocation_due (wake_at=?)"],
+    "due": ["SEARCH invocation USING INDEX invocation_due (wake_at<?)"],
+    "next_wake": ["SEARCH invocation USING INDEX invocation_due (wake_at>?)"],
+    "holder": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock=?)"],
+    "queued_for_lock": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock=?)"],
+    "queued_for_lane": [
+        "MERGE (UNION ALL)",
+        "LEFT",
+        f"SEARCH invocation USING INDEX {LANE} (status=? AND lane=? AND updated=? AND rowid>?)",
+        "RIGHT",
+        f"SEARCH invocation USING INDEX {LANE} (status=? AND lane=? AND updated>?)",
+    ],
+    "queued_locks": [f"SEARCH invocation USING INDEX {LOCK} (status=? AND lock>?)"] * 2,
+    "queued_lanes": [f"SEARCH invocation USING INDEX {LANE} (status=? AND lane>?)"] * 2,
+    "lane_running": [f"SEARCH invocation USING COVERING INDEX {LANE} (status=? AND lane=?)"],
     "children": ["SEARCH invocation USING INDEX invocation_parent (parent=?)"],
     "ended_before": [
         "SEARCH i USING INDEX invocation_ended (updated<?)",
@@ -78,7 +88,7 @@ PLANS = {
     "list": ["SEARCH invocation USING INTEGER PRIMARY KEY (rowid<?)"],
     "list_parent": ["SEARCH invocation USING INDEX invocation_parent (parent=? AND rowid<?)"],
     "list_key": ["SEARCH invocation USING INDEX invocation_key (key=? AND rowid<?)"],
-    "list_ready": ["SEARCH invocation USING INDEX invocation_ready (n<?)"],
+    "list_ready": ["SEARCH invocation USING INDEX invocation_due (wake_at=? AND rowid<?)"],
     "list_status": ["SEARCH invocation USING INDEX invocation_status (status=? AND rowid<?)"],
     "list_target": ["SEARCH invocation USING INDEX invocation_target (target=? AND rowid<?)"],
     "targets": [
@@ -94,8 +104,6 @@ PLANS = {
     "items": ["SEARCH item USING INDEX sqlite_autoindex_item_1 (service=? AND key=? AND name=? AND idx>? AND idx<?)"],
     "items_end": ["SEARCH item USING COVERING INDEX sqlite_autoindex_item_1 (service=? AND key=? AND name=?)"],
     "waiters": ["SEARCH waiter USING PRIMARY KEY (subject=?)"],
-    "rate": ["SEARCH rate USING PRIMARY KEY (lane=?)"],
-    "schedules": ["SCAN schedule"],  # all of them is what is asked for
 }
 # What writes of many rows search the tables by: {values} is scanned, a table never.
 WRITES = {
@@ -104,7 +112,10 @@ WRITES = {
     "purge_entries": ["SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=?)"],
     "purge_blobs": ["SEARCH blob USING COVERING INDEX sqlite_autoindex_blob_1 (owner=?)"],
     "purge_promises": ["SEARCH promise USING COVERING INDEX promise_of (n=?)"],
-    "purge_waiters": ["SEARCH waiter USING COVERING INDEX waiter_of (n=?)"],
+    "purge_waiters": [
+        "SEARCH waiter USING PRIMARY KEY (subject=?)",
+        "SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)",
+    ],
     "rewrite": [
         "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)",
@@ -117,13 +128,11 @@ WRITES = {
         "SEARCH item USING COVERING INDEX sqlite_autoindex_item_1 (service=? AND key=? AND name=? AND idx<?)",
     ],
     "drop_waiters": ["SEARCH waiter USING PRIMARY KEY (subject=?)"],
-    "drop_schedules": ["SEARCH schedule USING PRIMARY KEY (id=?)"],
 }
 ADDS = {  # find nothing: they only add
-    "add_starts", "add_entries", "add_blobs", "add_promises", "put_states", "add_items", "add_waiters", "put_rates",
-    "put_schedules",
+    "add_starts", "add_entries", "add_blobs", "add_promises", "put_states", "add_items", "add_waiters",
 }  # fmt: skip
-FRAGMENTS = {"row", "page"}  # parts of other statements
+FRAGMENTS = {"row", "page", "is_due", "at_lock", "in_lane"}  # parts of other statements
 # Of a WITH RECURSIVE that goes from one value to the next, and of IN: they hold only what was found or given.
 HARMLESS = re.compile(
     r"(SCAN found|CO-ROUTINE found|SETUP|RECURSIVE STEP|(CORRELATED )?SCALAR SUBQUERY \d+|LIST SUBQUERY \d+"
@@ -159,9 +168,6 @@ def every_write():
             trims=[trim(1), trim(2)],
             waiters=[WaiterRow("s", 1), WaiterRow("s", 2)],
             unwaits=["s", "t"],
-            rates=[RateRow("a", 1), RateRow("b", 1)],
-            schedules=[schedule("a"), schedule("b")],
-            unschedules=["a", "b"],
         )
     )
 
@@ -250,6 +256,7 @@ def test_looking_for_work_costs_the_same_beside_ten_thousand_sleepers(store):
         lambda: store.holder("Cart/ann"),
         lambda: store.queued_for_lock("Cart/ann", 10),
         lambda: store.queued_locks("", 10),
+        lambda: store.queued_for_lane("gpt", (-1, 0), 10),
         lambda: store.lane_running("gpt"),
         lambda: store.ended_before(NOW, 10),
         lambda: store.list(status=Status.READY),
@@ -260,6 +267,49 @@ def test_looking_for_work_costs_the_same_beside_ten_thousand_sleepers(store):
     before = [steps_of(store, call) for call in calls]
     put_to_sleep(store, 1, SLEEPERS + 1)
     assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
+
+
+def crowd(store, first, last):
+    """Of one lock and one lane: queued, delayed, paused in the queue, ended; and beside them what is asleep."""
+    kinds = (
+        {"status": Status.QUEUED},
+        {"status": Status.QUEUED, "wake_at": NOW + HOUR},
+        {"status": Status.PAUSED},
+        {"status": Status.DONE, "began": 1, "outcome": b"end"},
+    )
+    rows = [start(n, lock="Cart/ann", lane="gpt", **kinds[n % 4]) for n in range(first, last)]
+    store.commit(Batch(starts=rows, waiters=[WaiterRow(f"inv-{row.n}", row.n) for row in rows]))
+
+
+def test_a_long_queue_makes_nobody_pass_those_who_wait(store):
+    crowd(store, 100, 180)
+    store.commit(Batch(starts=[start(1, lock="Cart/ann", lane="gpt", began=1), start(2, lock="Cart/bob", began=1)]))
+    calls = [
+        lambda: store.ready(10),
+        lambda: store.due(NOW, 10),
+        store.next_wake,
+        lambda: store.holder("Cart/ann"),
+        lambda: store.holder("Cart/bob"),
+        lambda: store.queued_for_lock("Cart/ann", 10),
+        lambda: store.queued_for_lane("gpt", (-1, 0), 10),
+        lambda: store.queued_locks("", 10),
+        lambda: store.queued_lanes("", 10),
+        lambda: store.lane_running("gpt"),
+        lambda: store.ended_before(10_000, 10),
+        lambda: store.waiters("inv-100"),
+        lambda: store.list(status=Status.READY),
+    ]
+    before = [steps_of(store, call) for call in calls]
+    crowd(store, 1000, 9000)
+    assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
+
+
+def test_a_place_in_a_lane_is_found_without_passing_those_before_it(store):
+    """Also where all came in one millisecond, as what one handler has sent does."""
+    store.commit(Batch(starts=[start(n, status=Status.QUEUED, lane="gpt")._replace(updated=NOW) for n in range(3_000)]))
+    places = [(-1, 0), (NOW, 10), (NOW, 2_990)]
+    counts = [steps_of(store, lambda place=place: store.queued_for_lane("gpt", place, 1)) for place in places]
+    assert max(counts) < 200
 
 
 def test_the_log_is_grown_at_open_and_commits_do_not_lengthen_it(store, path):
@@ -332,6 +382,63 @@ def test_a_full_disk_puts_a_checkpoint_off(path, monkeypatch):
         store.commit(Batch(blobs=[blob(1, 2, bytes(100_000))]))
         store.maintain(True)
         assert log_pages(store)[1] == log_pages(store)[0]
+        store.close()
+
+
+def large(n):
+    return Batch(starts=[start(n, status=Status.DONE, outcome=b"end")], blobs=[blob(n, 1, bytes(40_000))])
+
+
+def test_a_purge_makes_the_file_smaller_slice_by_slice_while_it_is_idle(store, path):
+    for n in range(1, 401):
+        store.commit(large(n))
+        store.maintain(False)
+    while store.maintain(True):
+        pass
+    pages = store._live.writer.pragma("page_count")
+    store.commit(Batch(purges=[n for n in range(1, 401) if n % 20]))
+    assert not store.maintain(False)
+    assert store._live.writer.pragma("page_count") == pages, "it is not idle"
+    slices = 0
+    while store.maintain(True):
+        slices += 1
+        left = store._live.writer.pragma("page_count")
+        assert pages - left <= space.SLICE_PAGES + 1  # and one that tells where the others hang
+        pages = left
+    assert slices > 10
+    assert path.stat().st_size < 20 * 40_000 + 4096 * (space.KEPT_PAGES + 100)
+    assert store._live.writer.pragma("integrity_check") == "ok"
+    assert store.blobs(20, 1, 1) == [(1, bytes(40_000))]
+
+
+def test_a_few_free_pages_are_kept_for_what_comes(store):
+    for n in range(1, 201):
+        store.commit(large(n))
+    free = []
+    for n in range(1, 101, 10):
+        store.commit(Batch(purges=list(range(n, n + 10))))
+        assert not store.maintain(True) or free[-1] > space.KEPT_PAGES
+        free.append(store._live.writer.pragma("freelist_count"))
+    assert free[0] > 90
+
+
+def test_a_full_disk_puts_it_off_to_make_the_file_smaller(path):
+    with recording() as disk:
+        store = SqliteStore(path, vfs=disk.name)
+        store.open()
+        for n in range(1, 101):
+            store.commit(large(n))
+        store.commit(Batch(purges=list(range(1, 100))))
+        free = store._live.writer.pragma("freelist_count")
+        disk.fault = Fault("write", 1, code=apsw.SQLITE_FULL)
+        assert not store.maintain(True)
+        assert disk.fault.struck
+        disk.fault = None
+        assert store._live.writer.pragma("freelist_count") == free
+        while store.maintain(True):
+            pass
+        assert store._live.writer.pragma("freelist_count") < free / 2
+        assert store.blobs(100, 1, 1) == [(1, bytes(40_000))]
         store.close()
 
 

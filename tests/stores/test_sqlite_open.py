@@ -213,7 +213,7 @@ def test_the_pragmas_hold(path):
     assert [store._live.writer.pragma(name) for name in names] == [4096, 2, "wal", 2, 1, 0]
     assert store._live.writer.pragma("application_id") == int.from_bytes(b"HOLD", "big")
     with pytest.raises(apsw.ReadOnlyError):
-        store._live.reader.execute("DELETE FROM meta")
+        store._live.reader.execute("DELETE FROM state")
     store.close()
 
 
@@ -353,6 +353,7 @@ def test_a_file_of_the_first_schema_is_used_on(path, monkeypatch):
     assert store.list(status=Status.PAUSED) == [rows[3]]
     store.commit(Batch(starts=[start(8, status=Status.QUEUED, lock="Cart/ann")], settles=[settle("open")], purges=[5]))
     assert store.queued_for_lock("Cart/ann", 9) == [8]
+    assert store.state("", "", "opens") == 2
     assert store._live.writer.pragma("integrity_check") == "ok"
     store.close()
     saved = apsw.Connection(str(path.with_name("agent.db.v1.backup")))

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked
-from holdfast.stores.base import Batch, RateRow, RewriteRow, WaiterRow
+from holdfast.stores.base import Batch, RewriteRow, WaiterRow
 from holdfast.stores.coded import CodedStore
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
@@ -20,7 +20,6 @@ from tests.stores.rows import (
     item,
     move,
     promise,
-    schedule,
     settle,
     snapshot,
     start,
@@ -51,7 +50,7 @@ def reopen(store):
 def test_a_new_store_is_empty(store):
     assert snapshot(store) == {
         "rows": [], "last": 0, "counts": {}, "ready": [], "due": [], "next_wake": None, "open_promises": [],
-        "ended": [], "schedules": [], "queues": ([], [], {}, {}), "objects": ({}, {}), "waiters": {},
+        "ended": [], "queues": ([], [], {}, {}), "objects": ({}, {}), "waiters": {},
     }  # fmt: skip
     assert store.find("x") is None
     assert store.get(1) is None
@@ -66,7 +65,6 @@ def test_a_new_store_is_empty(store):
     assert store.lane_running("gpt") == 0
     assert store.state("Cart", "ann", "items") is None
     assert store.items_end("Cart", "ann", "items") == 0
-    assert store.rate("gpt") is None
 
 
 def test_an_empty_batch_changes_nothing(store):
@@ -106,11 +104,14 @@ def test_a_journal_comes_back_in_order_of_seq_whatever_the_order_of_writing(stor
     assert store.entries(1) == [b"1/0", b"1/1", b"1/2", b""]
     assert store.entries(1, 2) == [b"1/2", b""]
     assert store.entries(1, 4) == []
+    assert store.entries(1, 1, 2) == [b"1/1", b"1/2"]
+    assert store.entries(1, 0, 9) == store.entries(1)
+    assert store.entries(1, 0, 0) == []
     assert store.entries(2) == [b"2/0"]
 
 
 def test_a_move_changes_the_status_and_leaves_the_rest(store):
-    row = start(1, wake_at=3)
+    row = start(1, status=Status.QUEUED, wake_at=3)
     store.commit(Batch(starts=[row]))
     store.commit(Batch(moves=[move(1, Status.SUSPENDED, updated=50, wake_at=60, outcome=b"why")]))
     assert store.get(1) == row._replace(status=1, updated=50, wake_at=60, outcome=b"why")
@@ -148,18 +149,13 @@ def test_one_batch_may_start_move_promise_and_settle(store):
         trims=[trim(1)],
         waiters=[WaiterRow("call/1", 1), WaiterRow("call/2", 1)],
         unwaits=["call/1"],
-        rates=[RateRow("gpt", 3)],
-        schedules=[schedule("daily"), schedule("weekly")],
-        unschedules=["daily"],
     )
-    assert batch.rows() == 18
+    assert batch.rows() == 14
     store.commit(batch)
     reopen(store)
     assert store.state("Cart", "ann", "items") == b"state"
     assert store.items("Cart", "ann", "items", 0, 9) == [(1, b"item 1")]
     assert (store.waiters("call/1"), store.waiters("call/2")) == ([], [1])
-    assert store.rate("gpt") == 3
-    assert store.schedules() == [schedule("weekly")]
     assert store.get(1).wake_at == 5
     assert store.entries(1) == [b"1/0"]
     assert store.blobs(1, -1, -1) == [(-1, b"body")]
@@ -183,7 +179,7 @@ def test_what_is_queued_for_nothing_is_ready(store):
         start(2, status=Status.QUEUED, wake_at=3),
         start(3, status=Status.QUEUED, lock="Cart/ann"),
         start(4, status=Status.QUEUED, lane="gpt"),
-        start(5, status=Status.READY, lock="Cart/ann", lane="gpt", wake_at=3),
+        start(5, status=Status.READY, lock="Cart/ann", lane="gpt"),
         start(6, status=Status.QUEUED, key="ann", parent=1),
     ]
     store.commit(Batch(starts=queued))
@@ -197,7 +193,7 @@ def test_due_lists_the_sleeping_ones_whose_time_has_come_earliest_first(store):
         start(3, status=Status.SUSPENDED, wake_at=20),
         start(4, status=Status.SUSPENDED, wake_at=20),
         start(5, status=Status.SUSPENDED),  # waits for a promise only
-        start(6, status=Status.READY, wake_at=1),
+        start(6, status=Status.READY),
         start(7, status=Status.DONE, wake_at=1),
         start(8, status=Status.PAUSED, wake_at=1),
         start(9, status=Status.QUEUED, wake_at=25, lock="Cart/ann", lane="gpt"),
@@ -333,9 +329,13 @@ def test_a_queue_is_in_order_of_arrival_and_tells_who_has_one(store, kind):
         start(8, status=Status.QUEUED),
     ]
     store.commit(Batch(starts=rows, moves=[move(1, Status.QUEUED, updated=50)]))
-    queue, names = (
-        (store.queued_for_lock, store.queued_locks) if kind == "lock" else (store.queued_for_lane, store.queued_lanes)
-    )
+    names = store.queued_locks if kind == "lock" else store.queued_lanes
+
+    def queue(name, limit):
+        if kind == "lock":
+            return store.queued_for_lock(name, limit)
+        return [n for _, n in store.queued_for_lane(name, (-1, 0), limit)]
+
     assert queue("b", 9) == [2, 1]
     assert queue("b", 1) == [2]
     assert queue("c", 9) == []
@@ -344,6 +344,18 @@ def test_a_queue_is_in_order_of_arrival_and_tells_who_has_one(store, kind):
     assert names("", 2) == ["a", "b"]
     assert names("", 0) == []
     assert names("d", 9) == []
+
+
+def test_a_lanes_queue_is_read_from_a_place_onwards(store):
+    places = [(7, 1), (7, 2), (7, 3), (5, 4), (9, 5)]
+    starts = [start(n, status=Status.QUEUED, lane="gpt")._replace(updated=updated) for updated, n in places]
+    store.commit(Batch(starts=[*starts, start(6, status=Status.QUEUED, lane="mail")._replace(updated=8)]))
+    in_order = [(5, 4), (7, 1), (7, 2), (7, 3), (9, 5)]
+    for passed, place in enumerate(in_order):
+        assert store.queued_for_lane("gpt", place, 9) == in_order[passed + 1 :]
+    assert store.queued_for_lane("gpt", (-1, 0), 3) == in_order[:3]
+    assert store.queued_for_lane("gpt", (7, 1), 2) == in_order[2:4]
+    assert store.queued_for_lane("gpt", (6, 99), 9) == in_order[1:]
 
 
 def test_a_lane_counts_what_runs_and_what_is_suspended(store):
@@ -382,7 +394,7 @@ def test_a_purge_takes_all_that_is_an_invocations_own_and_nothing_else(store):
             "entries": [entry(n, 0), entry(n, 1)],
             "blobs": [blob(n, 1)],
             "promises": [promise(f"p{n}", n), promise(f"q{n}", n, status=1, settled=3, value=b"v")],
-            "waiters": [WaiterRow("call/1", n), WaiterRow("call/2", n)],
+            "waiters": [WaiterRow(f"inv-{n}", 1), WaiterRow(f"inv-{n}", 9)],
         }
 
     store.commit(Batch(**rows(2)))
@@ -392,6 +404,7 @@ def test_a_purge_takes_all_that_is_an_invocations_own_and_nothing_else(store):
     store.commit(Batch(purges=[3, 3, 77]))
     assert store.get(3) is None
     assert store.promise("p3") is None
+    assert (store.waiters("inv-2"), store.waiters("inv-3")) == ([1, 9], [])
     assert store.entries(3) == store.blobs(3, 0, 9) == store.promises_of(3) == []
     assert snapshot(store) == before | {"last": 3}
     store.commit(Batch(purges=[2], **rows(2)))  # first, so the same keys are free again
@@ -488,17 +501,6 @@ def test_waiters_are_there_once_and_go_with_their_subject(store):
     assert [store.waiters(f"call/{k}") for k in (1, 2, 3)] == [[], [1], []]
 
 
-def test_rates_and_schedules_take_the_place_of_older_ones(store):
-    store.commit(Batch(rates=[RateRow("gpt", 1), RateRow("mail", 2), RateRow("gpt", 3)]))
-    store.commit(Batch(rates=[RateRow("mail", 1)]))
-    assert (store.rate("gpt"), store.rate("mail")) == (3, 1)
-    store.commit(Batch(schedules=[schedule("b"), schedule("a"), schedule("b", next_at=None, paused=1)]))
-    assert store.schedules() == [schedule("a"), schedule("b", next_at=None, paused=1)]
-    changed = schedule("a", target="Trips/plan", body=b"", next_at=1)
-    store.commit(Batch(schedules=[changed, schedule("c")], unschedules=["b", "c", "x"]))
-    assert store.schedules() == [changed]
-
-
 @pytest.mark.parametrize(
     "count", [1, 2, 4, 5, 16, 17, 63, 64, 65, 255, 256, 257, 600, 1023, 1024, 1025, 2500]
 )  # fmt: skip
@@ -513,14 +515,11 @@ def test_a_batch_of_any_size_is_written_whole(store, count):
         states=[state(key=f"k{n}") for n in range(1, count + 1)],
         items=[item(n) for n in range(1, count + 1)],
         waiters=[WaiterRow("call/1", n) for n in range(1, count + 1)],
-        rates=[RateRow(f"lane {n}", n) for n in range(1, count + 1)],
-        schedules=[schedule(f"s{n}") for n in range(1, count + 1)],
     )
     store.commit(batch)
-    assert len(store.object_keys("Cart", "", 10_000)) == len(store.schedules()) == count
+    assert len(store.object_keys("Cart", "", 10_000)) == count
     assert store.items("Cart", "ann", "items", 0, 10_000) == [(n, b"item %d" % n) for n in range(1, count + 1)]
     assert store.waiters("call/1") == list(range(1, count + 1))
-    assert store.rate(f"lane {count}") == count
     assert store.last_number() == count
     assert store.due(count, 10_000) == [(n, n) for n in range(1, count + 1)]
     assert [store.entries(n) for n in range(1, count + 2)] == [[b"%d/0" % n] for n in range(1, count + 1)] + [[]]
@@ -533,10 +532,9 @@ def test_a_batch_of_any_size_is_written_whole(store, count):
         states=[state(None, key=f"k{n}") for n in range(1, count + 1)],
         trims=[trim(count + 1)] * count,
         unwaits=["call/1"] * count,
-        unschedules=[f"s{n}" for n in range(1, count + 1)],
     )
     store.commit(gone)
-    assert store.list() == store.schedules() == store.waiters("call/1") == store.object_keys("Cart", "", 10) == []
+    assert store.list() == store.waiters("call/1") == store.object_keys("Cart", "", 10) == []
     assert store.entries(count) == store.promises_of(count) == store.items("Cart", "ann", "items", 0, 10_000) == []
     assert store.last_number() == count
 
@@ -571,6 +569,8 @@ BREACHES = {
     "a move of nobody": Batch(starts=[start(2)], moves=[move(1, Status.DONE), move(3, Status.DONE)]),
     "only a move, of nobody": Batch(moves=[move(3, Status.DONE)]),
     "only a settlement, of nothing": Batch(settles=[settle("nobody")]),
+    "a READY one with a time": Batch(starts=[start(2), start(3, wake_at=1)]),
+    "a READY one given a time": Batch(starts=[start(2)], moves=[move(1, Status.READY, wake_at=1)]),
     "a blob twice": Batch(starts=[start(2)], blobs=[blob(1, 1, b"other")]),
     "a blob twice in the batch": Batch(starts=[start(2)], blobs=[blob(2, 1), blob(2, 1)]),
     "a promise twice": Batch(starts=[start(2)], promises=[promise("open", 2)]),
@@ -611,7 +611,7 @@ def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, 
         store.counts,
         lambda: store.holder("Cart/ann"),
         lambda: store.queued_for_lock("Cart/ann", 1),
-        lambda: store.queued_for_lane("gpt", 1),
+        lambda: store.queued_for_lane("gpt", (-1, 0), 1),
         lambda: store.queued_locks("", 1),
         lambda: store.queued_lanes("", 1),
         lambda: store.lane_running("gpt"),
@@ -623,8 +623,6 @@ def test_a_batch_that_breaks_a_rule_is_refused_whole_and_stops_the_store(store, 
         lambda: store.items("Cart", "ann", "items", 0, 1),
         lambda: store.items_end("Cart", "ann", "items"),
         lambda: store.waiters("call/1"),
-        lambda: store.rate("gpt"),
-        store.schedules,
         store.list,
         lambda: store.list(target="Trips/"),
     ]

@@ -22,13 +22,13 @@ from holdfast.core.commands import (
     StepSpec,
 )
 from holdfast.core.entries import Emitted, Note, PromiseInfo, Start, StepBegun, VersionMarked
-from holdfast.core.ids import secret_name
+from holdfast.core.ids import secret_name, signal_id
 from holdfast.core.mailbox import Mailbox
 from holdfast.core.mismatch import other_start
 from holdfast.core.patches import running
 from holdfast.core.payload import INLINE
 from holdfast.core.refusals import refused
-from holdfast.core.tasks import Step
+from holdfast.core.tasks import Future, Step
 from holdfast.errors import BadArguments, HandlerFault, Unreadable, ValueProblem, WrongPlace
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Asks:
     def ask_signal(self, name: str, codec: Any) -> Step[Any]:
         """The handler wants the next signal of that name. Raises WrongPlace."""
         self.check_place()
-        step = self._ask(f"signal {name}", codec, "signal")
+        step = self._ask(signal_id(name), codec, "signal")
         payload = self.mailbox.take(name, step)
         if payload is not None:
             self._hand_over(step, payload)
@@ -189,9 +189,11 @@ class Asks:
                 self._notes.append(VersionMarked(self.at, local, latest))
         return self._versions[name]
 
-    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
-        """asyncio.to_thread in the handler. One whose result cannot be kept is a library's own (openai asks for the
-        platform that way): I/O in the handler, as what follows would be."""
+    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """asyncio.to_thread in the handler. One whose result cannot be kept is a library's own: I/O in the handler, as
+        what follows would be."""
+        if _is_probe(fn):
+            return self._at_once(fn)
         try:
             spec = self._plan_thread(fn, args, kwargs)
         except ValueProblem:
@@ -242,9 +244,22 @@ class Asks:
             self.question(step)
         return True
 
+    def _at_once(self, probe: Callable[[], Any]) -> Future[Any]:
+        self.check_place()
+        answer: Future[Any] = Future(loop=self.loop)
+        answer.set_result(probe())
+        return answer
+
     def _hand_over(self, step: Step[Any], payload: bytes) -> None:
         del self.waiting[step.local]
         try:
             self.loop.deliver(step, step.codec.decode(self.read(payload)))
         except Unreadable as error:  # of the sender's making: it ends this wait, and not the invocation
             self.loop.deliver(step, error=error)
+
+
+def _is_probe(fn: Callable[..., Any]) -> bool:
+    """Whether this is how the openai client, and those generated as it is, ask for the name of the machine. A client
+    asks once in its life: as a step it would stand in the journal of whichever invocation came first, and another
+    process, with another client, would not find it there."""
+    return getattr(fn, "__name__", "") == "get_platform" and fn.__module__.endswith("._base_client")

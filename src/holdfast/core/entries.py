@@ -223,10 +223,21 @@ class Paused(msgspec.Struct, frozen=True, array_like=True, tag=4):
     queued: bool = False  # it was waiting for its turn, and waits for it again when it is resumed
 
 
+class Tried(msgspec.Struct, frozen=True, array_like=True):
+    """A step that waits for its next attempt."""
+
+    step: str
+    failure: Failure  # of the last attempt; says how many there were
+    started: int  # the first one
+    next_at: int
+
+
 class Woken(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Something came while nobody ran the invocation. Not an end."""
+    """What has to be known when the invocation is loaded next: something came while nobody ran it, or steps of it wait
+    for another attempt. Not an end."""
 
     obeyed: int | None  # as of Paused
+    tries: tuple[Tried, ...] = ()
 
 
 Outcome = Returned | Raised | Cancelled | Paused | Woken

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from holdfast.core.tasks import Step
+    from holdfast.core.tasks import Future, Step
 
 
 class Evicted(BaseException):
@@ -21,7 +21,7 @@ class Host(Protocol):
     def abandon(self, step: Step[Any]) -> None:
         """Nobody waits for this step any more."""
 
-    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step[Any]:
+    def ask_thread(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Run a function in a thread, as a step."""
         ...
 
@@ -38,7 +38,7 @@ class Nobody:
     def abandon(self, step: Step[Any]) -> None:
         """There is nothing left to stop."""
 
-    def ask_thread(self, *_: Any) -> Step[Any]:
+    def ask_thread(self, *_: Any) -> Future[Any]:
         """Not any more."""
         raise closed()
 

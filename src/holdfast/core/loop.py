@@ -26,7 +26,7 @@ from holdfast.core.drive import drive
 from holdfast.core.handles import Handle, TimerHandle
 from holdfast.core.host import Evicted, Host, Nobody, closed
 from holdfast.core.refusals import refuse_io
-from holdfast.core.tasks import Branch, Future, Step, Task
+from holdfast.core.tasks import Branch, Future, Task
 from holdfast.errors import BadTimer, ForeignWake, HandlerFault, HandlerStuck
 
 T = TypeVar("T")
@@ -262,7 +262,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
 
     def run_in_executor(  # type: ignore[override]
         self, _executor: Any, func: Callable[..., Any], *args: Any
-    ) -> Step[Any]:
+    ) -> Future[Any]:
         """asyncio.to_thread and friends: a step that runs in a thread, its result recorded."""
         if isinstance(func, functools.partial) and isinstance(getattr(func.func, "__self__", None), Context):
             # to_thread wraps the function as context.run(function, ...): unwrap it, the step has its own context

@@ -20,6 +20,7 @@ from holdfast.core.entries import (
     StepUnknown,
     TimerFired,
 )
+from holdfast.core.ids import signal_id
 from holdfast.errors import Mismatch
 
 SHOWN = 6  # of each path, on either side of the place where they part
@@ -41,7 +42,7 @@ def label(entry: Entry) -> str:
         case CancelRequested():
             return "cancel"
         case SignalArrived():
-            return f"signal {entry.name}"
+            return signal_id(entry.name)
         case Reopened():
             return "retry"
         case StepBegun():
@@ -106,11 +107,13 @@ def other_arguments(entries: Sequence[Entry], index: int, waiting: Sequence[str]
 
 
 def other_call(call: str, was: tuple[str, str | None], now: tuple[str, str | None]) -> Mismatch:
-    """The code calls another handler or key where one that was called runs already. Both as target and key."""
+    """The code calls another handler or key where one that was called runs already, or gives it other arguments. Both
+    as target and key."""
     recorded, here = (target if key is None else f"{target} of key {key!r}" for target, key in (was, now))
+    differs = "gives it other arguments now" if was == now else f"calls {here} there now"
     return Mismatch(
-        f"call {call!r} has begun {recorded}, but the code calls {here} there now",
-        cause="the call was edited, or its key comes from the clock, from random numbers or from a global",
+        f"call {call!r} has begun {recorded}, but the code {differs}",
+        cause="the call was edited, or what it is given comes from the clock, from random numbers or from a global",
         fix="put the old code back and resume, or start a new invocation; what was called goes on",
     )
 

@@ -27,7 +27,8 @@ MENDLESS = (
 class Retry:
     """How a step's failures are retried: exponential, with jitter, `Retry-After` honoured.
 
-    `max_attempts` counts the first try too. `max_elapsed` is measured from the first attempt of this process's life.
+    `max_attempts` counts the first try too. `max_elapsed` is measured from the first attempt. A process that dies while
+    an attempt runs forgets those before it; while only the next one is waited for, nothing is forgotten.
     `initial` and `max_delay` are seconds, `factor` multiplies the delay each time, `jitter` is the share of a delay
     drawn at random (0 to 1). An error of a class in `give_up_on` is not retried: StepFailed at the await, at once.
     `then` says what follows the last attempt: "raise" StepFailed at the await, or "pause" the invocation for a

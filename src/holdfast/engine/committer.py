@@ -31,7 +31,7 @@ MAINTAIN_COMMITS = 32  # between looks at the log, each a hop to the lane; a log
 
 log = logging.getLogger("holdfast")
 
-Work = Callable[[], None]
+Work = Callable[[], bool]  # whether there is more to do while nobody commits
 
 
 class Committer:
@@ -168,12 +168,15 @@ class Committer:
         if self._commits % MAINTAIN_COMMITS == 0:
             self._start_job(lambda: self._store.maintain(idle=False))
         elif self._idle is None:
-            self._idle = self._loop.call_later(IDLE_SECONDS, self._look_idle, self._commits)
+            self._watch_idle()
+
+    def _watch_idle(self) -> None:
+        self._idle = self._loop.call_later(IDLE_SECONDS, self._look_idle, self._commits)
 
     def _look_idle(self, commits: int) -> None:
         self._idle = None
         if commits != self._commits:
-            self._idle = self._loop.call_later(IDLE_SECONDS, self._look_idle, self._commits)
+            self._watch_idle()
         elif not self._busy:
             self._start_job(lambda: self._store.maintain(idle=True))
 
@@ -219,13 +222,14 @@ class Committer:
     async def _in_lane(self, work: Callable[[], Any]) -> Any:
         done: asyncio.Future[Any] = self._loop.create_future()
 
-        def job() -> None:
+        def job() -> bool:
             try:
                 result = work()
             except Exception as error:  # noqa: BLE001  # carried to the waiter
                 self._loop.call_soon_threadsafe(done.set_exception, error)
             else:
                 self._loop.call_soon_threadsafe(done.set_result, result)
+            return False
 
         self._waiting_jobs.append(job)
         self._reschedule()
@@ -238,16 +242,18 @@ class Committer:
 
         def run() -> None:
             try:
-                job()
+                more = job()
             except Exception as error:  # noqa: BLE001  # a bug in a store must stop the engine, not hang it in silence
                 self._loop.call_soon_threadsafe(self._job_failed, as_failure(error))
             else:
-                self._loop.call_soon_threadsafe(self._job_done)
+                self._loop.call_soon_threadsafe(self._job_done, more)
 
         self._lane.submit(run)
 
-    def _job_done(self) -> None:
+    def _job_done(self, more: bool) -> None:
         self._busy = False
+        if more and self._idle is None and self._failure is None:
+            self._watch_idle()
         self._reschedule()
 
     def _job_failed(self, error: HoldfastError) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
+from holdfast.core.commands import SetState
 from holdfast.core.entries import Paused
 from holdfast.core.ids import check_signal_name
 from holdfast.core.invocation import Move, Status, move
-from holdfast.core.payload import compress
 from holdfast.core.state import check_name
-from holdfast.engine.objects import LIST
 from holdfast.engine.reasons import was_queued
 from holdfast.errors import BadArguments, TooMany, Unreadable, WrongStatus
 from holdfast.service import is_key
-from holdfast.stores.base import InvocationRow, StateRow, TrimRow
+from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
@@ -99,7 +98,7 @@ class Control:
         engine = self._open()
         row = await engine.known(id)
         resident = engine.resident(row.n)
-        move(Status(row.status) if resident is None else resident.status, Move.RESUME)
+        move(Status(row.status) if resident is None else resident.status, Move.RESUME, id)
         if resident is not None:
             raise WrongStatus(
                 f"invocation {id!r} still waits for a body that runs", fix="resume it again when that has ended"
@@ -179,8 +178,8 @@ class Control:
         write has not ended, or when the name is a list's; BadArguments."""
         engine = self._open()
         check_name(name)
-        if not is_key(key):
-            raise BadArguments(f"{key!r:.60} is no key", fix="give 1 to 200 printable characters")
+        if not service or not is_key(key):
+            raise BadArguments(f"{key!r:.60} of {service!r:.60} is no key", fix="give 1 to 200 printable characters")
         await engine.durable()
         lock = f"{service}/{key}"
         holder = engine.gates.holder(lock)
@@ -190,13 +189,12 @@ class Control:
                 f"{lock} is being written by {'?' if row is None else row.id!r}",
                 fix="wait for it to end, or change the state in a handler",
             )
+        state = engine.driver.state_of(service, key)
+        if state.is_list(name) and text is not None:
+            raise WrongStatus(f"state {name!r} of {lock} is a list", fix="clear it first")
         batch = engine.committer.batch
-        body = engine.store.state(service, key, name)
-        if body is not None and body[:1] == LIST:
-            if text is not None:
-                raise WrongStatus(f"state {name!r} of {lock} is a list", fix="clear it first")
-            batch.trims.append(TrimRow(service, key, name, engine.store.items_end(service, key, name)))
-        batch.states.append(StateRow(service, key, name, None if text is None else compress(text)))
+        state.write(batch, SetState(name, text))
+        state.trim(batch, name)
         engine.gates.borrow(lock)
         await engine.durable()
 

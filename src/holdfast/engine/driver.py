@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -34,17 +34,17 @@ from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
 from holdfast.core.tasks import Step
+from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
-from holdfast.engine.effects import Body, Effects, describe
+from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState, Unwritten
 from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
-from holdfast.engine.reasons import deadlock, obeyed_of, reason_of
+from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.engine.watcher import Watcher
 from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
@@ -54,6 +54,25 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
+
+
+class Watcher(Protocol):
+    """The engine, as the driver sees it."""
+
+    def moved(self, resident: Resident) -> None:
+        """The invocation has gone on; not durable yet."""
+
+    def settled(self, resident: Resident) -> None:
+        """All the invocation has done is durable."""
+
+    def obey(self, resident: Resident, command: Command) -> None:
+        """The handler wants something of another invocation."""
+
+    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
+        """The invocation has ended, in the open batch; `text` is the result's JSON."""
+
+    def recorded(self, n: int) -> None:
+        """There is more in the journal."""
 
 
 class Driver:
@@ -70,9 +89,9 @@ class Driver:
         self._registry = registry
         self._deps = deps
         self._watcher = watcher
-        self.effects: Effects
-        self.timers: Timers
+        self.bodies = Bodies(self, committer, clock)
         self.once = OnceSteps(self, committer)
+        self.timers: Timers
 
     def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
         """A new invocation that begins now; its row and what its first run asked for are in the open batch."""
@@ -100,6 +119,7 @@ class Driver:
             resident.length = len(bodies)
             if begins is None:
                 resident.obeyed = obeyed_of(row, len(bodies))
+                resident.tries = {tried.step: tried for tried in tries_of(row)}
                 if row.outcome is not None:
                     resident.begins = row.began  # the row must not say of what is done now that it is to be done
             if resident.status is Status.PAUSED:
@@ -123,17 +143,19 @@ class Driver:
         self.append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
-            self._tell(resident)  # it is kept until this is durable: then the next entry's place can be read
+            self.tell(resident)  # it is kept until this is durable: then the next entry's place can be read
         else:
             self._run(resident, lambda: resident.machine.receive(entry, value))
 
     def fire_due(self, resident: Resident) -> None:
-        """Fires every timer that is due, each with its own entry, in order."""
+        """Fires every timer that is due, each with its own entry, in order, and tries steps again whose time has
+        come."""
         resident.armed = None
         now = self._clock.now()
         while not resident.machine.ended and not resident.pausing and (entry := resident.machine.due(now)) is not None:
             self.deliver(resident, entry)
         if not resident.machine.ended and not resident.pausing:
+            self.bodies.try_again(resident)
             self.write_status(resident)
 
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
@@ -184,63 +206,12 @@ class Driver:
     def pause(self, resident: Resident, error: BaseException | Paused) -> None:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
         resident.pausing = True
-        for body in list(resident.bodies.values()):
-            # One that nobody waits for any more was cancelled in the very run that failed: it must not be recorded.
-            if body.retrying or not body.started or body.step not in resident.machine.waiting:
-                del resident.bodies[body.step]
-                body.cancel()
+        self.bodies.pause(resident)
         outcome = error if isinstance(error, Paused) else reason_of(error, self._clock.now())
         outcome = msgspec.structs.replace(outcome, obeyed=resident.obeyed)
         # First line only, and never a step's own text: it may quote what was sent and received.
         log.error("%s is paused: %s", resident.id, outcome.reason.partition("\n")[0].partition(": ")[0])
         self._move(resident, move(self._awake(resident), Move.PAUSE), None, outcome)
-
-    def completed(self, resident: Resident, body: Body, text: bytes, value: Any) -> None:
-        """A body has returned."""
-        if resident.bodies.pop(body.step, None) is not body:
-            return
-        try:
-            entry = records.StepCompleted(
-                self.now(resident), body.step, body.spec.digest, self.pack(resident, text),
-                self.pack(resident, body.inputs), body.tries, body.since,
-            )  # fmt: skip
-        except HoldfastError as error:  # what was stored before cannot be read
-            self.unpackable(resident, error)
-            return
-        self.deliver(resident, entry, value)
-
-    def errored(self, resident: Resident, body: Body, failure: Failure) -> None:
-        """A body has failed for good."""
-        if resident.bodies.pop(body.step, None) is not body:
-            return
-        try:
-            inputs = self.pack(resident, body.inputs)
-        except HoldfastError as error:
-            self.unpackable(resident, error)
-            return
-        entry = records.StepErrored(self.now(resident), body.step, body.spec.digest, failure, inputs, body.since)
-        self.deliver(resident, entry)
-
-    def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
-        """A body cannot go on until a person has looked."""
-        if resident.bodies.pop(body.step, None) is body and not resident.pausing:
-            who = "step" if body.begun is None else "the checker of step"
-            reason = f"{who} {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
-            self.pause(resident, Paused("HF502", reason, self._clock.now()))
-        elif resident.pausing:
-            self.tell_paused(resident)
-
-    def unpackable(self, resident: Resident, error: HoldfastError) -> None:
-        """What a body gave cannot be stored, for what was stored before cannot be read."""
-        if not resident.pausing:
-            self.pause(resident, error)
-        else:
-            self.tell_paused(resident)
-
-    def tell_paused(self, resident: Resident) -> None:
-        """A body of a paused one has ended and left nothing: with the last of them it leaves memory."""
-        if not resident.busy:
-            self._tell(resident)
 
     def read(self, n: int, payload: bytes) -> bytes:
         """The JSON text of a stored payload. Raises Unreadable."""
@@ -256,8 +227,12 @@ class Driver:
         machine = Machine(row.id, created=row.began, seed=row.seed, read=read, plan_thread=plan_thread)
         resident = Resident(row, handler, machine, Gate(row.lock, row.lane, handler.limit), fresh=fresh)
         if row.key is not None and handler.service is not None:
-            resident.state = ObjectState(self.store, handler.service, row.key, self._unwritten)
+            resident.state = self.state_of(handler.service, row.key)
         return resident
+
+    def state_of(self, service: str, key: str) -> ObjectState:
+        """The state of one key, to be read and written."""
+        return ObjectState(self.store, service, key, self._unwritten)
 
     def call_handler(self, resident: Resident, headers: Mapping[str, str]) -> None:
         """Lets a handler run to its first wait."""
@@ -322,19 +297,21 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
-        self._keep_notes(resident, resident.machine.take_notes())
+        commands = resident.machine.take_commands()
+        over = any(isinstance(command, Return) for command in commands)
+        self._keep_notes(resident, resident.machine.take_notes(), over=over)
         resident.obeyed = resident.length  # what follows is in the same batch
-        for command in resident.machine.take_commands():
+        for command in commands:
             self._obey(resident, command)
             if resident.pausing:
                 return
         if not resident.machine.ended:
             self.write_status(resident)
 
-    def _keep_notes(self, resident: Resident, notes: list[Note]) -> None:
+    def _keep_notes(self, resident: Resident, notes: list[Note], *, over: bool) -> None:
         for note in notes:
             if isinstance(note, records.StateRead):
-                if resident.machine.ended:
+                if over:
                     continue  # nothing has seen it but the result, and there will be no replay
                 if note.value is not None:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
@@ -359,11 +336,9 @@ class Driver:
             case FindOut(step, spec) if step in resident.machine.unknown:
                 self.once.find_out(resident, step, spec)
             case RunStep(step, spec) | FindOut(step, spec):
-                self.run_body(resident, Body(self.effects, resident, step, spec))
+                self.bodies.ask(resident, step, spec)
             case CancelStep():
-                body = resident.bodies.pop(command.step, None)
-                if body is not None:
-                    body.cancel()
+                self.bodies.give_up(resident, command.step)
                 self._withdraw(resident, command.step)
             case OpenPromise():
                 self.open_promise(resident, command)
@@ -383,15 +358,6 @@ class Driver:
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:
                 self._watcher.obey(resident, command)
-
-    def run_body(self, resident: Resident, body: Body) -> None:
-        """Begins a body once all that led to it is durable."""
-        resident.bodies[body.step] = body
-        self._committer.after(self._start_body, resident, body)
-
-    def _start_body(self, resident: Resident, body: Body) -> None:
-        if not self._watcher.stopping and not resident.pausing:
-            self.effects.start(body)
 
     def open_promise(self, resident: Resident, command: OpenPromise) -> None:
         """Makes a promise, unless it is there already."""
@@ -420,19 +386,19 @@ class Driver:
         """Ends an invocation; `text` is the result's JSON."""
         for local in list(resident.promises):
             self._withdraw(resident, local)
-        for body in resident.bodies.values():
-            body.cancel()
-        resident.bodies.clear()
+        self.bodies.end(resident)
         view = resident.machine.state
-        if view is not None and resident.state is not None:
+        # Who failed, or was cancelled with its caller, may be opened again, and reads the lists that it has emptied.
+        # Whoever empties them next takes away those elements too.
+        if view is not None and resident.state is not None and by in {Move.COMPLETE, Move.KILL}:
             for name in view.cleared:
                 resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)
         self._watcher.ended(resident, outcome, text)
 
     def write_status(self, resident: Resident) -> None:
-        """Writes whether it runs or waits, if that has changed."""
-        deadline = resident.machine.next_deadline()
+        """Whether there is work in hand, or when it goes on."""
+        deadline = resident.next_deadline()
         status = Status.READY if resident.busy else Status.SUSPENDED
         wake_at = deadline if status is Status.SUSPENDED else None
         if status is Status.SUSPENDED and deadline is None and not resident.machine.waiting:
@@ -441,9 +407,11 @@ class Driver:
         unwritten = resident.fresh or resident.begins is not None
         if unwritten or status is not resident.status or wake_at != resident.wake_at:
             awake = self._awake(resident)
-            self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, None)
+            tries = self.bodies.tries(resident) if status is Status.SUSPENDED else ()
+            outcome = records.Woken(resident.obeyed, tries) if tries else None
+            self._move(resident, move(awake, Move.SUSPEND) if status is Status.SUSPENDED else awake, wake_at, outcome)
         elif status is Status.SUSPENDED:
-            self._tell(resident)
+            self.tell(resident)
         if deadline is not None and (resident.armed is None or deadline < resident.armed):
             armed = self.timers.arm(resident.n, deadline, stored=status is Status.SUSPENDED)
             resident.armed = deadline if armed else None
@@ -462,9 +430,10 @@ class Driver:
         resident.begins = None
         resident.status = status
         resident.wake_at = wake_at
-        self._tell(resident)
+        self.tell(resident)
 
-    def _tell(self, resident: Resident) -> None:
+    def tell(self, resident: Resident) -> None:
+        """The engine is told that it has gone on, and again when that is durable."""
         self._watcher.moved(resident)
         resident.unsettled += 1
         self._committer.after(self._settled, resident)

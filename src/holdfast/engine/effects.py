@@ -10,16 +10,18 @@ import asyncio
 import functools
 import inspect
 import logging
+import math
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
-from holdfast.core.entries import Failure, StepBegun
+from holdfast.core.entries import Failure, StepBegun, Tried
 from holdfast.core.retry import MENDLESS, PATIENT, judge
 from holdfast.engine.bus import Bus
 from holdfast.engine.ports import Clock, Entropy
@@ -33,8 +35,10 @@ log = logging.getLogger("holdfast")
 
 MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
 DETAILS_CHARS_MAX = 50_000
+KEPT_CHARS_MAX = 200  # of an error's text while the next attempt is waited for: a row may have many of them
 CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
+OWN_FOLDER = f"{Path(__file__).parents[1]}/"
 LEAVES_SHOWN_MAX = 5  # of an exception group
 TAKEN_BACK = Failure("NotDone", "no thread had begun it when its process stopped")
 
@@ -50,6 +54,9 @@ class Sink(Protocol):
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """The body cannot go on until a person looks at it; `why` says in what way it failed."""
+
+    def failed(self, resident: Resident, body: Body, delay: float) -> None:
+        """An attempt has failed, and the next one is to be made in so many seconds."""
 
 
 class OnceSink(Protocol):
@@ -87,6 +94,7 @@ class Body:
         "inputs",
         "last_error",
         "late",
+        "next_at",
         "resident",
         "spec",
         "started",
@@ -105,6 +113,7 @@ class Body:
         self.spec = spec
         self.attempt = 0
         self.started = 0  # milliseconds; of the first attempt
+        self.next_at = 0  # milliseconds; of the next one, while it is waited for
         self.inputs = b"[]"
         self.info: StepInfo | None = None
         self.last_error: Failure | None = None  # shown while it is retried
@@ -119,7 +128,12 @@ class Body:
     @property
     def retrying(self) -> bool:
         """Whether it waits for its next attempt."""
-        return self.future is None and self._timer is not None
+        return self.next_at > 0
+
+    @property
+    def active(self) -> bool:
+        """Whether an attempt runs, or will as soon as its start is durable."""
+        return self.future is not None or self.beginning
 
     @property
     def since(self) -> int:
@@ -131,26 +145,42 @@ class Body:
         """How often its body was begun."""
         return self.attempt if self.begun is None else self.begun.attempt
 
-    @property
-    def active(self) -> bool:
-        """Whether an attempt runs, or will as soon as its start is durable."""
-        return self.future is not None or self.beginning
+    def recall(self, tried: Tried) -> None:
+        """Goes on from the attempts it has made before it was parked."""
+        self.attempt, self.started, self.next_at = tried.failure.attempts, tried.started, tried.next_at
+        self.last_error = tried.failure
+        self._show_inputs()
+
+    def tried(self) -> Tried:
+        """What is to be known of its attempts when it is parked."""
+        last = self.last_error
+        assert last is not None  # for the type checker: it is retried
+        kept = Failure(last.type, last.message[:KEPT_CHARS_MAX], status=last.status, attempts=self.attempt)
+        return Tried(self.step, kept, self.started, self.next_at)
 
     def begin(self) -> None:
-        """Makes the first attempt."""
-        self.started = self._effects.clock.now()
-        self.inputs = show_inputs(self.spec.args, self.spec.kwargs, self._effects.secrets)
+        """Makes the next attempt; of a step declared once, when its start is durable."""
+        self.next_at = 0
+        if not self.attempt:
+            self.started = self._effects.clock.now()
+            self._show_inputs()
         if self._fn is None:
             self._give_up()
             self._effects.once.lost(self.resident, self, None)
+        elif self.spec.once is None or self.begun is not None:
+            self._try()
         else:
-            self._attempt()
+            self.beginning = True
+            self._effects.once.begins(self.resident, self)
 
     def go(self) -> None:
         """Makes an attempt whose start is durable."""
         self.beginning = False
         if not self.gone:
             self._try()
+
+    def _show_inputs(self) -> None:
+        self.inputs = show_inputs(self.spec.args, self.spec.kwargs, self._effects.secrets)
 
     def cancel(self) -> None:
         """Stops the body; nothing it may still give counts."""
@@ -166,17 +196,10 @@ class Body:
         else:
             self._effects.finished(self)
 
-    def _attempt(self) -> None:
-        self._timer = None
-        if self.spec.once is None or self.begun is not None:
-            self._try()
-        else:
-            self.beginning = True
-            self._effects.once.begins(self.resident, self)
-
     def _try(self) -> None:
         self.attempt += 1
         self.late = False
+        self._timer = None
         spec = self.spec
         info = StepInfo(
             self.step, self.resident.id, self.attempt, self.resident.seed, self._effects.deps, self._emit,
@@ -279,9 +302,11 @@ class Body:
             self._give_up()
             return
         if verdict.action == "again":
-            where = (self.resident.id, self.step, self.attempt, self.last_error.type, verdict.delay)
+            where = (self.resident.id, self.step, self.attempt, failure.type, verdict.delay)
             log.warning("%s: step %s: attempt %d failed with %s, the next one is in %.1f s", *where)
-            self._timer = effects.loop.call_later(verdict.delay, self._attempt)
+            self.next_at = now + math.ceil(verdict.delay * 1000)
+            effects.release(self)
+            effects.sink.failed(self.resident, self, verdict.delay)
             return
         self._give_up()
         if verdict.action == "pause":
@@ -331,19 +356,16 @@ class Effects:
         self.loop = asyncio.get_running_loop()
         self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
-        self._bodies: dict[Body, None] = {}  # begun and not ended, in order
+        self._bodies: dict[Body, None] = {}  # those that run, in order
         self._queue: deque[Body] = deque()
+        self._waiting: dict[Body, asyncio.TimerHandle] = {}  # a moment, for their next attempt
         self._beginning = False
         self.held = False
 
-    @property
-    def count(self) -> int:
-        """How many bodies have begun and not ended, those between attempts included."""
-        return len(self._bodies)
-
     def start(self, body: Body) -> None:
-        """Begins a body, or queues it when too many run."""
-        if body.gone:
+        """Begins a body or its next attempt, or queues it when too many run."""
+        self._waiting.pop(body, None)
+        if body.gone or self.held:
             return
         if len(self._bodies) >= self._bodies_max:
             self._queue.append(body)
@@ -351,10 +373,21 @@ class Effects:
         self._bodies[body] = None
         body.begin()
 
+    def later(self, body: Body, seconds: float) -> None:
+        """Begins a body's next attempt after a while."""
+        self._waiting[body] = self.loop.call_later(seconds, self.start, body)
+
     def finished(self, body: Body) -> None:
         """A body has ended: the next one may begin."""
-        self._bodies.pop(body, None)
+        waiting = self._waiting.pop(body, None)
+        if waiting is not None:
+            waiting.cancel()
         self.bus.body_ended(body.resident.n, body.step)
+        self.release(body)
+
+    def release(self, body: Body) -> None:
+        """A body does not run now, as it has ended or waits for its next attempt: another one may."""
+        self._bodies.pop(body, None)
         if self._beginning:
             return  # one that failed as it began: the loop below goes on, and no stack grows with the queue
         self._beginning = True
@@ -379,10 +412,9 @@ class Effects:
         """Begins nothing any more, neither a queued body nor another attempt; what runs goes on."""
         self.held = True
         self._queue.clear()
+        for waiting in self._waiting.values():
+            waiting.cancel()
         self._threads.hold()
-        for body in list(self._bodies):
-            if body.retrying:
-                body.cancel()
 
     def cancel(self) -> None:
         """Stops every body; what they may still give does not count."""
@@ -411,13 +443,24 @@ def describe(error: BaseException, attempts: int = 1) -> Failure:
     # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
     if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is inside is what people look for
         message += ": " + "; ".join(f"{type(one).__name__}: {one}" for one in _leaves(error)[:LEAVES_SHOWN_MAX])
-    details = "" if isinstance(error, ValueProblem) else "".join(traceback.format_exception(error))
+    details = "" if isinstance(error, ValueProblem) else _traceback(error)
     return Failure(
         type(error).__name__,
         _stored_text(message, MESSAGE_CHARS_MAX),
         _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
         attempts=attempts,
     )
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the user's first line on: the frames above it are ours, and the same in each."""
+    told = traceback.TracebackException.from_exception(error)
+    line: traceback.TracebackException | None = told
+    while line is not None:
+        users = [index for index, frame in enumerate(line.stack) if not frame.filename.startswith(OWN_FOLDER)]
+        del line.stack[: users[0] if users else 0]
+        line = line.__cause__ or line.__context__
+    return "".join(told.format())
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

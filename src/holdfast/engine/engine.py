@@ -102,17 +102,19 @@ class Engine:
         )
         self.driver = Driver(self.store, self.committer, self.clock, self.registry, self._deps, self)
         self._effects = Effects(
-            self.driver, self.clock, self.entropy, self._deps,
+            self.driver.bodies, self.clock, self.entropy, self._deps,
             bodies_max=limits.bodies, threads_max=limits.threads, bus=self.bus,
         )  # fmt: skip
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
-        self.admission = Admission(self, limits, self._timers.unblock)
-        self.gates = Gates(self.store, self.committer, self.clock, self.admission.name, self.guard)
+        self.admission = Admission(self, limits, self._timers)
+        self.gates = Gates(
+            self.store, self.committer, self.clock, read=self.read_row, admit=self.admission.soon, guard=self.guard
+        )
         self.control = Control(self)
         self.reruns = Reruns(self)
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
-        self.driver.effects = self._effects
+        self.driver.bodies.effects = self._effects
         self._effects.once = self.driver.once
         self.driver.timers = self._timers
         install_guard()
@@ -140,8 +142,8 @@ class Engine:
         self._timers.stop()
         self.gates.stop()
         self.schedules.stop()
-        await self._retirement.stop()
         self._effects.hold()
+        await self._retirement.stop()
         await self._drain()
         await self._effects.close()
         await self.committer.close()
@@ -203,11 +205,12 @@ class Engine:
             order.not_before, b"", None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
             call=order.call, build=self.build,
         )  # fmt: skip
-        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, queued=False):
-            self._residents[n] = self.driver.create(
-                row._replace(began=now, status=Status.READY), order.handler, order.text, order.headers
-            )
+        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None):
+            self.admission.enter(n)
+            row = row._replace(began=now, status=Status.READY)
+            self._residents[n] = self.driver.create(row, order.handler, order.text, order.headers)
             return
+        row = row._replace(updated=self.rows.joins(n))
         self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
 
     def reading(self) -> Store:
@@ -315,10 +318,9 @@ class Engine:
         """From the driver: an invocation has gone on."""
         self._parkable.pop(resident.n, None)
         if resident.status is Status.READY:
-            self.admission.running.add(resident.n)
-        elif resident.n in self.admission.running and not resident.busy:
-            self.admission.running.discard(resident.n)
-            self.admission.soon()
+            self.admission.enter(resident.n)
+        elif not resident.busy:
+            self.admission.leave(resident.n)
 
     def settled(self, resident: Resident) -> None:
         """From the driver: all an invocation has done is durable."""
@@ -354,7 +356,7 @@ class Engine:
         elif row.lock is None and row.lane is None:
             self.admission.queue(row.n)
         else:  # it may have been named while it was changed, and was passed over
-            self.gates.advance(row.lock, row.lane)
+            self.gates.offer(row)
 
     def tell(self, n: int) -> None:
         """Wakes those who wait for a result; they look at the row."""
@@ -418,31 +420,33 @@ class Engine:
             return None
 
     def _wake_for_timer(self, n: int) -> bool:
+        if n not in self._residents:
+            self.admission.soon()
+            return False
+        self.wake(n)
+        return True
+
+    def wake(self, n: int) -> None:
+        """One whose time has come goes on, or joins its queue."""
         resident = self._residents.get(n)
         if resident is None:
-            if self.admission.is_full():
-                return False
             row = None if self.rows.is_open(n) else self.read_row(n)
             if row is None or row.wake_at is None:
-                return True
+                return
             if row.wake_at > self.clock.now():  # armed for a timer that was cancelled since
                 self._timers.arm(n, row.wake_at, stored=True)
-                return True
-            if row.status == Status.QUEUED:
+            elif row.status == Status.QUEUED:
                 self.rows.arrive(row)
-                return True
-            if row.status != Status.SUSPENDED:
-                return True
-            resident = self.load_row(row)
+            elif row.status == Status.SUSPENDED:
+                resident = self.load_row(row)
         if resident is not None and not resident.pausing and not resident.machine.ended:
             self.driver.fire_due(resident)
-        return True
 
     def _drop(self, resident: Resident) -> None:
         self._residents.pop(resident.n, None)
         self._numbers.pop(resident.id, None)
         self._parkable.pop(resident.n, None)
-        self.admission.running.discard(resident.n)
+        self.admission.leave(resident.n)
         self.gates.forget(resident.n, resident.gate)
         resident.machine.evict()
 

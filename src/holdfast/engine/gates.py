@@ -1,26 +1,33 @@
 """Who may begin: one writer of an object's key at a time, so many of a limited handler, so often.
 
 Promises: of one key never two have begun and not ended (G4); what waits, waits in order of arrival, in the store and
-not in memory, and is found again after a restart. Refuses: to start anything; it names who may, the engine begins it.
+not in memory, and is found again after a restart; who waits for a key keeps nobody of another key from a place.
+Refuses: to start anything; it names who may, the admission begins it.
 
-Memory holds the locks and lanes of invocations that are resident; of parked holders the store knows.
+Memory holds the locks and lanes of invocations that are resident; of parked holders the store knows. Of a lane's queue
+it holds how far it was looked through. Who was passed, for its key was held, comes back when the key is free: so each
+is looked at once, however many wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 from holdfast.engine.committer import Committer
 from holdfast.engine.ports import Clock
+from holdfast.errors import Unreadable
 from holdfast.service import Limit
-from holdfast.stores.base import RateRow, Store
+from holdfast.stores.base import InvocationRow, StateRow, Store
 
-CANDIDATES_MAX = 32  # of a lane that are looked at together: those at its head may wait for their keys
+RATES = ("", "rate")  # the state in which each lane keeps its rate, by name
 SCAN_SLICE = 64  # locks or lanes looked at in one turn of the loop after a start
+
+Turn = tuple[int, int]  # of one that is queued: (updated, n)
+FIRST: Turn = (-(1 << 63), 0)  # before all of them
 
 
 class Gate(NamedTuple):
@@ -34,27 +41,48 @@ class Gate(NamedTuple):
 OPEN = Gate(None, None, None)
 
 
+class Lane:
+    """What is known of a lane in which somebody runs or waits."""
+
+    __slots__ = ("again", "full", "passed", "running", "wake", "whole_at")
+
+    def __init__(self) -> None:
+        self.running: int | None = None  # begun and not ended, parked ones too; None: as the store says
+        self.passed = FIRST  # all up to there have been looked at
+        self.again: list[Turn] = []  # those of them that are to be looked at again, sorted
+        self.full = False  # the last that tried found no place
+        self.whole_at: int | None = None  # when its allowance is whole again, in milliseconds; None: as the store says
+        self.wake: asyncio.TimerHandle | None = None  # it waits for its rate
+
+    def look_again(self, turn: Turn) -> None:
+        """One that was looked at may try once more."""
+        at = bisect_left(self.again, turn)
+        if self.again[at : at + 1] != [turn]:
+            self.again.insert(at, turn)
+
+
 class Gates:
     """All locks and lanes of an engine."""
 
     def __init__(
-        self, store: Store, committer: Committer, clock: Clock, admit: Callable[[int], None],
-        guard: Callable[..., None],
+        self, store: Store, committer: Committer, clock: Clock, *, read: Callable[[int], InvocationRow | None],
+        admit: Callable[[], None], guard: Callable[..., None],
     ) -> None:  # fmt: skip
-        """`admit` is told the number of one that may try to begin now; `guard` calls what the loop calls back."""
+        """`read` gives a row, or None if it is damaged; `admit` is told when `next` has somebody; `guard` calls what
+        the loop calls back."""
         self._guard = guard
         self._store = store
         self._committer = committer
         self._clock = clock
+        self._read = read
         self._admit = admit
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, int] = {}  # locks of residents, and of those whose end is not durable yet
         self._borrowed: Counter[str] = Counter()  # locks of keys whose state a person changes, not durable yet
-        self._arriving: Counter[str] = Counter()  # locks and lanes of queued rows that are not durable yet
-        self._running: dict[str, int] = {}  # begun and not ended, by lane; parked ones too
-        self._heads: dict[str, dict[int, None]] = {}  # by lane: those whose key is free, and there was no place
-        self._rates: dict[str, int] = {}  # by lane: when its allowance is whole again, in milliseconds
-        self._wakes: dict[str, asyncio.TimerHandle] = {}  # lanes that wait for their rate
+        self._arriving: Counter[tuple[str, str | None]] = Counter()  # gates of queued rows that are not durable yet
+        self._lanes: dict[str, Lane] = {}
+        self._turns: dict[str | Turn, None] = {}  # lanes that may have a place, and those whose key may be free
+        self._damaged: set[int] = set()  # queued, and cannot be read
         self._stopped = False
 
     def start(self) -> None:
@@ -66,38 +94,68 @@ class Gates:
     def stop(self) -> None:
         """Names nobody any more."""
         self._stopped = True
-        for handle in self._wakes.values():
-            handle.cancel()
+        for lane in self._lanes.values():
+            if lane.wake is not None:
+                lane.wake.cancel()
 
-    def enter(self, n: int, gate: Gate, *, queued: bool) -> bool:
-        """Takes lock and lane if both are free and it is this one's turn. `queued`: its row waits in the store."""
-        lock, lane, limit = gate
-        if lock is not None and not self._is_free(lock, n if queued else None):
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody may try now."""
+        return bool(self._turns)
+
+    def next(self) -> Turn | None:
+        """The next who may try now: of each lane and each key in turn, and of a lane in order of arrival. What comes of
+        it is told by `enter`; one that cannot try now is told of by `offer`, once it can."""
+        while self._turns:
+            turn = next(iter(self._turns))
+            del self._turns[turn]
+            if not isinstance(turn, str):
+                return turn
+            lane = self._lanes[turn]
+            ahead = [lane.again.pop(0)] if lane.again else self._store.queued_for_lane(turn, lane.passed, 1)
+            if ahead:
+                lane.passed = max(lane.passed, ahead[0])
+                self._turns[turn] = None
+                return ahead[0]
+        return None
+
+    def offer(self, row: InvocationRow) -> None:
+        """One that waits is durably so and may try: it is new in its queue, or has been changed."""
+        if row.lock is not None:
+            self.advance_lock(row.lock)  # names it, if it is the first
+        else:
+            self._offer(row)
+
+    def enter(self, n: int, gate: Gate, *, since: int | None) -> bool:
+        """Takes lock and lane if both are free and it is this one's turn. `since`: its row waits in the store."""
+        lock, name, limit = gate
+        if lock is not None and not self._is_free(lock, None if since is None else n):
             return False
-        if lane is not None and limit is not None and not self._has_room(lane, limit, queued=queued):
-            if queued and lock is not None:
-                self._heads.setdefault(lane, {})[n] = None
-            return False
+        if name is not None and limit is not None:
+            lane = self._lane(name)
+            if not self._has_room(name, limit, queued=since is not None):
+                if since is not None:  # the next place is for the first of those who found none
+                    lane.full = True
+                    lane.look_again((since, n))
+                    self._turns.pop(name, None)
+                return False
+            lane.running = self._count(name) + 1
+            self._spend(name, limit)
         if lock is not None:
             self._held[lock] = n
-        if lane is not None and limit is not None:
-            self._running[lane] = self._count(lane) + 1
-            self._spend(lane, limit)
         return True
 
     def arriving(self, gate: Gate) -> None:
         """A row that waits for this gate was added to the open batch."""
-        for name in gate[:2]:
-            if name is not None:
-                self._arriving[name] += 1
+        self._arriving["lock", gate.lock] += 1
+        self._arriving["lane", gate.lane] += 1
 
     def arrived(self, gate: Gate) -> None:
         """It is durable."""
-        for name in gate[:2]:
-            if name is not None:
-                self._arriving[name] -= 1
-                if not self._arriving[name]:
-                    del self._arriving[name]
+        for name in (("lock", gate.lock), ("lane", gate.lane)):
+            self._arriving[name] -= 1
+            if not self._arriving[name]:
+                del self._arriving[name]
 
     def hold(self, n: int, gate: Gate, *, resumed: bool) -> None:
         """One that had begun is back in memory. `resumed`: while paused it was not counted."""
@@ -105,13 +163,19 @@ class Gates:
             self._held[gate.lock] = n
         if resumed:
             self.place(gate)
-        elif gate.lane is not None and gate.limit is not None:
-            self._count(gate.lane)  # looked up now: at its end the store would not count it any more
+        else:
+            self.count(gate)
+
+    def count(self, gate: Gate) -> None:
+        """One that has its place in a lane may give it back soon: when we are told, the store does not count it any
+        more, and who begins meanwhile would be taken for it."""
+        if gate.lane is not None and gate.limit is not None:
+            self._count(gate.lane)
 
     def place(self, gate: Gate) -> None:
         """One that was paused counts again, also where that is more than the limit."""
         if gate.lane is not None and gate.limit is not None:
-            self._running[gate.lane] = self._count(gate.lane) + 1
+            self._lane(gate.lane).running = self._count(gate.lane) + 1
 
     def forget(self, n: int, gate: Gate) -> None:
         """It is parked or paused, and durable so: the store knows its lock."""
@@ -130,6 +194,8 @@ class Gates:
         self.forget(n, gate)
         if not paused:
             self._leave_lane(gate.lane)
+        elif gate.lane is not None:
+            self._forget_lane(gate.lane)
         if gate.lock is not None:
             self.advance_lock(gate.lock)
 
@@ -145,26 +211,26 @@ class Gates:
 
     def advance_lock(self, lock: str) -> None:
         """Names the next of a lock, if it is free."""
-        if not self._stopped and self.holder(lock) is None:
-            for n in self._store.queued_for_lock(lock, 1):
-                self._admit(n)
+        if self._stopped or self.holder(lock) is not None:
+            return
+        while (n := self._first(lock)) is not None:
+            row = self._read(n)
+            if row is not None:
+                self._offer(row)
+                return
+            self._damaged.add(n)  # those behind it may go (G10)
 
-    def advance_lane(self, lane: str) -> None:
-        """Names some of those who wait in a lane; they try in order."""
-        self._wakes.pop(lane, None)
+    def advance_lane(self, name: str) -> None:
+        """There may be a place in a lane: those who wait for it may try."""
         if self._stopped:
             return
-        heads = self._heads.get(lane)
-        if heads is None:
-            named = self._store.queued_for_lane(lane, CANDIDATES_MAX)
-        else:  # of the others each waits for its key, and is named when that is free
-            named = heapq.nsmallest(CANDIDATES_MAX, heads)
-            for n in named:
-                del heads[n]
-            if not heads:
-                del self._heads[lane]
-        for n in named:
-            self._admit(n)
+        lane = self._lane(name)
+        lane.full = False
+        if lane.again or self._store.queued_for_lane(name, lane.passed, 1):
+            self._turns[name] = None
+            self._admit()
+        else:
+            self._forget_lane(name)
 
     def advance(self, lock: str | None, lane: str | None) -> None:
         """Names those who may try now."""
@@ -179,60 +245,97 @@ class Gates:
             del self._borrowed[lock]
             self.advance_lock(lock)
 
-    def _is_free(self, lock: str, n: int | None) -> bool:
-        if lock in self._held or lock in self._borrowed or (n is None and lock in self._arriving):
-            return False
-        if self._store.holder(lock) is not None:
-            return False
-        first = self._store.queued_for_lock(lock, 1)
-        return not first or first[0] == n
+    def _offer(self, row: InvocationRow) -> None:
+        turn = (row.updated, row.n)
+        if row.lane is None:
+            self._turns[turn] = None
+        else:
+            lane = self._lane(row.lane)
+            if turn <= lane.passed:
+                lane.look_again(turn)
+            if lane.full:
+                return
+            self._turns[row.lane] = None
+        self._admit()
 
-    def _has_room(self, lane: str, limit: Limit, *, queued: bool) -> bool:
-        if not queued and (lane in self._arriving or self._store.queued_for_lane(lane, 1)):
+    def _is_free(self, lock: str, n: int | None) -> bool:
+        if lock in self._held or lock in self._borrowed or (n is None and ("lock", lock) in self._arriving):
             return False
-        if limit.concurrency is not None and self._count(lane) >= limit.concurrency:
+        return self._store.holder(lock) is None and self._first(lock) in {None, n}
+
+    def _first(self, lock: str) -> int | None:
+        """The first who waits for a lock, of those that can be read."""
+        waiting = self._store.queued_for_lock(lock, 1 + len(self._damaged))
+        return next((n for n in waiting if n not in self._damaged), None)
+
+    def _has_room(self, name: str, limit: Limit, *, queued: bool) -> bool:
+        if not queued and (("lane", name) in self._arriving or self._store.queued_for_lane(name, FIRST, 1)):
+            return False
+        if limit.concurrency is not None and self._count(name) >= limit.concurrency:
             return False
         if limit.rate is None:
             return True
-        wait = self._whole_again(lane, limit) - limit.period_ms - self._clock.now()
+        wait = self._whole_again(name, limit) - limit.period_ms - self._clock.now()
         if wait <= 0:
             return True
-        if lane not in self._wakes:
-            self._wakes[lane] = self._loop.call_later(wait / 1000, self._guard, self.advance_lane, lane)
+        lane = self._lane(name)
+        if lane.wake is None:
+            lane.wake = self._loop.call_later(wait / 1000, self._guard, self._rate_allows, name)
         return False
 
-    def _whole_again(self, lane: str, limit: Limit) -> int:
+    def _rate_allows(self, name: str) -> None:
+        self._lane(name).wake = None
+        self.advance_lane(name)
+
+    def _whole_again(self, name: str, limit: Limit) -> int:
         # The generic cell rate algorithm: one number says how much of the allowance is used, and grows by a share of
         # the period with each beginning. A window with a count would let twice the rate through at its edge.
         assert limit.rate is not None  # for the type checker: the callers have looked
         now = self._clock.now()
-        known = self._rates.get(lane)
-        if known is None:
-            known = self._store.rate(lane) or 0
+        lane = self._lane(name)
+        if lane.whole_at is None:
+            lane.whole_at = self._stored_rate(name)
         # It is never further ahead than the period, unless the clock was set back.
-        known = self._rates[lane] = min(known, now + limit.period_ms)
-        return max(known, now) + -(-limit.period_ms // limit.rate)
+        lane.whole_at = min(lane.whole_at, now + limit.period_ms)
+        return max(lane.whole_at, now) + -(-limit.period_ms // limit.rate)
 
-    def _spend(self, lane: str, limit: Limit) -> None:
+    def _spend(self, name: str, limit: Limit) -> None:
         if limit.rate is not None:
-            self._rates[lane] = at = self._whole_again(lane, limit)
-            self._committer.batch.rates.append(RateRow(lane, at))
+            self._lane(name).whole_at = at = self._whole_again(name, limit)
+            self._committer.batch.states.append(StateRow(*RATES, name, b"%d" % at))
 
-    def _count(self, lane: str) -> int:
-        if lane not in self._running:
-            self._running[lane] = self._store.lane_running(lane)
-        return self._running[lane]
+    def _stored_rate(self, name: str) -> int:
+        try:
+            return int(self._store.state(*RATES, name) or 0)
+        except (Unreadable, ValueError):  # damage costs the lane what it remembers, and no more (G10)
+            return 0
 
-    def _leave_lane(self, lane: str | None) -> None:
-        if lane is None:
+    def _count(self, name: str) -> int:
+        lane = self._lane(name)
+        if lane.running is None:
+            lane.running = self._store.lane_running(name)
+        return lane.running
+
+    def _leave_lane(self, name: str | None) -> None:
+        if name is None:
             return
-        if lane in self._running:
-            self._running[lane] -= 1
-            if self._running[lane] <= 0:
-                del self._running[lane]
-                if lane not in self._wakes:
-                    self._rates.pop(lane, None)
-        self.advance_lane(lane)
+        lane = self._lane(name)
+        if lane.running:
+            lane.running -= 1
+        self.advance_lane(name)
+
+    def _lane(self, name: str) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane()
+        return lane
+
+    def _forget_lane(self, name: str) -> None:
+        """Of a lane that nobody is in and nobody waits for, the store knows all."""
+        lane = self._lane(name)
+        if not lane.running and lane.wake is None and not self._store.queued_for_lane(name, FIRST, 1):
+            del self._lanes[name]
+            self._turns.pop(name, None)
 
     def _scan(self, names: Callable[[str, int], list[str]], advance: Callable[[str], None], after: str) -> None:
         if self._stopped:

@@ -34,10 +34,11 @@ from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
 from holdfast.engine.reasons import as_failure
 from holdfast.engine.resident import Resident
-from holdfast.engine.starts import Order
+from holdfast.engine.starts import Order, split_headers
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
+    IdConflict,
     InvocationCancelled,
     StoreCorrupt,
     UnknownInvocation,
@@ -87,7 +88,7 @@ class Links:
                 self._engine.fail(as_failure(error))
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10).
+        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
@@ -110,7 +111,7 @@ class Links:
             case CancelOther(id, reason):
                 self.later(self._cancel, id, reason)
             case CancelCall(local, id):
-                self.later(self._cancel_called, resident, local, id)
+                self.later(self._cancel_called, id, resident, local)
             case SettleShared(id, text, ok):
                 self.later(self._settle_shared, id, text, ok)
             case _:
@@ -201,7 +202,7 @@ class Links:
                 engine.create(order)
         elif row.parent == resident.n and row.call == local:
             refusal = None
-            if row.target != spec.handler.target or row.key != spec.key:
+            if self._is_other(order, row):
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
@@ -218,6 +219,17 @@ class Links:
             return self._engine.conflict(order, row)
         except Unreadable as damage:  # of the one that is there: it stops that one, and not who calls it (G10)
             return damage
+
+    def _is_other(self, order: Order, row: InvocationRow) -> bool:
+        """Whether a call that has begun is not the one that the code makes now."""
+        if not isinstance(self._conflict(order, row), IdConflict):
+            return False
+        try:
+            text, _ = split_headers(self._engine.driver.read(row.n, row.input))
+            order.handler.arguments.decode(text)
+        except HoldfastError:
+            return (row.target, row.key) != (order.handler.target, order.key)  # else damage, of that one alone (G10)
+        return True
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
@@ -374,7 +386,7 @@ class Links:
         if row is not None and not Status(row.status).ended:
             self.post(row, name, text)
 
-    def _cancel_called(self, resident: Resident, local: str, id: str) -> None:
+    def _cancel_called(self, id: str, resident: Resident, local: str) -> None:
         row = self._engine.rows.find(id)
         if row is not None and row.parent == resident.n and row.call == local:  # one it began, and did not only join
             self._cancel(id, f"its caller {resident.id} does not wait for it any more")

@@ -76,6 +76,10 @@ class ObjectState:
             raise not_a_value(name)
         return expand(body)
 
+    def is_list(self, name: str) -> bool:
+        """Whether the name is a list's."""
+        return (self._body(name) or b"")[:1] == LIST
+
     def names(self) -> list[str]:
         """All names, sorted."""
         names = dict.fromkeys(self._store.state_names(self._service, self._key))
@@ -141,6 +145,12 @@ class ObjectState:
         before = self._end(name) if head is None else head
         if before:
             batch.trims.append(TrimRow(self._service, self._key, name, before))
+        if before and head is None:
+            # Their places are not taken again: who goes on from what it read then must find nothing, and no other list.
+            last = ItemRow(self._service, self._key, name, before, b"")
+            batch.items.append(last)
+            self._note(last)
+            self._ends[name] = before + 1
 
     def _put(self, batch: Batch, name: str, body: bytes | None) -> None:
         row = StateRow(self._service, self._key, name, body)

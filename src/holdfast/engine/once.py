@@ -77,7 +77,7 @@ class OnceSteps:
         if once is not None and once.check is None and once.answers is None:
             self._lose(resident, body, failure, f"its body ended with {_text(failure)}")
         elif resident.pausing:
-            self._driver.tell_paused(resident)  # the resume finds out
+            self._driver.bodies.let_go(resident)  # the resume finds out
         else:
             self.find_out(resident, body.step, body.spec, f"its body ended with {_text(failure)}")
             self._driver.write_status(resident)
@@ -93,7 +93,7 @@ class OnceSteps:
         begun = resident.machine.unknown[local]
         log.warning("%s: step %s was begun, and nobody knows what came of it", resident.id, local)
         if spec.once is None or spec.once.answers is None:
-            self._driver.run_body(resident, Body(self._driver.effects, resident, local, spec, begun))
+            self._driver.bodies.ask(resident, local, spec, begun)
         else:
             id = resident.machine.question(resident.machine.waiting[local])
             self._driver.open_promise(resident, OpenPromise(local, self._question(resident, begun, spec, why), id))
@@ -107,7 +107,7 @@ class OnceSteps:
         assert isinstance(spec, StepSpec)  # for the type checker: nobody is asked about anything else
         begun = machine.unknown[step.local]
         now = driver.now(resident)
-        inputs = driver.pack(resident, show_inputs(spec.args, spec.kwargs, driver.effects.secrets))
+        inputs = driver.pack(resident, show_inputs(spec.args, spec.kwargs, driver.bodies.effects.secrets))
         if verdict.outcome == "done":
             result = driver.pack(resident, verdict.text)
             entry = StepCompleted(now, step.local, spec.digest, result, inputs, begun.attempt, begun.at)
@@ -125,9 +125,9 @@ class OnceSteps:
 
     def _again(self, resident: Resident, local: str, spec: StepSpec) -> None:
         if resident.pausing:
-            self._driver.tell_paused(resident)  # it begins at the resume
+            self._driver.bodies.let_go(resident)  # it begins at the resume
         else:
-            self._driver.run_body(resident, Body(self._driver.effects, resident, local, spec))
+            self._driver.bodies.ask(resident, local, spec)
             self._driver.write_status(resident)
 
     def _lose(self, resident: Resident, body: Body, failure: Failure | None, why: str) -> None:
@@ -137,7 +137,7 @@ class OnceSteps:
         try:
             inputs = driver.pack(resident, body.inputs)
         except HoldfastError as error:
-            driver.unpackable(resident, error)
+            driver.bodies.unpackable(resident, error)
             return
         driver.deliver(resident, StepUnknown(driver.now(resident), body.step, body.spec.digest, told, inputs, begun.at))
 
@@ -156,7 +156,7 @@ class OnceSteps:
         at = min(max(begun.at / 1000, 0), TIME_MAX)  # damaged, it may be none
         when = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
         first = why.partition("\n")[0]
-        inputs = show_inputs(spec.args, spec.kwargs, self._driver.effects.secrets)
+        inputs = show_inputs(spec.args, spec.kwargs, self._driver.bodies.effects.secrets)
         about = {
             "step": begun.note,
             "invocation": resident.id,

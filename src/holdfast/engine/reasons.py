@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
-from holdfast.core.entries import Paused
+from holdfast.core.entries import Paused, Tried
 from holdfast.core.invocation import Status
 from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, explain
 from holdfast.stores.base import InvocationRow
@@ -40,6 +40,14 @@ def obeyed_of(row: InvocationRow, length: int) -> int:
     outcome = records.decode_outcome(row.outcome)
     known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None
     return length if known is None else known
+
+
+def tries_of(row: InvocationRow) -> tuple[Tried, ...]:
+    """The steps of a parked one that wait for their next attempt. Raises Unreadable."""
+    if row.outcome is None or row.status not in {Status.READY, Status.SUSPENDED}:
+        return ()
+    outcome = records.decode_outcome(row.outcome)
+    return outcome.tries if isinstance(outcome, records.Woken) else ()
 
 
 def as_failure(error: Exception) -> HoldfastError:

@@ -74,7 +74,7 @@ class Reruns:
 
     def _reopen(self, row: InvocationRow, by: Move) -> None:
         engine = self._engine
-        move(Status(row.status), by)  # looked at before anything is written
+        move(Status(row.status), by, row.id)  # looked at before anything is written
         if row.began is None:
             engine.rows.reopen(row, by, -1, 0)
             return
@@ -121,8 +121,8 @@ class Reruns:
         now = engine.clock.now()
         obeyed = len(entries) - edited  # what follows from an edited result was never done
         new = row._replace(
-            n=n, id=id, status=Status.QUEUED, updated=now, wake_at=None, parent=None, call=None, build=engine.build,
-            outcome=records.encode(records.Woken(obeyed)) if begun else None, origin=origin,
+            n=n, id=id, status=Status.QUEUED, updated=engine.rows.joins(n), wake_at=None, parent=None, call=None,
+            outcome=records.encode(records.Woken(obeyed)) if begun else None, origin=origin, build=engine.build,
             created=now, began=row.began if begun else None,
         )  # fmt: skip
         engine.committer.batch.starts.append(new)

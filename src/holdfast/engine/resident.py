@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
+from holdfast.core.entries import Tried
 from holdfast.core.ids import secret_name
 from holdfast.core.invocation import Status
 from holdfast.core.machine import Machine
@@ -24,8 +25,8 @@ class Resident:
 
     __slots__ = (
         "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
-        "obeyed", "parent", "pausing", "promises", "row", "seed", "state", "status", "text", "texts", "unsettled",
-        "wake_at",
+        "obeyed", "parent", "pausing", "promises", "resting", "row", "seed", "state", "status", "text", "texts",
+        "tries", "unsettled", "wake_at",
     )  # fmt: skip
 
     def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:
@@ -50,6 +51,8 @@ class Resident:
         self.wake_at = row.wake_at  # as the row has it
         self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline
         self.bodies: dict[str, Body] = {}  # by step id; asked for and not completed
+        self.resting: dict[str, Body] = {}  # those of them that wait long for their next attempt
+        self.tries: dict[str, Tried] = {}  # of what is to be asked for again, as the row has it
         self.promises: dict[str, str] = {}  # open ones: id within the invocation -> id everywhere
         self.unsettled = 0  # changes not durable yet; while there are any it is not parked
         self.pausing = False  # completions go to the journal only
@@ -58,6 +61,12 @@ class Resident:
     def busy(self) -> bool:
         """Whether a body is running or about to."""
         return bool(self.bodies)
+
+    def next_deadline(self) -> int | None:
+        """When it goes on if nothing comes: its next timer, or the next attempt of a step."""
+        timer = self.machine.next_deadline()
+        moments = [body.next_at for body in self.resting.values()]
+        return min(moments if timer is None else (*moments, timer), default=None)
 
     def local_of(self, row: PromiseRow) -> str:
         """The id within the invocation of one of its stored promises. Raises Unreadable."""

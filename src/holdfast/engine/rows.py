@@ -15,7 +15,7 @@ from holdfast.core.entries import CancelRequested, Completion, Outcome, Paused
 from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
-from holdfast.engine.reasons import obeyed_of, reason_of, was_queued
+from holdfast.engine.reasons import obeyed_of, reason_of, tries_of, was_queued
 from holdfast.errors import HoldfastError, Unreadable
 from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
 
@@ -34,6 +34,7 @@ class Rows:
         self._lengths: dict[int, int] = {}  # of their journals
         self._ending: set[int] = set()  # those whose cancel is not durable yet
         self._changes: dict[int, int] = {}  # how many of these changes are on their way
+        self._last = (0, 0)  # who joined a queue last: when, and its number
 
     def get(self, n: int) -> InvocationRow | None:
         """The invocation as it stands, with what is not durable yet."""
@@ -64,6 +65,13 @@ class Rows:
     def open_count(self) -> int:
         """Of how many something is not durable yet."""
         return len(self._open)
+
+    def joins(self, n: int) -> int:
+        """The time at which one joins its queue: behind all who did, also while the clock stands still or is set
+        back."""
+        at = max(self._engine.clock.now(), self._last[0])
+        self._last = (at if (at, n) > self._last else at + 1, n)
+        return self._last[0]
 
     def added(self, row: InvocationRow, length: int = 0) -> None:
         """A new one with a journal of that length was put into the open batch, and waits for its turn."""
@@ -108,18 +116,18 @@ class Rows:
 
     def resume(self, row: InvocationRow) -> None:
         """Lets a paused one go on, or wait for its turn again if it had not had it. Raises WrongStatus."""
-        status = move(Status(row.status), Move.RESUME)
+        status = move(Status(row.status), Move.RESUME, row.id)
         if not was_queued(row):
             self.move(row, status, records.Woken(self.obeyed(row)))
             return
-        self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at)
+        self._write(row, move(Status.PAUSED, Move.REQUEUE), self._woken(row), row.wake_at, at=self.joins(row.n))
         self._queue(row)
 
     def reopen(self, row: InvocationRow, by: Move, obeyed: int, length: int) -> None:
         """Lets one that has ended wait for its turn again, with a new journal of that length; the deeds of `obeyed`
         entries were done. Raises WrongStatus."""
         outcome = None if row.began is None else records.Woken(obeyed)
-        self._write(row, move(Status(row.status), by), outcome, None)
+        self._write(row, move(Status(row.status), by), outcome, None, at=self.joins(row.n))
         self._lengths[row.n] = length
         self._queue(row._replace(wake_at=None))
 
@@ -127,6 +135,7 @@ class Rows:
         """Changes a status."""
         gates, after = self._engine.gates, row._replace(status=status)
         if _counts(row) and not _counts(after):
+            gates.count(self.gate(row))
             self._engine.committer.after(gates.pause, row.lock, row.lane)
         elif _counts(after) and not _counts(row):
             gates.place(self.gate(row))
@@ -163,6 +172,8 @@ class Rows:
         for promise in self._engine.store.promises_of(row.n):
             if not promise.status and not self._engine.settling.is_under_way(promise.id):
                 self._engine.committer.batch.settles.append(SettleRow(promise.id, WITHDRAWN, now, b""))
+        if _counts(row):
+            self._engine.gates.count(self.gate(row))
         self._write(row, status, outcome, None)
         self._engine.links.tell(row, End(row.id, outcome, b""))
         self._engine.committer.after(self._ended, row)
@@ -188,7 +199,7 @@ class Rows:
         return n in self._ending or any(_is_cancel(body) for body in stored)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
-        return None if row.began is None else records.Woken(self.obeyed(row))
+        return None if row.began is None else records.Woken(self.obeyed(row), tries_of(row))
 
     def _queue(self, row: InvocationRow) -> None:
         if row.wake_at is None:

@@ -24,7 +24,7 @@ from holdfast.core.ids import check_id
 from holdfast.engine.starts import Order
 from holdfast.errors import BadArguments, UnknownSchedule, Unreadable
 from holdfast.service import Handler, run_id
-from holdfast.stores.base import ScheduleRow
+from holdfast.stores.base import StateRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
@@ -38,17 +38,21 @@ LATE_MS = 60_000  # what fires later than this was missed
 CRON_FIELDS = 5  # a sixth, for seconds, stands elsewhere in every program that has one
 LOOK_BACK_MS = (3_600_000, 86_400_000, 40 * 86_400_000, 400 * 86_400_000, 1 << 62)
 EVERY = "every "  # begins the text of an interval; of a cron expression that is no field
+SCHEDULES = ("", "schedule")  # the state in which they are kept, by id
 MADE_UP_MAX = 1_000  # missed occurrences that "all" makes up for; the oldest are left out
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True):
     """A schedule's body in the store."""
 
+    target: str
     rule: str
     zone: str
     missed: str
     input: bytes
     key: str | None
+    next_at: int
+    paused: bool = False
     last_at: int | None = None
     last_id: str | None = None
 
@@ -137,27 +141,27 @@ class Schedules:
     def __init__(self, engine: Engine, plans: Iterable[Plan]) -> None:
         self._engine = engine
         self._plans = {check_id(plan.id): plan for plan in plans}
-        self._rows: dict[str, ScheduleRow] = {}
+        self._stored: dict[str, Stored] = {}  # of those the program declares
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Takes over what the program declares, and begins to fire. Raises StoreError."""
-        now = self._engine.clock.now()
-        for row in self._engine.store.schedules():
-            if row.id in self._plans:
-                self._rows[row.id] = row
-            else:
-                self._engine.committer.batch.unschedules.append(row.id)
+        store, now = self._engine.store, self._engine.clock.now()
+        ids = store.state_names(*SCHEDULES)
+        for id in ids:
+            if id not in self._plans:
+                self._engine.committer.batch.states.append(StateRow(*SCHEDULES, id, None))
         for plan in self._plans.values():
-            known = self._rows.get(plan.id)
-            earlier = _known(known)
-            wanted = _stored(plan)
-            if known is not None and earlier is not None and known.target == plan.handler.target:
-                if msgspec.structs.replace(earlier, last_at=None, last_id=None) == wanted:
-                    continue
-                wanted = msgspec.structs.replace(wanted, last_at=earlier.last_at, last_id=earlier.last_id)
-            paused = 0 if known is None else known.paused
-            self._write(plan.id, plan.handler.target, wanted, next(plan.rule.after(now)), paused)
+            new = _begun(plan, next(plan.rule.after(now)))
+            known = self._known(plan.id) if plan.id in ids else None
+            if known is not None and _declared(known) == _declared(new):
+                self._stored[plan.id] = known
+                continue
+            if known is not None:
+                new = msgspec.structs.replace(new, paused=known.paused)
+                if known.target == new.target:
+                    new = msgspec.structs.replace(new, last_at=known.last_at, last_id=known.last_id)
+            self._write(plan.id, new)
         self._tick()
 
     def stop(self) -> None:
@@ -166,60 +170,58 @@ class Schedules:
             self._handle.cancel()
         self._plans = {}
 
-    def all(self) -> list[tuple[ScheduleRow, Stored]]:
-        """Every schedule there is, by id."""
-        rows = {row.id: row for row in self._engine.reading().schedules()} | self._rows
-        return [(row, _read(row)) for _, row in sorted(rows.items())]
+    def all(self) -> list[tuple[str, Stored]]:
+        """Every schedule there is, by id. Raises Unreadable."""
+        ids = {*self._engine.reading().state_names(*SCHEDULES), *self._stored}
+        return [(id, self._stored[id] if id in self._stored else self._read(id)) for id in sorted(ids)]
 
     async def pause(self, id: str, *, paused: bool) -> None:
         """Lets a schedule fire no more, or again; returns once that is durable. Occurrences of the pause are not made
         up for. Raises UnknownSchedule."""
         self._engine.check_open()
-        row, stored = self._find(id)
-        next_at = row.next_at
+        stored = self._find(id)
+        next_at = stored.next_at
         now = self._engine.clock.now()
-        if not paused and row.paused and next_at is not None and next_at <= now:
+        if not paused and stored.paused and next_at <= now:
             next_at = next(_rule(stored).after(now, since=next_at))
-        self._write(id, row.target, stored, next_at, int(paused))
+        self._write(id, msgspec.structs.replace(stored, next_at=next_at, paused=paused))
         self._arm()
         await self._engine.durable()
 
     async def trigger(self, id: str) -> str:
         """Fires a schedule now, beside its times; the id of the invocation. Raises UnknownSchedule."""
         self._engine.check_open()
-        row, stored = self._find(id)
-        handler = self._engine.registry.find(row.target)
+        stored = self._find(id)
+        handler = self._engine.registry.find(stored.target)
         now = self._engine.clock.now()
         unique = f"{id}@{_iso(now)}+{self._engine.entropy.bits(32):08x}"
         started = self._start(handler, unique, stored.input, stored.key)
         await self._engine.durable()
         return started
 
-    def _find(self, id: str) -> tuple[ScheduleRow, Stored]:
-        for row, stored in self.all():
-            if row.id == id:
-                return row, stored
+    def _find(self, id: str) -> Stored:
+        for known, stored in self.all():
+            if known == id:
+                return stored
         raise UnknownSchedule(f"no schedule has the id {id!r}", fix="check the id, or list the schedules")
 
     def _tick(self) -> None:
         now = self._engine.clock.now()
         for plan in self._plans.values():
-            row = self._rows[plan.id]
-            if not row.paused and row.next_at is not None and row.next_at <= now:
-                self._fire(plan, row, now)
+            stored = self._stored[plan.id]
+            if not stored.paused and stored.next_at <= now:
+                self._fire(plan, stored, now)
         self._arm()
 
-    def _fire(self, plan: Plan, row: ScheduleRow, now: int) -> None:
-        assert row.next_at is not None  # for the type checker: the caller has looked
-        due = plan.rule.due(row.next_at, now, MADE_UP_MAX if plan.missed == "all" else 1)
-        following = next(plan.rule.after(now, since=row.next_at))
+    def _fire(self, plan: Plan, stored: Stored, now: int) -> None:
+        due = plan.rule.due(stored.next_at, now, MADE_UP_MAX if plan.missed == "all" else 1)
+        following = next(plan.rule.after(now, since=stored.next_at))
         if plan.missed == "skip":
             due = [when for when in due if now - when <= LATE_MS]
-        stored = _read(row)
         for when in due:
             started = self._start(plan.handler, f"{plan.id}@{_iso(when)}", plan.text, plan.key)
             stored = msgspec.structs.replace(stored, last_at=when, last_id=started)
-        self._write(plan.id, row.target, stored, following, row.paused)
+        self._write(plan.id, msgspec.structs.replace(stored, next_at=following))
 
     def _start(self, handler: Handler, id: str, text: bytes, key: str | None) -> str:
         """Starts an invocation, unless it is there; its id."""
@@ -229,18 +231,36 @@ class Schedules:
             self._engine.create(Order(id, handler, text, key))
         return id
 
-    def _write(self, id: str, target: str, stored: Stored, next_at: int | None, paused: int) -> None:
-        row = ScheduleRow(id, target, msgspec.msgpack.encode(stored), next_at, paused)
-        self._rows[id] = row
-        self._engine.committer.batch.schedules.append(row)
+    def _write(self, id: str, stored: Stored) -> None:
+        self._stored[id] = stored
+        self._engine.committer.batch.states.append(StateRow(*SCHEDULES, id, msgspec.msgpack.encode(stored)))
+
+    def _read(self, id: str) -> Stored:
+        body = self._engine.reading().state(*SCHEDULES, id)
+        try:
+            return msgspec.msgpack.decode(body or b"", type=Stored)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Unreadable(
+                f"the stored schedule {id!r} does not decode: {error}",
+                cause="the file is damaged",
+                fix="restore a backup",
+            ) from None
+
+    def _known(self, id: str) -> Stored | None:
+        """What is stored of a declared schedule. Damage costs its past, and no more (G10): it begins anew."""
+        try:
+            return self._read(id)
+        except Unreadable as damage:
+            log.error("a schedule begins anew: %s", damage)  # noqa: TRY400
+            return None
 
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
         if self._engine.resting:
             return
-        moments = [row.next_at for id, row in self._rows.items() if id in self._plans and not row.paused]
-        earliest = min((moment for moment in moments if moment is not None), default=None)
+        moments = [stored.next_at for id, stored in self._stored.items() if id in self._plans and not stored.paused]
+        earliest = min(moments, default=None)
         if earliest is None:
             return
         wait = max(0.0, (earliest - self._engine.clock.now()) / 1000)
@@ -249,34 +269,20 @@ class Schedules:
         )
 
 
-def _stored(plan: Plan) -> Stored:
-    return Stored(plan.rule.text, plan.rule.zone, plan.missed, plan.text, plan.key)
+def _begun(plan: Plan, next_at: int) -> Stored:
+    rule = plan.rule
+    return Stored(plan.handler.target, rule.text, rule.zone, plan.missed, plan.text, plan.key, next_at)
+
+
+def _declared(stored: Stored) -> Stored:
+    """What of it the program says."""
+    return msgspec.structs.replace(stored, next_at=0, paused=False, last_at=None, last_id=None)
 
 
 def _rule(stored: Stored) -> Rule:
     if stored.rule.startswith(EVERY):
         return Rule(every_ms=round(float(stored.rule.split()[1]) * 1000))
     return Rule(cron=stored.rule, zone=stored.zone)
-
-
-def _read(row: ScheduleRow) -> Stored:
-    try:
-        return msgspec.msgpack.decode(row.body, type=Stored)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(
-            f"the stored schedule {row.id!r} does not decode: {error}",
-            cause="the file is damaged",
-            fix="restore a backup",
-        ) from None
-
-
-def _known(row: ScheduleRow | None) -> Stored | None:
-    """What is stored of a declared schedule. Damage costs its past, and no more (G10): it begins anew."""
-    try:
-        return None if row is None else _read(row)
-    except Unreadable as damage:
-        log.error("a schedule begins anew: %s", damage)  # noqa: TRY400
-        return None
 
 
 def _iso(ms: int) -> str:

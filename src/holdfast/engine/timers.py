@@ -27,8 +27,8 @@ class Timers:
     def __init__(
         self, store: Store, clock: Clock, wake: Callable[[int], bool], failed: Callable[[HoldfastError], None]
     ) -> None:
-        """`wake` is told a number whose time has come; it answers False when there is no room for it now. `failed` is
-        told why no more can be woken."""
+        """`wake` is told a number whose time has come; it answers False for one that has to wait for its turn, which
+        `next_held` gives it. `failed` is told why no more can be woken."""
         self._store = store
         self._clock = clock
         self._wake = wake
@@ -42,7 +42,7 @@ class Timers:
         self._handle: asyncio.TimerHandle | None = None
         self._armed_for: int | None = None
         self._crowded = False
-        self._held: dict[int, None] = {}  # due, and no room for them yet; longest due first
+        self._held: dict[int, None] = {}  # due, and waiting for their turn; longest due first
         self._stopped = False
 
     def start(self) -> None:
@@ -68,18 +68,21 @@ class Timers:
         if self._handle is not None:
             self._handle.cancel()
 
-    def unblock(self) -> None:
-        """There is room again after `wake` said no."""
+    @property
+    def held(self) -> int:
+        """How many are due and wait for their turn."""
+        return len(self._held)
+
+    def next_held(self) -> int | None:
+        """The longest due of them, who has its turn now."""
         if not self._held or self._stopped:
-            return
+            return None
+        n = next(iter(self._held))
         was_full = self._is_full()
-        while self._held:
-            n = next(iter(self._held))
-            if not self._wake(n):
-                break
-            del self._held[n]
-        if was_full and not self._is_full():
-            self._tick()
+        del self._held[n]
+        if was_full:
+            self._arm()  # there may be more in the store
+        return n
 
     def _tick(self) -> None:
         try:
@@ -92,7 +95,7 @@ class Timers:
         if now >= self._next_refill() and not self._is_full():
             self._refill(now)
         while self._heap and self._heap[0][0] <= now:
-            # One that finds no room steps aside: what holds the room may wait for a timer behind it.
+            # One that has to wait steps aside: what holds the room may wait for a timer behind it.
             item = heapq.heappop(self._heap)
             self._known.discard(item)
             n = item[1]

@@ -17,7 +17,8 @@ from typing import NamedTuple, Protocol
 
 from holdfast.errors import StoreForeign
 
-CODED = ("", "", "codec")  # a state that only stores have whose bodies a codec wrote (stores/coded.py); no object's
+# States of service "" are no object's: engine and stores keep there what they need from life to life.
+CODED = ("", "", "codec")  # only where a codec wrote the bodies (stores/coded.py)
 
 
 class InvocationRow(NamedTuple):
@@ -30,7 +31,7 @@ class InvocationRow(NamedTuple):
     created: int
     updated: int
     seed: int  # of ctx.random; signed 64 bit
-    wake_at: int | None  # earliest deadline of a suspended or queued invocation
+    wake_at: int | None  # earliest deadline of a suspended or queued invocation; never of a READY one
     input: bytes  # payload
     outcome: bytes | None  # how it ended, or why it is paused
     began: int | None = None  # when its handler began; None: not yet (queued, or paused before it began)
@@ -134,23 +135,6 @@ class WaiterRow(NamedTuple):
     n: int
 
 
-class RateRow(NamedTuple):
-    """What a rate limit remembers: a time. Takes the place of an older one."""
-
-    lane: str
-    at: int
-
-
-class ScheduleRow(NamedTuple):
-    """What is to be started again and again. Takes the place of an older one of that id."""
-
-    id: str
-    target: str
-    body: bytes
-    next_at: int | None  # None: nothing is to come
-    paused: int  # 0 or 1
-
-
 @dataclass(slots=True)
 class Batch:
     """What one commit writes, in this order of tables; within a table in list order."""
@@ -168,9 +152,6 @@ class Batch:
     trims: list[TrimRow] = field(default_factory=list)
     waiters: list[WaiterRow] = field(default_factory=list)
     unwaits: list[str] = field(default_factory=list)  # subjects that nobody waits for any more
-    rates: list[RateRow] = field(default_factory=list)
-    schedules: list[ScheduleRow] = field(default_factory=list)
-    unschedules: list[str] = field(default_factory=list)  # ids
     bytes: int = 0  # of all bodies and payloads, kept by whoever adds rows
 
     def rows(self) -> int:
@@ -189,9 +170,6 @@ class Batch:
             + len(self.trims)
             + len(self.waiters)
             + len(self.unwaits)
-            + len(self.rates)
-            + len(self.schedules)
-            + len(self.unschedules)
         )
 
 
@@ -214,12 +192,13 @@ class Store(Protocol):
     def commit(self, batch: Batch) -> None:
         """Writes the whole batch in one transaction and syncs it. A duplicate (n, seq), n, id, (owner, number),
         index in a list or promise id (but of a withdrawn one of the same n), a move of an unknown n, or a settle of a
-        promise that is not open is StoreFailed: the engine has a bug or a twin. StoreFull rolls back whole and leaves
-        the store usable."""
+        promise that is not open is StoreFailed, and so is a READY invocation with a wake_at: the engine has a bug or a
+        twin. StoreFull rolls back whole and leaves the store usable."""
 
-    def maintain(self, idle: bool) -> None:
+    def maintain(self, idle: bool) -> bool:
         """Housekeeping between commits (checkpoints). `idle`: nothing has been committed for a while. Cheap enough to
-        be called after every commit. A full disk only puts it off; a failed write or sync stops the store."""
+        be called after every commit. True when there is more to do while it is idle still. A full disk only puts it
+        off; a failed write or sync stops the store."""
 
     def last_number(self) -> int:
         """The largest n ever stored, also if it was purged since; 0 in a new store."""
@@ -230,8 +209,8 @@ class Store(Protocol):
     def get(self, n: int) -> InvocationRow | None:
         """The invocation with that number."""
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        """The journal's bodies in order of seq, from `first` on."""
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        """The journal's bodies in order of seq, from `first` on, `limit` of them at most."""
 
     def length(self, n: int) -> int:
         """The seq of the next entry: how many the journal has."""
@@ -256,8 +235,9 @@ class Store(Protocol):
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         """Numbers of invocations QUEUED for a lock, without wake_at, in order of (updated, n)."""
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
-        """The same for a lane."""
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """(updated, n) of invocations QUEUED for a lane, without wake_at, in that order, from the first that is greater
+        than `after`."""
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         """Locks greater than `after` that something is QUEUED for, without wake_at, sorted."""
@@ -307,12 +287,6 @@ class Store(Protocol):
 
     def waiters(self, subject: str) -> list[int]:
         """Numbers of the invocations that wait for a subject, sorted."""
-
-    def rate(self, lane: str) -> int | None:
-        """The time a lane's rate limit remembers."""
-
-    def schedules(self) -> list[ScheduleRow]:
-        """All of them, by id."""
 
     def backup(self, path: Path) -> Iterator[None]:
         """Writes a consistent copy to `path`, which must not exist (UsageError). Yields after each slice of about a

@@ -25,7 +25,6 @@ from holdfast.stores.base import (
     ItemRow,
     MoveRow,
     PromiseRow,
-    ScheduleRow,
     SettleRow,
     StateRow,
     Store,
@@ -84,8 +83,8 @@ class CodedStore:
             raise self._failure from error
         store.commit(encoded)
 
-    def maintain(self, idle: bool) -> None:
-        self._store.maintain(idle)
+    def maintain(self, idle: bool) -> bool:
+        return self._store.maintain(idle)
 
     def last_number(self) -> int:
         return self._store.last_number()
@@ -96,8 +95,8 @@ class CodedStore:
     def get(self, n: int) -> InvocationRow | None:
         return self._row(self._store.get(n))
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        bodies = self._store.entries(n, first)
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        bodies = self._store.entries(n, first, limit)
         return [self._decode(body, _entry(n, seq)) for seq, body in enumerate(bodies, first)]
 
     def length(self, n: int) -> int:
@@ -121,8 +120,8 @@ class CodedStore:
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         return self._store.queued_for_lock(lock, limit)
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
-        return self._store.queued_for_lane(lane, limit)
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        return self._store.queued_for_lane(lane, after, limit)
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         return self._store.queued_locks(after, limit)
@@ -177,12 +176,6 @@ class CodedStore:
     def waiters(self, subject: str) -> list[int]:
         return self._store.waiters(subject)
 
-    def rate(self, lane: str) -> int | None:
-        return self._store.rate(lane)
-
-    def schedules(self) -> list[ScheduleRow]:
-        return [row._replace(body=self._show(row.body, _schedule(row.id))) for row in self._store.schedules()]
-
     def backup(self, path: Path) -> Iterator[None]:
         yield from self._store.backup(path)
 
@@ -204,7 +197,7 @@ class CodedStore:
             if not right:
                 raise _other_codec("it decodes to something else")
             return
-        if self._below.last_number() or self._below.schedules():
+        if self._below.last_number() or self._below.object_keys("", "", 1):
             raise StoreForeign(
                 "the store was written without a codec",
                 cause="it is older than the codec, or was once opened without it",
@@ -228,9 +221,6 @@ class CodedStore:
             trims=batch.trims,
             waiters=batch.waiters,
             unwaits=batch.unwaits,
-            rates=batch.rates,
-            schedules=[row._replace(body=self._encode(row.body, _schedule(row.id))) for row in batch.schedules],
-            unschedules=batch.unschedules,
             bytes=batch.bytes,
         )
 
@@ -357,7 +347,3 @@ def _state(service: str, key: str, name: str) -> str:
 
 def _item(service: str, key: str, name: str, index: int) -> str:
     return f"item/{quote(service, safe='')}/{quote(key, safe='')}/{quote(name, safe='')}/{index}"
-
-
-def _schedule(id: str) -> str:
-    return f"schedule/{quote(id, safe='')}"

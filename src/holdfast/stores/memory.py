@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked, UsageError
-from holdfast.stores.base import Batch, BlobRow, InvocationRow, MoveRow, PromiseRow, ScheduleRow
+from holdfast.stores.base import Batch, BlobRow, InvocationRow, MoveRow, PromiseRow
 
 OPEN, WITHDRAWN = 0, 3  # PromiseRow.status
 HOLDS = (Status.READY, Status.SUSPENDED, Status.PAUSED)
@@ -34,8 +34,6 @@ class MemoryStore:
         self._states: dict[tuple[str, str, str], bytes] = {}
         self._items: dict[tuple[str, str, str, int], bytes] = {}
         self._waiters: set[tuple[str, int]] = set()
-        self._rates: dict[str, int] = {}
-        self._schedules: dict[str, ScheduleRow] = {}
         self._last_number = 0
         self._is_open = False
         self._failure = ""
@@ -60,7 +58,6 @@ class MemoryStore:
         self._check_open()
         self._write_invocations(batch)
         self._write_objects(batch)
-        self._write_engine(batch)
 
     def _write_invocations(self, batch: Batch) -> None:
         for n in batch.purges:
@@ -95,24 +92,16 @@ class MemoryStore:
         for trim in batch.trims:
             for key in [key for key in self._items if key[:3] == trim[:3] and key[3] < trim.before]:
                 del self._items[key]
-
-    def _write_engine(self, batch: Batch) -> None:
         for waiter in batch.waiters:
             self._waiters.add((waiter.subject, waiter.n))
         self._waiters = {waiter for waiter in self._waiters if waiter[0] not in batch.unwaits}
-        for rate in batch.rates:
-            self._rates[rate.lane] = rate.at
-        for schedule in batch.schedules:
-            self._schedules[schedule.id] = schedule
-        for id in batch.unschedules:
-            self._schedules.pop(id, None)
 
     def _purge(self, n: int) -> None:
-        self._invocations.pop(n, None)
+        row = self._invocations.pop(n, None)
         self._entries.pop(n, None)
         self._blobs = {key: blob for key, blob in self._blobs.items() if blob.owner != n}
         self._promises = {id: promise for id, promise in self._promises.items() if promise.n != n}
-        self._waiters = {waiter for waiter in self._waiters if waiter[1] != n}
+        self._waiters = {waiter for waiter in self._waiters if row is None or waiter[0] != row.id}
 
     def _move(self, move: MoveRow) -> None:
         row = self._invocations[move.n]
@@ -124,8 +113,9 @@ class MemoryStore:
             began=row.began if move.began is None else move.began,
         )
 
-    def maintain(self, idle: bool) -> None:  # noqa: ARG002 - there is nothing to tidy up
+    def maintain(self, idle: bool) -> bool:  # noqa: ARG002 - there is nothing to tidy up
         self._check_open()
+        return False
 
     def last_number(self) -> int:
         self._check_open()
@@ -139,9 +129,9 @@ class MemoryStore:
         self._check_open()
         return self._invocations.get(n)
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
         self._check_open()
-        return [body for seq, body in sorted(self._entries.get(n, {}).items()) if seq >= first]
+        return [body for seq, body in sorted(self._entries.get(n, {}).items()) if seq >= first][:limit]
 
     def length(self, n: int) -> int:
         self._check_open()
@@ -178,10 +168,10 @@ class MemoryStore:
         rows = [row for row in self._invocations.values() if row.lock == lock and _queued(row)]
         return [n for _, n in sorted((row.updated, row.n) for row in rows)][:limit]
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
         self._check_open()
-        rows = [row for row in self._invocations.values() if row.lane == lane and _queued(row)]
-        return [n for _, n in sorted((row.updated, row.n) for row in rows)][:limit]
+        places = [(row.updated, row.n) for row in self._invocations.values() if row.lane == lane and _queued(row)]
+        return sorted(place for place in places if place > after)[:limit]
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         self._check_open()
@@ -259,14 +249,6 @@ class MemoryStore:
         self._check_open()
         return sorted(n for waited, n in self._waiters if waited == subject)
 
-    def rate(self, lane: str) -> int | None:
-        self._check_open()
-        return self._rates.get(lane)
-
-    def schedules(self) -> list[ScheduleRow]:
-        self._check_open()
-        return sorted(self._schedules.values())
-
     def backup(self, path: Path) -> Iterator[None]:
         yield from ()  # makes this a generator, as the protocol says: the error comes with the first slice
         self._check_open()
@@ -329,6 +311,9 @@ class MemoryStore:
             return "a journal entry was written twice"
         if not known | set(numbers) >= {row.n for row in batch.moves}:
             return "an invocation that does not exist was moved"
+        placed: list[InvocationRow | MoveRow] = [*batch.starts, *{row.n: row for row in batch.moves}.values()]
+        if any(row.status == Status.READY and row.wake_at is not None for row in placed):
+            return "a READY invocation was given a time"
         if _clash([row[:2] for row in batch.blobs], {key for key in self._blobs if key[0] not in gone}):
             return "a blob was written twice"
         promises = [row for row in self._promises.values() if row.n not in gone]

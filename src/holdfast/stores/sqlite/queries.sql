@@ -13,10 +13,26 @@ began, key, lock, lane, parent, call, build, origin;
 n < ?1 AND (?2 IS NULL OR status = ?2) AND target BETWEEN ?3 AND ?4 AND (?5 IS NULL OR key = ?5)
 ORDER BY n DESC LIMIT ?7;
 
+-- name: is_due
+-- The condition of invocation_due.
+(status = 0 OR (status IN (1, 2) AND wake_at IS NOT NULL) OR (status = 2 AND lock IS NULL AND lane IS NULL));
+
+-- name: at_lock
+-- The condition of invocation_lock.
+((status <> 2 AND status < 4 AND began IS NOT NULL) OR (status = 2 AND wake_at IS NULL));
+
+-- name: in_lane
+-- The condition of invocation_lane.
+(status < 2 OR (status = 2 AND wake_at IS NULL));
+
 -- name: keep_last_number
 -- Before a purge: a number is never given twice, since others may still name it as their parent.
-INSERT INTO meta (key, value) SELECT 'last_number', coalesce(max(n), 0) FROM invocation WHERE true
-ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value);
+INSERT INTO state (service, key, name, body) SELECT '', '', 'last_number', coalesce(max(n), 0) FROM invocation WHERE true
+ON CONFLICT (service, key, name) DO UPDATE SET body = max(body, excluded.body);
+
+-- name: purge_waiters
+-- Who waited for them, while their ids are known.
+DELETE FROM waiter WHERE subject IN (SELECT id FROM invocation WHERE n IN ({values}));
 
 -- name: purge_invocations
 -- Invocations, by number.
@@ -33,10 +49,6 @@ DELETE FROM blob WHERE owner IN ({values});
 -- name: purge_promises
 -- Their promises.
 DELETE FROM promise WHERE n IN ({values});
-
--- name: purge_waiters
--- What they waited for.
-DELETE FROM waiter WHERE n IN ({values});
 
 -- name: rewrite
 -- The ends of journals, to be written anew.
@@ -108,33 +120,16 @@ ON CONFLICT DO NOTHING;
 -- All who wait for a subject.
 DELETE FROM waiter WHERE subject IN ({values});
 
--- name: put_rates
--- Times of rate limits.
-INSERT OR ROLLBACK INTO rate (lane, at)
-SELECT * FROM ({values}) WHERE column1 IS NOT NULL
-ON CONFLICT (lane) DO UPDATE SET at = excluded.at;
-
--- name: put_schedules
--- Schedules, new or changed.
-INSERT OR ROLLBACK INTO schedule (id, target, body, next_at, paused)
-SELECT * FROM ({values}) WHERE column1 IS NOT NULL
-ON CONFLICT (id) DO UPDATE
-SET target = excluded.target, body = excluded.body, next_at = excluded.next_at, paused = excluded.paused;
-
--- name: drop_schedules
--- Schedules, by id.
-DELETE FROM schedule WHERE id IN ({values});
-
 -- name: count_open
 -- The first write of every open (opening.py says why).
-INSERT INTO meta (key, value) VALUES ('opens', 1)
-ON CONFLICT (key) DO UPDATE SET value = value + 1;
+INSERT INTO state (service, key, name, body) VALUES ('', '', 'opens', 1)
+ON CONFLICT (service, key, name) DO UPDATE SET body = body + 1;
 
 -- name: last_number
 -- The largest n, one step in the table's own tree, or what a purge has kept.
 SELECT max(
     (SELECT coalesce(max(n), 0) FROM invocation),
-    coalesce((SELECT value FROM meta WHERE key = 'last_number'), 0)
+    coalesce((SELECT body FROM state WHERE service = '' AND key = '' AND name = 'last_number'), 0)
 );
 
 -- name: find
@@ -147,7 +142,7 @@ SELECT {row} FROM invocation WHERE n = ?;
 
 -- name: entries
 -- One journal.
-SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq;
+SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq LIMIT ?;
 
 -- name: length
 -- One journal's end.
@@ -155,71 +150,70 @@ SELECT coalesce(max(seq), -1) + 1 FROM entry WHERE n = ?;
 
 -- name: counts
 -- How many are READY, how many of each status that has its index, and how many there are: what is left is DONE.
-SELECT 0, count(*) FROM invocation INDEXED BY invocation_ready WHERE status = 0
+SELECT 0, count(*) FROM invocation INDEXED BY invocation_due WHERE status = 0 AND wake_at IS NULL
 UNION ALL
-SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status IN (1, 2, 3, 5, 6, 7) GROUP BY status
+SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status <> 0 AND status <> 4 GROUP BY status
 UNION ALL
 SELECT 4, count(*) FROM invocation;
 
 -- name: ready
 -- What can run.
-SELECT n FROM invocation INDEXED BY invocation_ready
-WHERE (status = 0 OR (status = 2 AND wake_at IS NULL AND lock IS NULL AND lane IS NULL)) ORDER BY n LIMIT ?;
+SELECT n FROM invocation INDEXED BY invocation_due WHERE {is_due} AND wake_at IS NULL ORDER BY n LIMIT ?;
 
 -- name: due
 -- Whose time has come, earliest first.
-SELECT wake_at, n FROM invocation INDEXED BY invocation_wake
-WHERE status IN (1, 2) AND wake_at IS NOT NULL AND wake_at <= ? ORDER BY wake_at, n LIMIT ?;
+SELECT wake_at, n FROM invocation INDEXED BY invocation_due
+WHERE {is_due} AND wake_at <= ? ORDER BY wake_at, n LIMIT ?;
 
 -- name: next_wake
 -- The earliest deadline of all.
-SELECT wake_at FROM invocation INDEXED BY invocation_wake
-WHERE status IN (1, 2) AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
+SELECT wake_at FROM invocation INDEXED BY invocation_due
+WHERE {is_due} AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;
 
 -- name: holder
 -- Who has begun under a lock.
-SELECT n FROM invocation INDEXED BY invocation_lock_held
-WHERE lock = ? AND began IS NOT NULL AND status IN (0, 1, 3) ORDER BY n LIMIT 1;
+SELECT min(n) FROM invocation INDEXED BY invocation_lock WHERE {at_lock} AND status IN (0, 1, 3) AND lock = ?;
 
 -- name: queued_for_lock
 -- Who waits for a lock, in order of arrival.
-SELECT n FROM invocation INDEXED BY invocation_lock_queued
-WHERE lock = ? AND status = 2 AND wake_at IS NULL ORDER BY updated, n LIMIT ?;
+SELECT n FROM invocation INDEXED BY invocation_lock
+WHERE {at_lock} AND status = 2 AND lock = ? ORDER BY updated, n LIMIT ?;
 
 -- name: queued_for_lane
--- Who waits for room in a lane, in order of arrival.
-SELECT n FROM invocation INDEXED BY invocation_lane_queued
-WHERE lane = ? AND status = 2 AND wake_at IS NULL ORDER BY updated, n LIMIT ?;
+-- Who waits for room in a lane, in order of arrival, from a place onwards. In two: for (updated, n) > (?2, ?3) SQLite
+-- would pass all who came in the same millisecond.
+SELECT updated, n FROM invocation INDEXED BY invocation_lane
+WHERE {in_lane} AND status = 2 AND lane = ?1 AND updated = ?2 AND n > ?3
+UNION ALL
+SELECT updated, n FROM invocation INDEXED BY invocation_lane
+WHERE {in_lane} AND status = 2 AND lane = ?1 AND updated > ?2
+ORDER BY updated, n LIMIT ?4;
 
 -- name: queued_locks
 -- Locks that somebody waits for. From each to the next in one search: DISTINCT would pass all who wait.
-WITH RECURSIVE found (lock) AS (
-    SELECT min(lock) FROM invocation INDEXED BY invocation_lock_queued
-    WHERE lock > ?1 AND status = 2 AND wake_at IS NULL
+WITH RECURSIVE found (name) AS (
+    SELECT min(lock) FROM invocation INDEXED BY invocation_lock WHERE {at_lock} AND status = 2 AND lock > ?1
     UNION ALL
     SELECT (
-        SELECT min(i.lock) FROM invocation AS i INDEXED BY invocation_lock_queued
-        WHERE i.lock > found.lock AND i.status = 2 AND i.wake_at IS NULL
-    ) FROM found WHERE found.lock IS NOT NULL LIMIT ?2
+        SELECT min(lock) FROM invocation INDEXED BY invocation_lock WHERE {at_lock} AND status = 2 AND lock > found.name
+    ) FROM found WHERE name IS NOT NULL LIMIT ?2
 )
-SELECT lock FROM found WHERE lock IS NOT NULL;
+SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: queued_lanes
 -- Lanes that somebody waits for room in.
-WITH RECURSIVE found (lane) AS (
-    SELECT min(lane) FROM invocation INDEXED BY invocation_lane_queued
-    WHERE lane > ?1 AND status = 2 AND wake_at IS NULL
+WITH RECURSIVE found (name) AS (
+    SELECT min(lane) FROM invocation INDEXED BY invocation_lane WHERE {in_lane} AND status = 2 AND lane > ?1
     UNION ALL
     SELECT (
-        SELECT min(i.lane) FROM invocation AS i INDEXED BY invocation_lane_queued
-        WHERE i.lane > found.lane AND i.status = 2 AND i.wake_at IS NULL
-    ) FROM found WHERE found.lane IS NOT NULL LIMIT ?2
+        SELECT min(lane) FROM invocation INDEXED BY invocation_lane WHERE {in_lane} AND status = 2 AND lane > found.name
+    ) FROM found WHERE name IS NOT NULL LIMIT ?2
 )
-SELECT lane FROM found WHERE lane IS NOT NULL;
+SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: lane_running
 -- How full a lane is.
-SELECT count(*) FROM invocation INDEXED BY invocation_lane_running WHERE lane = ? AND status < 2;
+SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
 
 -- name: children
 -- What an invocation called or sent.
@@ -268,12 +262,12 @@ SELECT {row} FROM invocation INDEXED BY invocation_key WHERE key = ?5 AND {page}
 
 -- name: list_ready
 -- The same of READY ones.
-SELECT {row} FROM invocation INDEXED BY invocation_ready WHERE status = 0 AND {page};
+SELECT {row} FROM invocation INDEXED BY invocation_due WHERE status = 0 AND wake_at IS NULL AND {page};
 
 -- name: list_status
 -- The same of one status that is neither READY nor DONE.
 SELECT {row} FROM invocation INDEXED BY invocation_status
-WHERE status IN (1, 2, 3, 5, 6, 7) AND status = ?2 AND {page};
+WHERE status <> 0 AND status <> 4 AND status = ?2 AND {page};
 
 -- name: list_target
 -- The same of one target.
@@ -320,11 +314,3 @@ SELECT coalesce(max(idx), -1) + 1 FROM item WHERE service = ? AND key = ? AND na
 -- name: waiters
 -- Who waits for a subject.
 SELECT n FROM waiter WHERE subject = ? ORDER BY n;
-
--- name: rate
--- What a lane's rate limit remembers.
-SELECT at FROM rate WHERE lane = ?;
-
--- name: schedules
--- All of them: there are few, and the engine keeps them in mind.
-SELECT id, target, body, next_at, paused FROM schedule ORDER BY id;

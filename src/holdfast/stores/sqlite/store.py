@@ -17,10 +17,11 @@ import apsw
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFull
-from holdfast.stores.base import Batch, InvocationRow, PromiseRow, ScheduleRow
+from holdfast.stores.base import Batch, InvocationRow, PromiseRow
 from holdfast.stores.sqlite import backup, opening, problems
 from holdfast.stores.sqlite.lock import FileLock
 from holdfast.stores.sqlite.queries import QUERIES
+from holdfast.stores.sqlite.space import Space
 from holdfast.stores.sqlite.wal import Checkpointer
 from holdfast.stores.sqlite.writes import Write, plan
 
@@ -34,6 +35,7 @@ class _Live(NamedTuple):
     writer: apsw.Connection  # used where `commit` runs
     reader: apsw.Connection  # used on the engine's thread; sees whole commits, also while one runs
     checkpointer: Checkpointer
+    space: Space
 
 
 class SqliteStore:
@@ -95,10 +97,11 @@ class SqliteStore:
             self._fail(error)
             raise
 
-    def maintain(self, idle: bool) -> None:
+    def maintain(self, idle: bool) -> bool:
         live = self._running()
         try:
             live.checkpointer.maintain(idle)
+            return idle and live.space.give_back()
         except apsw.Error as error:
             raise self._fail(error) from error
 
@@ -112,8 +115,8 @@ class SqliteStore:
     def get(self, n: int) -> InvocationRow | None:
         return next((InvocationRow(*row) for row in self._read("get", n)), None)
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        return [body for (body,) in self._read("entries", n, first)]
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        return [body for (body,) in self._read("entries", n, first, -1 if limit is None else limit)]
 
     def length(self, n: int) -> int:
         length: int = self._read("length", n)[0][0]
@@ -134,13 +137,14 @@ class SqliteStore:
         return next((wake_at for (wake_at,) in self._read("next_wake")), None)
 
     def holder(self, lock: str) -> int | None:
-        return next((n for (n,) in self._read("holder", lock)), None)
+        n: int | None = self._read("holder", lock)[0][0]
+        return n
 
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         return [n for (n,) in self._read("queued_for_lock", lock, limit)]
 
-    def queued_for_lane(self, lane: str, limit: int) -> list[int]:
-        return [n for (n,) in self._read("queued_for_lane", lane, limit)]
+    def queued_for_lane(self, lane: str, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        return self._read("queued_for_lane", lane, *after, limit)
 
     def queued_locks(self, after: str, limit: int) -> list[str]:
         return [lock for (lock,) in self._read("queued_locks", after, limit)]
@@ -192,19 +196,15 @@ class SqliteStore:
     def waiters(self, subject: str) -> list[int]:
         return [n for (n,) in self._read("waiters", subject)]
 
-    def rate(self, lane: str) -> int | None:
-        return next((at for (at,) in self._read("rate", lane)), None)
-
-    def schedules(self) -> list[ScheduleRow]:
-        return [ScheduleRow(*row) for row in self._read("schedules")]
-
     def backup(self, path: Path) -> Iterator[None]:
         yield from backup.copy(self._running().writer, self._path, Path(path).absolute(), self._vfs)
 
     def _connect(self) -> _Live:
         writer = opening.open_writer(self._path, self._vfs)
+        checkpointer = Checkpointer(writer)
         try:
-            return _Live(writer, opening.open_reader(self._path, self._vfs), Checkpointer(writer))
+            reader = opening.open_reader(self._path, self._vfs)
+            return _Live(writer, reader, checkpointer, Space(writer, checkpointer))
         except BaseException:
             writer.close()
             raise

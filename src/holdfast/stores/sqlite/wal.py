@@ -48,16 +48,24 @@ class Checkpointer:
         self._blocked_pages = 0  # the log's length when the last checkpoint could not end; 0 if it did
 
     def maintain(self, idle: bool) -> None:
-        pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)  # only looks: 0.2 us
+        pages, copied = self._look()
         if pages < self._blocked_pages:
             self._blocked_pages = 0  # the log was started over meanwhile
         waiting = pages - max(copied, self._blocked_pages)
         if waiting < (IDLE_PAGES if idle else FORCED_PAGES):
             return
+        self.copy()
+
+    def copy(self) -> None:
+        """Copies the log, as far as readers let it."""
         # PASSIVE never waits for readers and leaves the log's length alone; the next commit starts the log over.
         try:
             pages, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except (apsw.FullError, apsw.BusyError):
             # Put off, not failed: the log still holds everything. If the disk stays full, a commit will say so.
-            copied = 0
+            pages, copied = self._look()[0], 0
         self._blocked_pages = pages if copied < pages else 0
+
+    def _look(self) -> tuple[int, int]:
+        """Pages in the log, and how many of these are copied: 0.2 us."""
+        return self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from holdfast.stores.base import Batch, MoveRow, RateRow, ScheduleRow, StateRow
+from holdfast.stores.base import Batch, MoveRow, StateRow
 from holdfast.stores.sqlite.queries import QUERIES
 
 SIZES = (1, 4, 16, 64, 256, 1024)
@@ -65,10 +65,7 @@ _ITEMS = ManyRows("add_items", 5)
 _TRIMS = ManyRows("trim", 4)
 _WAITERS = ManyRows("add_waiters", 2)
 _NO_WAITERS = ManyRows("drop_waiters", 1)
-_RATES = ManyRows("put_rates", 2)
-_SCHEDULES = ManyRows("put_schedules", 5)
-_NO_SCHEDULES = ManyRows("drop_schedules", 1)
-_PURGES = [ManyRows(f"purge_{table}", 1) for table in ("invocations", "entries", "blobs", "promises", "waiters")]
+_PURGES = [ManyRows(f"purge_{table}", 1) for table in ("waiters", "invocations", "entries", "blobs", "promises")]
 
 
 def plan(batch: Batch) -> list[Write]:
@@ -87,9 +84,6 @@ def plan(batch: Batch) -> list[Write]:
         (batch.trims, _TRIMS.writes),
         (batch.waiters, _WAITERS.writes),
         (batch.unwaits, _unwaits),
-        (batch.rates, _rates),
-        (batch.schedules, _schedules),
-        (batch.unschedules, _unschedules),
     )
     return [write for rows, writes in parts if rows for write in writes(rows)]
 
@@ -122,15 +116,3 @@ def _states(states: list[StateRow]) -> Iterator[Write]:
 
 def _unwaits(subjects: list[str]) -> Iterator[Write]:
     return _NO_WAITERS.writes([(subject,) for subject in subjects])
-
-
-def _rates(rates: list[RateRow]) -> Iterator[Write]:
-    return _RATES.writes(list({row.lane: row for row in rates}.values()))
-
-
-def _schedules(schedules: list[ScheduleRow]) -> Iterator[Write]:
-    return _SCHEDULES.writes(list({row.id: row for row in schedules}.values()))
-
-
-def _unschedules(ids: list[str]) -> Iterator[Write]:
-    return _NO_SCHEDULES.writes([(id,) for id in ids])

@@ -1,0 +1,15 @@
+"""Makes httpx2's async clients durable: in a handler, each request is a step. See docs/integrations.md."""
+
+from typing import ClassVar
+
+import httpx2
+
+from holdfast.integrations._http import Durable
+
+__all__ = ["DurableTransport"]
+
+
+class DurableTransport(Durable[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport):
+    """`httpx2.AsyncClient(transport=DurableTransport())`: used in a handler, each of its requests is one step."""
+
+    _library: ClassVar = httpx2
