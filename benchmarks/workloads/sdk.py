@@ -20,8 +20,8 @@ from benchmarks.options import Options
 from benchmarks.report import Report
 from benchmarks.talkers import MESSAGE_BYTES, Talker, look, said, second
 from holdfast import Context, Holdfast, Service
+from holdfast import HttpOptions as Where
 from holdfast.http.server import Listeners, Servers
-from holdfast.http.server import HttpOptions as Where
 from holdfast.integrations.openai_agents import run, run_streamed
 
 TURNS = 50

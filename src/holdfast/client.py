@@ -213,7 +213,7 @@ class AsyncClient:
         await self._engine.control.purge(id)
 
     async def purge_ended(self, older_than: timedelta) -> int:
-        """Deletes the invocations that ended longer ago than that; how many there were."""
+        """Deletes the invocations that ended that long ago or longer; how many there were."""
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:
@@ -307,7 +307,7 @@ class AsyncClient:
         id = _id_of(handler, id, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
-        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
+        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before, fresh=id is None))
         return AsyncHandle(engine, known, handler)
 
     def _problem(self, row: Any) -> str | None:

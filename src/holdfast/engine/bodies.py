@@ -69,6 +69,12 @@ class Bodies:
             if body.retrying or not body.started or body.step not in resident.machine.waiting:
                 self.give_up(resident, body.step)
 
+    def sort_out(self, resident: Resident) -> None:
+        """Those that nobody waits for any more are given up, so that they are not recorded."""
+        for body in (*resident.bodies.values(), *resident.resting.values()):
+            if body.step not in resident.machine.waiting:
+                self.give_up(resident, body.step)
+
     def end(self, resident: Resident) -> None:
         """Nobody waits for any of them."""
         for step in (*resident.bodies, *resident.resting):
