@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -45,6 +45,7 @@ from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
+from holdfast.engine.watcher import Watcher
 from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
@@ -54,31 +55,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    @property
-    def crowded(self) -> bool:
-        """Whether what handlers ask for now waits for the next batch."""
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """The handler wants something of another invocation."""
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """The invocation has ended, in the open batch; `text` is the result's JSON."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""
 
 
 class Driver:
