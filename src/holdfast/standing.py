@@ -150,7 +150,10 @@ def _wait(engine: Engine, step: Step[Any], asked: Mapping[str, PromiseRow]) -> S
         case "signal":
             return view_waiting("signal", signal_of(step.local))
         case _:
-            return view_waiting("step", step.local)
+            if step.id == step.local:
+                return view_waiting("step", step.local)
+            row = asked.get(step.local)  # somebody is asked what came of it
+            return view_promised(step.id, step.local, row if row is not None and row.id == step.id else None)
 
 
 def _unanswered(store: Store, n: int) -> list[InvocationRow]:

@@ -33,6 +33,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("flawed", "flawed_key", "add", "renewed"),
     ("proceed", "approve", "witness", "follower"),
     ("narrow", "turns", "paced", "spaced", "crowd"),
+    ("purchase", "bazaar", "deposit"),
 )
 
 

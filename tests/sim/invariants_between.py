@@ -538,7 +538,8 @@ def g7_the_sent_go_on(look: Inspection) -> None:
 
 def g3_notes_are_recorded_once(look: Inspection) -> None:
     for facts in look.fine():
-        names = [record.entry.note for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        notes = [record.entry for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        names = [note.note for note in notes if not isinstance(note, records.STARTS)]  # a body may begin again
         if doubles := [name for name, times in Counter(names).items() if times > 1]:
             look.broken("G3", f"{facts.id} has noted {doubles} more than once")
 
@@ -578,8 +579,10 @@ def g6_watchers_see_each_event_once(look: Inspection) -> None:
 
 def _told(entry: Any) -> tuple[str, str] | None:
     match entry:
-        case records.StepCompleted() | records.StepErrored():
+        case records.StepCompleted() | records.StepErrored() | records.StepUnknown():
             return "step", entry.step
+        case records.StepBegun() | records.StepNotDone():
+            return "once", entry.note
         case records.TimerFired():
             return "timer", entry.timer
         case records.PromiseSettled():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from holdfast.core.commands import (
     CancelStep,
     Command,
     EndCancelled,
+    FindOut,
     OpenPromise,
     Raise,
     Return,
@@ -32,16 +33,19 @@ from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
+from holdfast.core.tasks import Step
 from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
 from holdfast.engine.objects import ObjectState, Unwritten
+from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
+from holdfast.engine.watcher import Watcher
 from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
@@ -51,31 +55,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    @property
-    def crowded(self) -> bool:
-        """Whether what handlers ask for now waits for the next batch."""
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """The handler wants something of another invocation."""
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """The invocation has ended, in the open batch; `text` is the result's JSON."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""
 
 
 class Driver:
@@ -93,6 +72,7 @@ class Driver:
         self._deps = deps
         self._watcher = watcher
         self.bodies = Bodies(self, committer, clock)
+        self.once = OnceSteps(self, committer)
         self.timers: Timers
 
     def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
@@ -143,7 +123,7 @@ class Driver:
 
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
-        self._append(resident, entry)
+        self.append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
             self.tell(resident)  # it is kept until this is durable: then the next entry's place can be read
@@ -163,10 +143,14 @@ class Driver:
 
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
-        decoded = resident.machine.waiting[local].read(value, ok=ok)
-        entry = records.PromiseSettled(self.now(resident), local, self.pack(resident, value), ok)
+        step = resident.machine.waiting[local]
+        decoded = step.read(value, ok=ok)
         resident.promises.pop(local, None)
-        self.deliver(resident, entry, decoded)
+        said = self._said(resident, step, decoded, self.pack(resident, value), ok=ok)
+        if said is None:
+            self.once.again(resident, step)
+        else:
+            self.deliver(resident, *said)
 
     def returned(self, resident: Resident, local: str, child: str, text: bytes) -> None:
         """Delivers the result of an invocation that was called or attached to."""
@@ -277,10 +261,20 @@ class Driver:
             local = locals[row.id]
             promise = machine.waiting.get(local)
             if row.status in (1, 2) and promise is not None and promise.id == row.id and row.value is not None:
-                entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
-                value = promise.read(self.read(resident.n, row.value), ok=entry.ok)
-                self._append(resident, entry)
-                machine.receive(entry, value)
+                ok = row.status == 1
+                value = promise.read(self.read(resident.n, row.value), ok=ok)
+                said = self._said(resident, promise, value, row.value, ok=ok)
+                if said is not None:  # else it is begun again in place of being asked about
+                    self.append(resident, said[0])
+                    machine.receive(*said)
+
+    def _said(
+        self, resident: Resident, step: Step[Any], value: Any, payload: bytes, *, ok: bool
+    ) -> tuple[Completion, Any] | None:
+        # What a settlement completes, and with which value; None for one that says a step was not done.
+        if step.kind == "step":
+            return self.once.told(resident, step, value, ok=ok)
+        return records.PromiseSettled(self.now(resident), step.local, payload, ok), value
 
     def _run(self, resident: Resident, go: Callable[[], None]) -> None:
         try:
@@ -337,7 +331,7 @@ class Driver:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
             elif isinstance(note, records.Emitted):
                 note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
-            self._append(resident, note)
+            self.append(resident, note)
 
     def _follow(self, resident: Resident, entry: Completion, value: Any) -> None:
         # A paused handler sees what is recorded, for a body it gives up by it must not be recorded any more: a replay
@@ -353,12 +347,15 @@ class Driver:
 
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
-            case RunStep():
-                self.bodies.ask(resident, command.step, command.spec)
+            case FindOut(step, spec) if step in resident.machine.unknown:
+                self.once.find_out(resident, step, spec)
+            case RunStep(step, spec) | FindOut(step, spec):
+                self.bodies.ask(resident, step, spec)
             case CancelStep():
                 self.bodies.give_up(resident, command.step)
+                self._withdraw(resident, command.step)
             case OpenPromise():
-                self._open_promise(resident, command)
+                self.open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
             case SetState() | AppendItem():
@@ -376,7 +373,8 @@ class Driver:
             case _:
                 self._watcher.obey(resident, command)
 
-    def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
+    def open_promise(self, resident: Resident, command: OpenPromise) -> None:
+        """Makes a promise, unless it is there already."""
         if command.promise in resident.promises:
             return
         resident.promises[command.promise] = command.id
@@ -464,7 +462,8 @@ class Driver:
     def _awake(self, resident: Resident) -> Status:
         return move(resident.status, Move.WAKE) if resident.status is Status.SUSPENDED else resident.status
 
-    def _append(self, resident: Resident, entry: Entry) -> None:
+    def append(self, resident: Resident, entry: Entry) -> None:
+        """Adds to the journal, in the open batch."""
         self._committer.batch.entries.append(EntryRow(resident.n, resident.length, records.encode(entry)))
         resident.length += 1
         self._watcher.recorded(resident.n)

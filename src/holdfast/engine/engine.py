@@ -113,6 +113,7 @@ class Engine:
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.bodies.effects = self._effects
+        self._effects.once = self.driver.once
         self.driver.timers = self._timers
         install_guard()
         self._watchdog = Watchdog(self.loop, limits.stuck_seconds)
@@ -462,7 +463,7 @@ class Engine:
         until = self.loop.time() + self._limits.drain_seconds
         while self.failure is None and self.loop.time() < until:
             bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
-            if not any(body.future is not None for body in bodies):
+            if not any(body.active for body in bodies):
                 return
             await asyncio.sleep(0.01)
 
