@@ -460,6 +460,9 @@ def test_state_is_kept_per_service_key_and_name_and_the_last_write_counts(store)
     assert store.state_names("Cart", "ann") == ["items"]
     store.commit(Batch(states=[state(None), state(b"", name="z"), state(b"6", name="a")]))
     assert store.state_names("Cart", "ann") == ["a", "z"]
+    assert store.state_names("Cart", "ann", "a") == ["z"]
+    assert store.state_names("Cart", "ann", "", 1) == ["a"]
+    assert store.state_names("Cart", "ann", "z", 1) == store.state_names("Cart", "ann", "", 0) == []
     assert store.state("Cart", "ann", "z") == b""
     store.commit(Batch(states=[state(None, name="z"), state(b"again", name="z"), state(None, name="a")]))
     assert store.state("Cart", "ann", "z") == b"again"

@@ -24,6 +24,7 @@ from holdfast.service import Limit
 from holdfast.stores.base import InvocationRow, StateRow, Store
 
 RATES = ("", "rate")  # the state in which each lane keeps its rate, by name
+RATE_KEPT_MS = 3_600_000  # a whole allowance is remembered so long, should the clock be set back
 SCAN_SLICE = 64  # locks or lanes looked at in one turn of the loop after a start
 
 Turn = tuple[int, int]  # of one that is queued: (updated, n)
@@ -231,6 +232,13 @@ class Gates:
             self._admit()
         else:
             self._forget_lane(name)
+
+    def forget_rates(self, names: list[str]) -> None:
+        """Of these lanes the store remembers a rate: those that have long been whole again need not be."""
+        before = self._clock.now() - RATE_KEPT_MS
+        for name in names:
+            if name not in self._lanes and self._stored_rate(name) < before:
+                self._committer.batch.states.append(StateRow(*RATES, name, None))
 
     def advance(self, lock: str | None, lane: str | None) -> None:
         """Names those who may try now."""

@@ -273,8 +273,8 @@ class Store(Protocol):
     def state(self, service: str, key: str, name: str) -> bytes | None:
         """One value of an object."""
 
-    def state_names(self, service: str, key: str) -> list[str]:
-        """Names of an object's values, sorted."""
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
+        """Names of an object's values that are greater than `after`, sorted."""
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         """Keys greater than `after` of the service's objects that have a value, sorted."""

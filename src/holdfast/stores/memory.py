@@ -228,9 +228,10 @@ class MemoryStore:
         self._check_open()
         return self._states.get((service, key, name))
 
-    def state_names(self, service: str, key: str) -> list[str]:
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
         self._check_open()
-        return sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+        names = sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+        return [name for name in names if name > after][:limit]
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         self._check_open()

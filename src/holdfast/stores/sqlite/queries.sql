@@ -290,8 +290,8 @@ SELECT target FROM found WHERE target IS NOT NULL;
 SELECT body FROM state WHERE service = ? AND key = ? AND name = ?;
 
 -- name: state_names
--- What an object has values for.
-SELECT name FROM state WHERE service = ? AND key = ? ORDER BY name;
+-- What an object has values for. No limit is -1.
+SELECT name FROM state WHERE service = ? AND key = ? AND name > ? ORDER BY name LIMIT ?;
 
 -- name: object_keys
 -- Objects of a service that have a value, each found from the one before it.

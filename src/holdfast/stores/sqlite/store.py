@@ -180,8 +180,8 @@ class SqliteStore:
     def state(self, service: str, key: str, name: str) -> bytes | None:
         return next((body for (body,) in self._read("state", service, key, name)), None)
 
-    def state_names(self, service: str, key: str) -> list[str]:
-        return [name for (name,) in self._read("state_names", service, key)]
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
+        return [name for (name,) in self._read("state_names", service, key, after, -1 if limit is None else limit)]
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         return [key for (key,) in self._read("object_keys", service, after, limit)]
