@@ -115,12 +115,20 @@ class Clients:
                 tries = self._tries[view.id] = self._tries.get(view.id, 0) + 1
                 if tries <= RESUMES_MAX:
                     await self._operators.resume(view.id)
+                elif self._has_called_damaged(view.id):
+                    self._world.rotten[view.id] = "called"
                 elif view.id not in self._world.rotten:
                     self._given_up[view.id] = True
             for id in [id for id in self._unfinished() if id in self._world.rotten]:
                 tries = self._tries[id] = self._tries.get(id, 0) + 1
                 if tries > KILL_AFTER:
                     await self._operators.kill(id)
+
+    def _has_called_damaged(self, id: str) -> bool:
+        """Whether one that it has called was given other arguments than it says now, or so it reads."""
+        rows = self._world.memory._invocations
+        (n,) = (row.n for row in rows.values() if row.id == id)
+        return any(row.parent == n and row.id in self._world.rotten for row in rows.values())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._life.loop.create_task(self._guarded(work))

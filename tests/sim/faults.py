@@ -84,6 +84,7 @@ class Options:
     rots: float
     edits: float
     missing: float  # lives whose program lacks a handler
+    rests: float  # lives that only change rows, as tools on a file do, and run nothing
     renewed_from: int  # the life from which on a program has its new version
     mended_from: int  # the life from which on its bugs are mended
     drain_seconds: float  # of a clean stop
@@ -160,6 +161,7 @@ def draw(seed: int) -> Options:
         rots=some(0.2, 0.2, 0.8),
         edits=edits,
         missing=some(0.15, 0.2, 0.6),
+        rests=some(0.3, 0.1, 0.5),
         renewed_from=random.randint(0, lives + 1),
         mended_from=random.randint(0, lives),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),

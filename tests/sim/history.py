@@ -84,6 +84,7 @@ class LifeBegan(NamedTuple):
     wall: int
     edit: str
     missing: str  # the handler that its program lacks
+    rests: bool
 
 
 class LifeStops(NamedTuple):

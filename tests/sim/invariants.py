@@ -166,8 +166,14 @@ def g3_pauses_for_a_mismatch_have_a_cause(look: Inspection) -> None:
         for moved in facts.moves:
             if moved.status is Status.PAUSED:
                 paused = records.decode_outcome(moved.row.outcome or b"")
-                if paused.code == "HF303" and facts.row.target not in EDITED:
+                if paused.code == "HF303" and not _may_differ(look, facts):
                     look.broken("G3", f"{facts.id} in life {moved.event.life}: {paused.reason.partition(chr(10))[0]}")
+
+
+def _may_differ(look: Inspection, facts: Facts) -> bool:
+    """Whether its code was changed, or what one was given that it has called."""
+    called = (child for child in look.facts.values() if child.row.parent == facts.row.n)
+    return facts.row.target in EDITED or any(not look.sound(child) for child in called)
 
 
 def g4_no_two_bodies_of_a_step_at_once(look: Inspection) -> None:
@@ -360,7 +366,7 @@ def g8_nothing_waits_for_ever(look: Inspection) -> None:
 def _reason_of(look: Inspection, facts: Facts) -> None:
     paused = records.decode_outcome(facts.row.outcome or b"")
     fits = isinstance(paused, records.Paused) and paused.reason
-    known = paused.code == "HF303" and facts.row.target in EDITED
+    known = paused.code == "HF303" and _may_differ(look, facts)
     if not fits or not (known or (paused.code == "HF203" and facts.outlived)):
         look.broken("G8", f"{facts.id} is still paused after all resumes: {paused}")
 
@@ -373,7 +379,7 @@ def g8_pauses_say_why(look: Inspection) -> None:
                 continue
             paused = records.decode_outcome(moved.row.outcome or b"")
             known = paused.code in PAUSE_CODES
-            known |= paused.code == "HF303" and target in EDITED
+            known |= paused.code == "HF303" and _may_differ(look, facts)
             known |= paused.code == "HF305" and bool(look.lives[moved.event.life].missing)
             known |= paused.code == "HF101" and target == look.lives[moved.event.life].missing
             if not paused.reason or not known:
@@ -385,6 +391,19 @@ def g9_bodies_are_bounded(look: Inspection) -> None:
     for began in look.history.of(BodyBegan):
         if began.running > most:
             look.broken("G9", f"{began.running} bodies ran at once, at most {most} may")
+
+
+def g9_who_rests_runs_nothing(look: Inspection) -> None:
+    resting = {life.life for life in look.lives if life.rests}
+    for lived in look.world.machines:
+        if lived.life in resting:
+            look.broken("G9", f"{lived.machine.id} was brought to memory in life {lived.life}, which only rested")
+    for facts in look.facts.values():
+        for moved in facts.moves:
+            if moved.event.life in resting and moved.status in {Status.SUSPENDED, Status.DONE, Status.FAILED}:
+                look.broken(
+                    "G9", f"{facts.id} became {moved.status.name} in life {moved.event.life}, which only rested"
+                )
 
 
 def g10_damage_stops_one_only(look: Inspection) -> None:
@@ -441,7 +460,7 @@ CHECKS: list[Callable[[Inspection], None]] = [
     g6_nobody_is_asked_for_the_dead,
     g7_cancelled_invocations_end, g7_compensation_runs, g7_no_body_outlives_its_invocation,
     g8_nothing_waits_for_ever, g8_pauses_say_why,
-    g9_bodies_are_bounded,
+    g9_bodies_are_bounded, g9_who_rests_runs_nothing,
     g10_damage_stops_one_only,
     g11_bodies_start_after_their_commit, g11_nothing_after_a_failed_sync,
 ]  # fmt: skip

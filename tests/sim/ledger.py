@@ -371,9 +371,8 @@ class Ledger:
     def _replay(self, facts: Facts, version: Version) -> Replayed:
         row = facts.row
         handler = self.world.registry.find(row.target)
-        life = SimpleNamespace(
-            edit=facts.edit, renewed=True, mended=self._is_mended(facts, version), told=self.world.told_by
-        )
+        told = _unheard if row.target in EDITED else self.world.told_by  # it may be the wrong code that tells
+        life = SimpleNamespace(edit=facts.edit, renewed=True, mended=self._is_mended(facts, version), told=told)
         found = Replayed()
         machine = Watched(
             row.id, created=row.began or row.created, seed=row.seed, read=facts.read, plan_thread=plan_thread
@@ -448,6 +447,10 @@ def _is_copy(row: InvocationRow) -> bool:
 def _is_edited(row: InvocationRow) -> bool:
     """Whether the last result it was given is another than its original had, so that nothing that follows was done."""
     return (row.origin or "").endswith(", edited")
+
+
+def _unheard(*_: Any) -> None:
+    pass
 
 
 def _take(machine: Watched) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from holdfast import Context, ObjectContext
 from tests.sim.between import CALL_FAILED, KEYS, counter, entry_of, leaf, steps_of
-from tests.sim.workloads import FEW, QUICK, shape, work
+from tests.sim.workloads import FEW, QUICK, expect, own, shape, work
 
 EDITED = {"Sim/edited", "Sim/recalled"}  # nothing in them says so
 FLAWED = {"Sim/flawed", "Counter/flawed_key"}  # they raise until they are mended
@@ -29,8 +29,10 @@ async def recalled(ctx: Context, count: int) -> list[str]:
     found = []
     for number in range(min(count, 10) - (edit == "fewer")):
         called: Any = steps_of if edit == "name" else leaf
+        given = number + 50 * (edit == "argument")
         try:
-            found.append(await ctx.call(called, number + 50 * (edit == "argument")))
+            found.append(await ctx.call(called, given))
+            expect(ctx, own(found[-1], given), "G3", f"the call with {given} was given {found[-1]!r}")
         except CALL_FAILED as error:
             found.append(type(error).__name__)
         await asyncio.sleep(0.3)

@@ -156,6 +156,12 @@ def a_caller_gets_what_another_returned(patch: Patch) -> None:
     patch.setattr(Driver, "returned", mixed)
 
 
+@caught_by("G3", shapes=("recalled",), edits=0.9, lives=4, slow=0.3)
+def a_call_that_has_begun_may_be_given_other_arguments(patch: Patch) -> None:
+    """Once its own: the caller got what came of the old ones."""
+    patch.setattr(Links, "_is_other", lambda *_: False)
+
+
 @caught_by("g8_nothing_waits_for_ever", shapes=("add", "pass_on"), plans=10)
 def circles_of_waits_are_not_found(patch: Patch) -> None:
     patch.setattr(Waits, "refusal", lambda *_: None)
@@ -399,6 +405,20 @@ def a_cancel_reaches_those_that_were_sent(patch: Patch) -> None:
 @caught_by("g7_kill_reaches_the_called", shapes=CALLS, kills=0.9, lives=3)
 def a_kill_does_not_reach_the_called(patch: Patch) -> None:
     patch.setattr(Rows, "children", lambda self, n, limit: [])
+
+
+@caught_by("g9_who_rests_runs_nothing", rests=0.9, lives=3, signals=0.9)
+def a_signal_brings_one_back_where_nothing_is_to_run(patch: Patch) -> None:
+    bring_back = Engine.bring_back
+
+    def eager(self: Any, n: int) -> Any:
+        resting, self.resting = self.resting, False
+        try:
+            return bring_back(self, n)
+        finally:
+            self.resting = resting
+
+    patch.setattr(Engine, "bring_back", eager)
 
 
 # Notes and schedules

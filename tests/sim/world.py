@@ -151,7 +151,8 @@ class World:
         missing = ""
         if not calm and self._random.random() < self.options.missing:
             missing = self._random.choice(self.plans).target
-        Life(self, number, calm=calm, edit=edit, missing=missing).run()
+        rests = not calm and self._random.random() < self.options.rests
+        Life(self, number, calm=calm, edit=edit, missing=missing, rests=rests).run()
 
     def _between(self, number: int) -> None:
         random, options = self._random, self.options
@@ -228,12 +229,13 @@ def registry(but: str = "") -> Registry:
 class Life:
     """One process: engine, clients and bodies on a loop of their own. Handlers and bodies know it as `life`."""
 
-    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str) -> None:
+    def __init__(self, world: World, number: int, *, calm: bool, edit: str, missing: str, rests: bool) -> None:
         self.world = world
         self.number = number
         self.calm = calm
         self.edit = edit
         self.missing = missing
+        self.rests = rests
         self.renewed = number >= world.options.renewed_from
         self.mended = number >= world.options.mended_from
         self.over = False
@@ -263,7 +265,7 @@ class Life:
                 self.loop.bell = (turns, self._enough)
             else:
                 self.loop.turns_max = turns
-        self.log(LifeBegan, world.time.now(), self.edit, self.missing)
+        self.log(LifeBegan, world.time.now(), self.edit, self.missing, self.rests)
         begun = world.time.seconds
         main = self._rest() if self.calm else self._main(begun + seconds, stops=stops)
         how = self.loop.run(main, begun + (2 * seconds + 200 if stops else seconds))
@@ -305,7 +307,7 @@ class Life:
         engine = Engine(
             store,  # type: ignore[arg-type]
             registry(but=self.missing), deps={"life": self}, limits=options.bounds(), clock=world.time,
-            entropy=Dice(self._random), lane=lane, plans=self._schedules(),
+            entropy=Dice(self._random), lane=lane, plans=self._schedules(), resting=self.rests,
         )  # fmt: skip
         bring_back = engine.bring_back
 

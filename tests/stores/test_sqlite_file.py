@@ -55,7 +55,7 @@ PLANS = {
     "length": ["SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=?)"],
     "counts": [
         "SEARCH invocation USING INDEX invocation_due (wake_at=?)",
-        "SEARCH invocation USING COVERING INDEX invocation_status (status=?)",
+        "SCAN invocation USING COVERING INDEX invocation_status",
         "SCAN invocation USING COVERING INDEX invocation_target",
     ],
     "ready": ["SEARCH invocation USING INDEX invocation_due (wake_at=?)"],

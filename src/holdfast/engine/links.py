@@ -34,7 +34,7 @@ from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
 from holdfast.engine.reasons import as_failure
 from holdfast.engine.resident import Resident
-from holdfast.engine.starts import Order
+from holdfast.engine.starts import Order, split_headers
 from holdfast.engine.waits import Waits
 from holdfast.errors import (
     HoldfastError,
@@ -202,7 +202,7 @@ class Links:
                 engine.create(order)
         elif row.parent == resident.n and row.call == local:
             refusal = None
-            if isinstance(self._conflict(order, row), IdConflict):
+            if self._is_other(order, row):
                 engine.driver.pause(resident, other_call(local, (row.target, row.key), (spec.handler.target, spec.key)))
                 return
         else:
@@ -219,6 +219,17 @@ class Links:
             return self._engine.conflict(order, row)
         except Unreadable as damage:  # of the one that is there: it stops that one, and not who calls it (G10)
             return damage
+
+    def _is_other(self, order: Order, row: InvocationRow) -> bool:
+        """Whether a call that has begun is not the one that the code makes now."""
+        if not isinstance(self._conflict(order, row), IdConflict):
+            return False
+        try:
+            text, _ = split_headers(self._engine.driver.read(row.n, row.input))
+            order.handler.arguments.decode(text)
+        except HoldfastError:
+            return (row.target, row.key) != (order.handler.target, order.key)  # else damage, of that one alone (G10)
+        return True
 
     def _send(self, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine

@@ -19,11 +19,11 @@ ORDER BY n DESC LIMIT ?7;
 
 -- name: at_lock
 -- The condition of invocation_lock.
-((status IN (0, 1, 3) AND began IS NOT NULL) OR (status = 2 AND wake_at IS NULL));
+((status <> 2 AND status < 4 AND began IS NOT NULL) OR (status = 2 AND wake_at IS NULL));
 
 -- name: in_lane
 -- The condition of invocation_lane.
-(status IN (0, 1) OR (status = 2 AND wake_at IS NULL));
+(status < 2 OR (status = 2 AND wake_at IS NULL));
 
 -- name: keep_last_number
 -- Before a purge: a number is never given twice, since others may still name it as their parent.
@@ -152,7 +152,7 @@ SELECT coalesce(max(seq), -1) + 1 FROM entry WHERE n = ?;
 -- How many are READY, how many of each status that has its index, and how many there are: what is left is DONE.
 SELECT 0, count(*) FROM invocation INDEXED BY invocation_due WHERE status = 0 AND wake_at IS NULL
 UNION ALL
-SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status IN (1, 2, 3, 5, 6, 7) GROUP BY status
+SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status <> 0 AND status <> 4 GROUP BY status
 UNION ALL
 SELECT 4, count(*) FROM invocation;
 
@@ -213,7 +213,7 @@ SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: lane_running
 -- How full a lane is.
-SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status IN (0, 1) AND lane = ?;
+SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
 
 -- name: children
 -- What an invocation called or sent.
@@ -267,7 +267,7 @@ SELECT {row} FROM invocation INDEXED BY invocation_due WHERE status = 0 AND wake
 -- name: list_status
 -- The same of one status that is neither READY nor DONE.
 SELECT {row} FROM invocation INDEXED BY invocation_status
-WHERE status IN (1, 2, 3, 5, 6, 7) AND status = ?2 AND {page};
+WHERE status <> 0 AND status <> 4 AND status = ?2 AND {page};
 
 -- name: list_target
 -- The same of one target.
