@@ -331,9 +331,9 @@ class Engine:
             if not resident.busy:
                 self._drop(resident)
                 if resident.status.ended:
-                    self.gates.leave(n, resident.gate, paused=False)
+                    self.gates.leave(n, resident.gate)
                 else:
-                    self.gates.pause(resident.gate.lock, resident.gate.lane)
+                    self.gates.pause(n, resident.gate.lock, resident.gate.lane)
         elif resident.status is Status.SUSPENDED:
             self._parkable[n] = resident
             while len(self._parkable) > self._limits.waiting:

@@ -245,8 +245,8 @@ class Store(Protocol):
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         """The same for lanes."""
 
-    def lane_running(self, lane: str) -> int:
-        """How many invocations of a lane are READY or SUSPENDED."""
+    def lane_running(self, lane: str) -> list[int]:
+        """Numbers of the invocations of a lane that are READY or SUSPENDED, smallest first."""
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """What an invocation called or sent, smallest n first."""

@@ -129,7 +129,7 @@ class CodedStore:
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         return self._store.queued_lanes(after, limit)
 
-    def lane_running(self, lane: str) -> int:
+    def lane_running(self, lane: str) -> list[int]:
         return self._store.lane_running(lane)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:

@@ -183,9 +183,9 @@ class MemoryStore:
         lanes = {row.lane for row in self._invocations.values() if row.lane is not None and _queued(row)}
         return sorted(lane for lane in lanes if lane > after)[:limit]
 
-    def lane_running(self, lane: str) -> int:
+    def lane_running(self, lane: str) -> list[int]:
         self._check_open()
-        return sum(row.lane == lane and row.status in RUNS for row in self._invocations.values())
+        return sorted(row.n for row in self._invocations.values() if row.lane == lane and row.status in RUNS)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         self._check_open()

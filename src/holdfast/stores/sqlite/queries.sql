@@ -212,8 +212,8 @@ WITH RECURSIVE found (name) AS (
 SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: lane_running
--- How full a lane is.
-SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
+-- Who has a place in a lane.
+SELECT n FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
 
 -- name: children
 -- What an invocation called or sent.

@@ -152,9 +152,8 @@ class SqliteStore:
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         return [lane for (lane,) in self._read("queued_lanes", after, limit)]
 
-    def lane_running(self, lane: str) -> int:
-        count: int = self._read("lane_running", lane)[0][0]
-        return count
+    def lane_running(self, lane: str) -> list[int]:
+        return sorted(n for (n,) in self._read("lane_running", lane))
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         return [InvocationRow(*row) for row in self._read("children", n, limit)]
