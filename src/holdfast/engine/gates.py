@@ -198,6 +198,20 @@ class Gates:
         held = self._held.get(lock)
         return self._store.holder(lock) if held is None else held
 
+    def ahead(self, lock: str, n: int | None) -> int | None:
+        """Who has a lock or, if nobody does, is first in its queue; None if that is `n`, or nobody."""
+        holder = self.holder(lock)
+        first = self._first(lock) if holder is None else holder
+        return None if first == n else first
+
+    def taken(self, gate: Gate, places_max: int) -> set[int]:
+        """Who holds the places of a lane, if none is left; of a limit with more places than that, nobody."""
+        _, name, limit = gate
+        if name is None or limit is None or limit.concurrency is None or limit.concurrency > places_max:
+            return set()
+        inside = self._inside(name, limit)
+        return inside if len(inside) >= limit.concurrency else set()
+
     def advance_lock(self, lock: str) -> None:
         """Names the next of a lock, if it is free."""
         if self._stopped or self.holder(lock) is not None:
