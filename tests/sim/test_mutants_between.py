@@ -353,17 +353,17 @@ def what_follows_from_an_edited_result_is_not_done(patch: Patch) -> None:
 def a_place_is_given_away_twice(patch: Patch) -> None:
     leave = Gates._leave_lane
 
-    def generous(self: Any, name: Any) -> None:
-        if name is not None and self._lane(name).running:
-            self._lane(name).running -= 1
-        leave(self, name)
+    def generous(self: Any, name: Any, n: Any) -> None:
+        if self._lane(name).inside:
+            self._lane(name).inside.pop()
+        leave(self, name, n)
 
     patch.setattr(Gates, "_leave_lane", generous)
 
 
 @caught_by("g4_limits_hold", shapes=LIMITS, plans=10, lives=4, stops=0.9)
 def after_a_restart_nobody_is_counted(patch: Patch) -> None:
-    patch.setattr(MemoryStore, "lane_running", lambda self, lane: 0)
+    patch.setattr(MemoryStore, "lane_running", lambda self, lane: [])
 
 
 @caught_by("g4_limits_hold", shapes=("paced",), plans=10, lives=4, clock_ahead=0.0, clock_back=0.0, clock_steps=0.0)

@@ -341,9 +341,9 @@ class Engine:
             if not resident.busy:
                 self._drop(resident)
                 if resident.status.ended:
-                    self.gates.leave(n, resident.gate, paused=False)
+                    self.gates.leave(n, resident.gate)
                 else:
-                    self.gates.pause(resident.gate.lock, resident.gate.lane)
+                    self.gates.pause(n, resident.gate.lock, resident.gate.lane)
         elif resident.pausing:  # it was cancelled, and goes on by replay
             if not resident.busy:
                 self._drop(resident)
