@@ -15,6 +15,7 @@ from holdfast import (
     ObjectContext,
     Service,
     StoreCorrupt,
+    UnknownInvocation,
     Unreadable,
     Workflow,
     WorkflowContext,
@@ -245,6 +246,21 @@ def test_one_of_which_nobody_can_tell_what_was_done_is_left_as_it_is(memory_worl
         one.client.resume("counter")
         one.client.signal("counter", "word", "end")
         assert one.client.attach("counter").result(5) == ["none"]
+
+
+def test_a_start_whose_key_cannot_be_looked_up_is_refused_and_its_id_is_free(world, desk):
+    with life(world, *desk.all) as one:
+        one.store.broken["holder", "Box/k"] = DAMAGE
+        with pytest.raises(StoreCorrupt, match="page 7"):
+            one.client.start(desk.do, "none", key="k", id="do")
+        with pytest.raises(UnknownInvocation):
+            one.client.attach("do").result(1)
+        with pytest.raises(UnknownInvocation):
+            one.client.attach("do").status()
+        one.store.broken.clear()
+        handle = one.client.start(desk.do, "none", key="k", id="do")
+        handle.signal("go")
+        assert handle.result(5) == ["none", "none"]
 
 
 def test_who_waits_for_one_whose_end_cannot_be_read_is_told_so(world, desk):

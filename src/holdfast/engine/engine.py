@@ -201,7 +201,12 @@ class Engine:
             order.not_before, b"", None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
             call=order.call, build=self.build,
         )  # fmt: skip
-        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None):
+        try:
+            begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
+        except BaseException:
+            del self._numbers[order.id]  # who asks for it would wait for ever
+            raise
+        if begins:
             self.admission.enter(n)
             row = row._replace(began=now, status=Status.READY)
             self._residents[n] = self.driver.create(row, order.handler, order.text, order.headers)
