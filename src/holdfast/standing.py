@@ -93,7 +93,7 @@ def _has_room(engine: Engine, row: InvocationRow, lane: str) -> bool:
     handler = engine.handler_of(row.target)
     if handler is None or handler.limit is None or handler.limit.concurrency is None or handler.limit.rate is not None:
         return False
-    return engine.reading().lane_running(lane) < handler.limit.concurrency
+    return len(engine.reading().lane_running(lane)) < handler.limit.concurrency
 
 
 def _ahead(queue: list[int], n: int) -> int:

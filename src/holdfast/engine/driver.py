@@ -38,6 +38,7 @@ from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
+from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState, Unwritten
 from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
@@ -46,7 +47,7 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
 from holdfast.engine.watcher import Watcher
-from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
+from holdfast.errors import HandlerFault, HoldfastError, StoreCorrupt, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
 from holdfast.steps import plan_thread
@@ -74,6 +75,7 @@ class Driver:
         self.bodies = Bodies(self, committer, clock)
         self.once = OnceSteps(self, committer)
         self.timers: Timers
+        self.links: Links
 
     def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
         """A new invocation that begins now; its row and what its first run asked for are in the open batch."""
@@ -89,28 +91,27 @@ class Driver:
         return queued
 
     def load(self, row: InvocationRow, handler: Handler) -> Resident:
-        """An invocation brought back by replay, or begun from the queue. Raises nothing: what cannot be replayed is
-        paused."""
+        """An invocation brought back by replay, or begun from the queue. What cannot be replayed is paused. Raises
+        Unreadable and StoreCorrupt for a row that `Rows.read` leaves out."""
         begins = None
         if row.began is None:
             begins = max(self._clock.now(), row.updated)  # not before its time, should the clock have been set back
             row = row._replace(began=begins)
         resident = self.resident(row, handler, fresh=False)
+        resident.length = self.store.length(row.n)  # before what may be damaged: more may come for it all the same
+        if begins is None:
+            resident.obeyed = obeyed_of(row, resident.length)
+            if row.outcome is not None:
+                resident.begins = row.began  # the row must not say of what is done now that it is to be done
+        if resident.status is Status.PAUSED:
+            self._move(resident, move(resident.status, Move.RESUME), None, None)
+        elif resident.status is Status.QUEUED:
+            resident.status = move(resident.status, Move.BEGIN)
+            resident.wake_at = None
+            resident.begins = row.began
         try:
-            bodies = self.store.entries(row.n)
-            resident.length = len(bodies)
-            if begins is None:
-                resident.obeyed = obeyed_of(row, len(bodies))
-                resident.tries = {tried.step: tried for tried in tries_of(row)}
-                if row.outcome is not None:
-                    resident.begins = row.began  # the row must not say of what is done now that it is to be done
-            if resident.status is Status.PAUSED:
-                self._move(resident, move(resident.status, Move.RESUME), None, None)
-            elif resident.status is Status.QUEUED:
-                resident.status = move(resident.status, Move.BEGIN)
-                resident.wake_at = None
-                resident.begins = row.began
-            journal = [records.decode_entry(body) for body in bodies]
+            resident.tries = {tried.step: tried for tried in tries_of(row)}
+            journal = [records.decode_entry(body) for body in self.store.entries(row.n)]
             resident.text, headers = split_headers(self.read(row.n, row.input))
         except HoldfastError as error:
             if begins is not None:
@@ -288,13 +289,18 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
-        if self._watcher.crowded:
+        if self.links.crowded:
             self._keep_back(resident)
         else:
             self._obey_all(resident)
 
     def _obey_all(self, resident: Resident) -> None:
         commands = resident.machine.take_commands()
+        try:
+            self.links.look(commands)
+        except (StoreCorrupt, Unreadable) as damage:
+            self.pause(resident, damage)  # before any of it is done: all of it is asked for again at the resume
+            return
         over = any(isinstance(command, Return) for command in commands)
         self._keep_notes(resident, resident.machine.take_notes(), over=over)
         resident.owes = False
@@ -371,7 +377,7 @@ class Driver:
             case EndCancelled():
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:
-                self._watcher.obey(resident, command)
+                self.links.obey(resident, command)
 
     def open_promise(self, resident: Resident, command: OpenPromise) -> None:
         """Makes a promise, unless it is there already."""
@@ -408,7 +414,7 @@ class Driver:
             for name in view.cleared:
                 resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)
-        self._watcher.ended(resident, outcome, text)
+        self.links.ended(resident, outcome, text)
 
     def write_status(self, resident: Resident) -> None:
         """Whether there is work in hand, or when it goes on."""

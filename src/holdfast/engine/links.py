@@ -106,12 +106,38 @@ class Links:
         self._delivered = 0
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
+        # Damage stops who met it, and no other (G10): it asks again. A deed (known by the id it is for) would not be
+        # asked for again, for others of its turn are done: nothing of this batch is.
+        if isinstance(whom, str):
+            self._engine.fail(damage)
+            return
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
         else:
             log.error("nothing could be delivered to %s: %s", whom, damage)
+
+    def look(self, commands: list[Command]) -> None:
+        """Reads what deeds will need, before any is done. Raises StoreCorrupt, Unreadable."""
+        try:
+            for command in commands:
+                self._look(command)
+        except (StoreCorrupt, Unreadable):
+            raise
+        except Exception as error:  # noqa: BLE001  # it would leave half a turn to be committed
+            self._engine.fail(as_failure(error))
+
+    def _look(self, command: Command) -> None:
+        rows = self._engine.rows
+        match command:
+            case SendSignal(id) | CancelOther(id) | CancelCall(_, id):
+                row = rows.find(id)
+                if row is not None and self._engine.resident(row.n) is None:
+                    rows.length(row.n)
+            case SendCall(spec):
+                rows.find(spec.id)
+            case SettleShared(id):
+                self.shared(id)
 
     def obey(self, resident: Resident, command: Command) -> None:
         """A handler wants something of another invocation."""
@@ -123,7 +149,7 @@ class Links:
             case SharePromise():
                 self.later(self._share, resident, command)
             case SendCall(spec):
-                self.later(self._send, resident, spec)
+                self.later(self._send, spec.id, resident, spec)
             case SendSignal(id, name, text):
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
@@ -281,9 +307,9 @@ class Links:
             return (row.target, row.key) != (order.handler.target, order.key)  # else damage, of that one alone (G10)
         return True
 
-    def _send(self, resident: Resident, spec: CallSpec) -> None:
+    def _send(self, id: str, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
-        row = engine.rows.find(spec.id)
+        row = engine.rows.find(id)
         order = _order(resident, spec, None)
         if row is None:
             if spec.delay:
