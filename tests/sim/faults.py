@@ -30,6 +30,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("named", "sender", "follower"),
     ("talker", "listener", "patient"),
     ("ping", "talker", "interrupted"),
+    ("tries", "steps", "race"),
     ("flawed", "flawed_key", "add", "renewed"),
     ("proceed", "approve", "witness", "follower"),
     ("narrow", "turns", "paced", "spaced", "crowd"),

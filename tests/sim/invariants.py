@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from holdfast.core import entries as records
@@ -141,6 +142,8 @@ def _sure(facts: Facts, version: Version, end: int) -> int:
     """How much of a path every machine must have taken. What one read and could not record, others read anew: at the
     death of its life, and while it was paused, when it sees what comes and does nothing."""
     runs = facts.runs(version)
+    if runs is None:
+        return 0
     for place, commit in enumerate([runs, *(max(runs, record.commit) for record in version.completions)]):
         if commit > end or (place and facts.status_at(commit) is Status.PAUSED):
             return place
@@ -280,8 +283,15 @@ def _delivered(look: Inspection, facts: Facts, answer: Answered, row: Any) -> No
         for record in facts.entries
         if isinstance(record.entry, records.PromiseSettled) and record.entry.promise == step
     ]
+    if not got and any(_is_cancel(record) and _lay(look, facts, record) for record in facts.entries):
+        return  # nobody ran it between the two, and a cancel is what it heard of first
     if got != [_written(answer)] and facts.status.ended and facts.status is not Status.KILLED:
         look.broken("G6", f"{facts.id} {step} was settled {answer.value}, its handler was given {got}")
+
+
+def _lay(look: Inspection, facts: Facts, record: Record) -> bool:
+    """Whether an entry was written while its invocation was a row alone."""
+    return look.lives[record.event.life].rests or facts.status_at(record.commit - 1) is Status.PAUSED
 
 
 def g6_withdrawn_is_withdrawn(look: Inspection) -> None:
@@ -386,6 +396,26 @@ def g8_pauses_say_why(look: Inspection) -> None:
                 look.broken("G8", f"{facts.id} was paused: {paused.code} {paused.reason[:300]}")
 
 
+def g8_attempts_are_counted_on(look: Inspection) -> None:
+    """What a row says of attempts that failed holds for whoever brings its invocation back."""
+    begun: dict[tuple[str, str], list[BodyBegan]] = defaultdict(list)
+    for began in look.history.of(BodyBegan):
+        begun[began.id, began.step].append(began)
+    for facts in look.fine():
+        for moved, after in pairwise(facts.moves):
+            if after.status is Status.PAUSED:
+                continue  # a person who resumes it begins to count anew
+            outcome = None if moved.row.outcome is None else records.decode_outcome(moved.row.outcome)
+            for tried in outcome.tries if isinstance(outcome, records.Woken) else ():
+                for began in begun[facts.id, tried.step]:
+                    if not moved.commit <= began.commits <= after.commit:
+                        continue
+                    if began.attempt <= tried.failure.attempts or began.wall < tried.next_at:
+                        look.broken(
+                            "G8", f"{facts.id}: {tried} was recorded, and attempt {began.attempt} came after it"
+                        )
+
+
 def g9_bodies_are_bounded(look: Inspection) -> None:
     most = look.world.options.bounds().bodies
     for began in look.history.of(BodyBegan):
@@ -459,7 +489,7 @@ CHECKS: list[Callable[[Inspection], None]] = [
     g6_what_was_seen_never_changes, g6_settled_promises_never_change, g6_withdrawn_is_withdrawn,
     g6_nobody_is_asked_for_the_dead,
     g7_cancelled_invocations_end, g7_compensation_runs, g7_no_body_outlives_its_invocation,
-    g8_nothing_waits_for_ever, g8_pauses_say_why,
+    g8_nothing_waits_for_ever, g8_pauses_say_why, g8_attempts_are_counted_on,
     g9_bodies_are_bounded, g9_who_rests_runs_nothing,
     g10_damage_stops_one_only,
     g11_bodies_start_after_their_commit, g11_nothing_after_a_failed_sync,

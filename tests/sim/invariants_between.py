@@ -269,7 +269,7 @@ def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
     )
     begun: set[int] = set()
     last = {(commit, n): moved for commit, _, n, moved in changes}
-    runs = {(commit, n) for commit, _, n, moved in changes if _has_begun(moved)}
+    runs = {(commit, n) for commit, _, n, moved in changes if moved.runs}
     found: dict[str, list[tuple[int, set[int]]]] = defaultdict(lambda: [(0, set())])
     for (commit, n), moved in sorted(last.items(), key=lambda item: (item[0][0], item[1].status not in _OVER)):
         if moved.status is Status.QUEUED:
@@ -282,10 +282,6 @@ def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
             holders.add(n)
         held.append((commit, holders))
     return found
-
-
-def _has_begun(moved: Moved) -> bool:
-    return moved.status in RUNS or (moved.row.began is not None and moved.status is not Status.QUEUED)
 
 
 _OVER = {Status.DONE, Status.FAILED, Status.CANCELLED, Status.KILLED, Status.QUEUED}

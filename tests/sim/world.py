@@ -385,7 +385,10 @@ class Life:
         info = holdfast.step()
         key = (info.invocation, info.id, info.attempt)
         self.bodies[key] = None
-        self.log(BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late)
+        self.log(
+            BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late,
+            self.world.time.latest(),
+        )  # fmt: skip
         how = "returned"
         try:
             yield
