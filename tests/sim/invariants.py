@@ -211,6 +211,18 @@ def g5_timers_are_never_early(look: Inspection) -> None:
                 look.broken("G5", f"{facts.id} {entry.timer} was due at {segment.deadline}, and fired at {event.wall}")
 
 
+def g5_starts_wait_for_their_time(look: Inspection) -> None:
+    wanted = {plan.known: plan.delay for plan in look.world.plans if plan.delay}
+    for facts in look.fine():
+        row = facts.moves[0].row
+        asked = wanted.get(facts.id, 0.0) if facts.row.parent is None and facts.row.origin is None else 0.0
+        waits = row.status == Status.QUEUED and row.wake_at is not None
+        if asked and facts.row.target != "Sim/chain" and not waits:
+            look.broken("G5", f"{facts.id} was to begin in {asked} s, and does not wait")
+        if waits and facts.begun is not None and look.events[facts.begun - 1].wall < row.wake_at:
+            look.broken("G5", f"{facts.id} was to begin at {row.wake_at}, and began before")
+
+
 def g5_timers_are_not_late(look: Inspection) -> None:
     """Where nothing is in their way: room for all, no pause, a wall clock that runs."""
     options = look.world.options
@@ -485,7 +497,7 @@ CHECKS: list[Callable[[Inspection], None]] = [
     g2_a_recorded_step_never_runs_again, g2_one_key_for_all_attempts,
     g3_every_journal_replays_to_its_end, g3_no_life_took_another_path, g3_pauses_for_a_mismatch_have_a_cause,
     g4_no_two_bodies_of_a_step_at_once, g4_the_store_refused_nothing_of_its_own,
-    g5_timers_are_never_early, g5_timers_are_not_late, g5_timers_fire_if_anyone_lives,
+    g5_timers_are_never_early, g5_starts_wait_for_their_time, g5_timers_are_not_late, g5_timers_fire_if_anyone_lives,
     g6_what_was_seen_never_changes, g6_settled_promises_never_change, g6_withdrawn_is_withdrawn,
     g6_nobody_is_asked_for_the_dead,
     g7_cancelled_invocations_end, g7_compensation_runs, g7_no_body_outlives_its_invocation,
