@@ -7,8 +7,8 @@ import sys
 
 from benchmarks.child_sleepers import bench
 from benchmarks.children import tell
-from holdfast import Holdfast
-from holdfast.http.server import Options, Servers, serve
+from holdfast import Holdfast, HttpOptions
+from holdfast.http.server import Servers, serve
 
 
 def ready(servers: Servers) -> None:
@@ -16,4 +16,4 @@ def ready(servers: Servers) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Holdfast(sys.argv[1], services=[bench]), Options(port=0, admin_port=0), ready))
+    asyncio.run(serve(Holdfast(sys.argv[1], services=[bench]), HttpOptions(port=0, admin_port=0), ready))

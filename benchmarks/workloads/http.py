@@ -10,9 +10,8 @@ from benchmarks.children import Child, child
 from benchmarks.measure import Spent
 from benchmarks.options import Options
 from benchmarks.report import Report
-from holdfast import Context, Holdfast, Service
+from holdfast import Context, Holdfast, HttpOptions, Service
 from holdfast.http.server import Listeners, Servers
-from holdfast.http.server import Options as Where
 
 CLIENTS = 64
 COUNT = 2_000
@@ -39,7 +38,7 @@ async def loaded(process: Child) -> tuple[dict[str, Any], Spent]:
 
 
 async def serve(options: Options, count: int) -> tuple[dict[str, Any], Spent]:
-    listeners = Listeners(Where(port=0, admin_port=0))
+    listeners = Listeners(HttpOptions(port=0, admin_port=0))
     host, port = listeners.ingress.getsockname()
     try:
         async with (

@@ -45,8 +45,12 @@ def compare_places(talk: Conversation) -> Reply:
     found = talk.results("SearchGuide")
     if places and not found:
         return Reply(calls=tuple(ToolCall("SearchGuide", {"query": f"Sights of {place}"}) for place in places))
-    told = [f"{place}: {text.rpartition(': ')[2]}" for place, text in zip(places, found, strict=True)]
+    told = [f"{place}: {_without_label(text)}" for place, text in zip(places, found, strict=True)]
     return Reply(f"{places[-1] if places else 'Home'} fits. " + " ".join(told))
+
+
+def _without_label(text: str) -> str:
+    return "nobody answered." if text.startswith("error") else text.partition(": ")[2]
 
 
 def route(**words: tuple[str, ...]) -> Callable[[Conversation], Reply]:

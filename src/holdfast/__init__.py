@@ -51,12 +51,23 @@ from holdfast.errors import (
     WrongStatus,
 )
 from holdfast.handle import AsyncHandle
+from holdfast.http.limits import HttpLimits
+from holdfast.http.options import HttpOptions
 from holdfast.objects import ObjectContext, WorkflowContext
 from holdfast.service import Limit, Object, Service, Workflow
 from holdfast.steps import StepInfo, step
 from holdfast.stores.coded import Codec
 from holdfast.stores.memory import MemoryStore
-from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
+from holdfast.views import (
+    AskView,
+    CheckView,
+    InfoView,
+    InvocationView,
+    PromiseView,
+    QueueView,
+    ScheduleView,
+    StepView,
+)
 from holdfast.watching import EventView
 
 __version__ = VERSION
@@ -83,6 +94,8 @@ __all__ = [
     "HandlerStuck",
     "Holdfast",
     "HoldfastError",
+    "HttpLimits",
+    "HttpOptions",
     "IdConflict",
     "InfoView",
     "InvocationCancelled",
@@ -96,6 +109,7 @@ __all__ = [
     "Object",
     "ObjectContext",
     "PromiseView",
+    "QueueView",
     "Retry",
     "ScheduleView",
     "Sent",

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from holdfast.blocking import Client, LoopThread
 from holdfast.builds import build_of
@@ -20,13 +20,11 @@ from holdfast.engine.limits import Limits
 from holdfast.engine.ports import Clock, Entropy, SystemClock, SystemEntropy
 from holdfast.engine.schedules import Missed, Plan, make_rule
 from holdfast.errors import BadArguments
+from holdfast.http.options import HttpOptions
 from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
 from holdfast.stores.coded import Codec, CodedStore
 from holdfast.stores.sqlite.store import SqliteStore
-
-if TYPE_CHECKING:
-    from holdfast.http.server import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -172,15 +170,15 @@ class Holdfast:
             plans=self._plans, retention=self._retention, resting=resting,
         )  # fmt: skip
 
-    def serve(self, options: Options | None = None) -> None:
+    def serve(self, options: HttpOptions | None = None) -> None:
         """Runs and answers HTTP until SIGINT or SIGTERM: calls on port 8080, control on 9070, both of this machine
-        only unless `options` (holdfast.http.server.Options) says otherwise. Needs `pip install holdfast[server]`.
+        only unless `options` says otherwise. Needs `pip install holdfast[server]`.
 
         Raises BadArguments for a port in use, or an address beyond this machine without a token; StoreError.
         """
-        from holdfast.http.server import Options, serve
+        from holdfast.http.server import serve
 
-        asyncio.run(serve(self, options or Options()))
+        asyncio.run(serve(self, options or HttpOptions()))
 
     async def over(self) -> None:
         """Returns when the engine is told to end. Raises what made it fail."""

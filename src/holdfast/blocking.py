@@ -13,8 +13,10 @@ from typing import Any, Generic, TypeVar, overload
 
 from holdfast.client import AsyncClient, AsyncHandler, GeneratorHandler
 from holdfast.engine.committer import STOPPED
-from holdfast.errors import WrongPlace
+from holdfast.errors import EngineStopped, WrongPlace
 from holdfast.handle import AsyncHandle
+from holdfast.service import Handler
+from holdfast.values import MISSING
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView, StepView
 from holdfast.watching import EventView
 
@@ -84,6 +86,9 @@ class Handle(Generic[R]):
         self._thread = thread
         self._handle = handle
 
+    def __repr__(self) -> str:
+        return f"Handle({self.id!r})"
+
     def result(self, timeout: float | None = None) -> R:
         """As AsyncHandle.result: waits, `timeout` seconds at most."""
         return self._thread.call(self._handle.result(timeout))
@@ -116,27 +121,25 @@ class Handle(Generic[R]):
         """As AsyncHandle.restart."""
         return Handle(self._thread, self._thread.call(self._handle.restart(from_step=from_step, new_id=new_id)))
 
-    def fork(self, step: str, result: Any, *, new_id: str | None = None) -> Handle[R]:
+    def fork(self, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None) -> Handle[R]:
         """As AsyncHandle.fork."""
-        return Handle(self._thread, self._thread.call(self._handle.fork(step, result, new_id=new_id)))
+        return Handle(self._thread, self._thread.call(self._handle.fork(step, result, type, new_id=new_id)))
 
     def purge(self) -> None:
         """As AsyncHandle.purge."""
         self._thread.call(self._handle.purge())
 
-    def signal(self, name: str, value: Any = None) -> None:
+    def signal(self, name: str, value: Any = None, type: Any = MISSING) -> None:
         """As AsyncHandle.signal."""
-        self._thread.call(self._handle.signal(name, value))
+        self._thread.call(self._handle.signal(name, value, type))
 
     def watch(self, after: str | None = None) -> Iterator[EventView]:
         """As AsyncHandle.watch."""
-        events = self._handle.watch(after)
-        while (event := self._thread.call(_next(events))) is not None:
-            yield event
+        return _each(self._thread, self._handle.watch(after))
 
-    def journal(self) -> list[StepView]:
+    def journal(self, after: int = 0, limit: int | None = None) -> list[StepView]:
         """As AsyncHandle.journal."""
-        return self._thread.call(self._handle.journal())
+        return self._thread.call(self._handle.journal(after, limit))
 
     def inputs(self, step: str) -> Any:
         """As AsyncHandle.inputs."""
@@ -197,13 +200,13 @@ class Client:
         """As AsyncClient.attach."""
         return Handle(self._thread, self._thread.call(self._client.attach(id)))
 
-    def signal(self, id: str, name: str, value: Any = None) -> None:
+    def signal(self, id: str, name: str, value: Any = None, type: Any = MISSING) -> None:
         """As AsyncClient.signal."""
-        self._thread.call(self._client.signal(id, name, value))
+        self._thread.call(self._client.signal(id, name, value, type))
 
-    def resolve(self, promise: str, value: Any = None) -> None:
+    def resolve(self, promise: str, value: Any = None, type: Any = MISSING) -> None:
         """As AsyncClient.resolve."""
-        self._thread.call(self._client.resolve(promise, value))
+        self._thread.call(self._client.resolve(promise, value, type))
 
     def reject(self, promise: str, reason: str) -> None:
         """As AsyncClient.reject."""
@@ -213,13 +216,17 @@ class Client:
         """As AsyncClient.promise."""
         return self._thread.call(self._client.promise(id))
 
+    def promises(self) -> list[PromiseView]:
+        """As AsyncClient.promises."""
+        return self._thread.call(self._client.promises())
+
     def asks(self) -> list[AskView]:
         """As AsyncClient.asks."""
         return self._thread.call(self._client.asks())
 
-    def answer(self, ask: str, value: Any) -> None:
+    def answer(self, ask: str, value: Any, type: Any = MISSING) -> None:
         """As AsyncClient.answer."""
-        self._thread.call(self._client.answer(ask, value))
+        self._thread.call(self._client.answer(ask, value, type))
 
     def cancel(self, id: str, reason: str = "cancelled by the client") -> None:
         """As AsyncClient.cancel."""
@@ -245,9 +252,9 @@ class Client:
         """As AsyncClient.restart."""
         return Handle(self._thread, self._thread.call(self._client.restart(id, from_step=from_step, new_id=new_id)))
 
-    def fork(self, id: str, step: str, result: Any, *, new_id: str | None = None) -> Handle[Any]:
+    def fork(self, id: str, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None) -> Handle[Any]:
         """As AsyncClient.fork."""
-        return Handle(self._thread, self._thread.call(self._client.fork(id, step, result, new_id=new_id)))
+        return Handle(self._thread, self._thread.call(self._client.fork(id, step, result, type, new_id=new_id)))
 
     def purge(self, id: str) -> None:
         """As AsyncClient.purge."""
@@ -273,9 +280,9 @@ class Client:
         """As AsyncClient.state."""
         return self._thread.call(self._client.state(service, key))
 
-    def set_state(self, service: str, key: str, name: str, value: Any) -> None:
+    def set_state(self, service: str, key: str, name: str, value: Any, type: Any = MISSING) -> None:
         """As AsyncClient.set_state."""
-        self._thread.call(self._client.set_state(service, key, name, value))
+        self._thread.call(self._client.set_state(service, key, name, value, type))
 
     def schedules(self) -> builtins.list[ScheduleView]:
         """As AsyncClient.schedules."""
@@ -293,6 +300,14 @@ class Client:
         """As AsyncClient.trigger_schedule."""
         return Handle(self._thread, self._thread.call(self._client.trigger_schedule(id)))
 
+    def watch(self, id: str, *, after: str | None = None) -> Iterator[EventView]:
+        """As AsyncHandle.watch."""
+        return _each(self._thread, self._client.watch(id, after=after))
+
+    def handlers(self) -> builtins.list[Handler]:
+        """As AsyncClient.handlers."""
+        return self._client.handlers()
+
     def check(self) -> builtins.list[CheckView]:
         """As AsyncClient.check."""
         return self._thread.call(self._client.check())
@@ -304,6 +319,16 @@ class Client:
     def backup(self, path: str | Path) -> None:
         """As AsyncClient.backup."""
         self._thread.call(self._client.backup(path))
+
+
+def _each(thread: LoopThread, events: AsyncIterator[EventView]) -> Iterator[EventView]:
+    event = thread.call(_next(events))
+    while event is not None:
+        yield event
+        try:
+            event = thread.call(_next(events))
+        except EngineStopped:  # it was not asked for anything at that moment, and could not end by itself
+            return
 
 
 async def _next(events: AsyncIterator[EventView]) -> EventView | None:

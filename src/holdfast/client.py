@@ -20,7 +20,7 @@ from holdfast.engine.starts import Order, check_headers, idempotent_id
 from holdfast.errors import BadArguments, BadTimer, UnknownPromise
 from holdfast.handle import AsyncHandle
 from holdfast.service import Handler, run_id
-from holdfast.values import codec_for, hint_of
+from holdfast.values import MISSING, codec_for, encode_value
 from holdfast.views import (
     AskView,
     CheckView,
@@ -117,19 +117,19 @@ class AsyncClient:
         row = self._engine.row(id)
         return AsyncHandle(self._engine, id, None if row is None else self._engine.handler_of(row.target))
 
-    async def signal(self, id: str, name: str, value: Any = None) -> None:
-        """Sends a named message to an invocation, for ctx.receive. Raises UnknownInvocation, WrongStatus, BadArguments,
-        TooMany."""
-        await self.signal_json(id, name, codec_for(hint_of(value)).encode(value))
+    async def signal(self, id: str, name: str, value: Any = None, type: Any = MISSING) -> None:
+        """Sends a named message to an invocation, for ctx.receive, written as `type` or as what it is. Raises
+        UnknownInvocation, WrongStatus, BadArguments, TooMany."""
+        await self.signal_json(id, name, encode_value(value, type))
 
     async def signal_json(self, id: str, name: str, body: bytes) -> None:
         """The same with the value as JSON text."""
         await self._engine.control.signal(id, name, _json(body))
 
-    async def resolve(self, promise: str, value: Any = None) -> None:
-        """Settles a promise with a value; returns once that is durable. Raises UnknownPromise, AlreadySettled,
-        BadArguments when the value does not fit the promise's type."""
-        await self.resolve_json(promise, codec_for(hint_of(value)).encode(value))
+    async def resolve(self, promise: str, value: Any = None, type: Any = MISSING) -> None:
+        """Settles a promise with a value, written as `type` or as what it is; returns once that is durable. Raises
+        UnknownPromise, AlreadySettled, BadArguments when the value does not fit the promise's type."""
+        await self.resolve_json(promise, encode_value(value, type))
 
     async def resolve_json(self, promise: str, body: bytes) -> None:
         """The same with the value as JSON text."""
@@ -150,6 +150,13 @@ class AsyncClient:
         invocation = store.get(row.n) if row.n else None
         return view_promise(row, None if invocation is None else invocation.id)
 
+    async def promises(self) -> list[PromiseView]:
+        """Every open promise, questions among them, oldest first; 1,000 at most."""
+        store = self._engine.reading()
+        rows = store.open_promises(LIST_MAX)
+        ids = {n: row.id for n in {row.n for row in rows} if (row := store.get(n)) is not None}
+        return [view_promise(row, ids.get(row.n)) for row in rows]
+
     async def asks(self) -> list[AskView]:
         """The inbox: open questions, oldest first."""
         store = self._engine.reading()
@@ -163,9 +170,9 @@ class AsyncClient:
         ids = {n: row.id for n in {row.n for row in asked} if (row := store.get(n)) is not None}
         return [view_ask(row, ids.get(row.n, "")) for row in asked[:LIST_MAX]]
 
-    async def answer(self, ask: str, value: Any) -> None:
-        """Answers a question of the inbox. Raises as `resolve`."""
-        await self.resolve(ask, value)
+    async def answer(self, ask: str, value: Any, type: Any = MISSING) -> None:
+        """Answers a question of the inbox. As `resolve`."""
+        await self.resolve(ask, value, type)
 
     async def cancel(self, id: str, reason: str = "cancelled by the client") -> None:
         """Asks an invocation to end; its clean-up runs. Raises UnknownInvocation, WrongStatus."""
@@ -191,9 +198,11 @@ class AsyncClient:
         """As AsyncHandle.restart."""
         return await (await self.attach(id)).restart(from_step=from_step, new_id=new_id)
 
-    async def fork(self, id: str, step: str, result: Any, *, new_id: str | None = None) -> AsyncHandle[Any]:
+    async def fork(
+        self, id: str, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None
+    ) -> AsyncHandle[Any]:
         """As AsyncHandle.fork."""
-        return await (await self.attach(id)).fork(step, result, new_id=new_id)
+        return await (await self.attach(id)).fork(step, result, type, new_id=new_id)
 
     async def fork_json(self, id: str, step: str, body: bytes, *, new_id: str | None = None) -> AsyncHandle[Any]:
         """The same with the result as JSON text."""
@@ -204,7 +213,7 @@ class AsyncClient:
         await self._engine.control.purge(id)
 
     async def purge_ended(self, older_than: timedelta) -> int:
-        """Deletes the invocations that ended longer ago than that; how many there were."""
+        """Deletes the invocations that ended that long ago or longer; how many there were."""
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:
@@ -221,10 +230,10 @@ class AsyncClient:
             for name, text in found.items()
         }
 
-    async def set_state(self, service: str, key: str, name: str, value: Any) -> None:
-        """Writes a value of an object from outside, or removes it (None). Raises WrongStatus while a handler that may
-        write it has not ended."""
-        text = None if value is None else codec_for(hint_of(value)).encode(value)
+    async def set_state(self, service: str, key: str, name: str, value: Any, type: Any = MISSING) -> None:
+        """Writes a value of an object from outside, as `type` or as what it is, or removes it (None). Raises
+        WrongStatus while a handler that may write it has not ended."""
+        text = None if value is None else encode_value(value, type)
         await self._engine.control.set_state(service, key, name, text)
 
     async def schedules(self) -> list[ScheduleView]:
@@ -298,7 +307,7 @@ class AsyncClient:
         id = _id_of(handler, id, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
-        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
+        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before, fresh=id is None))
         return AsyncHandle(engine, known, handler)
 
     def _problem(self, row: Any) -> str | None:

@@ -24,7 +24,7 @@ from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments, BadTimer, HandlerMissing, UnknownHandler, WrongPlace
 from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
-from holdfast.values import MISSING, codec_for, digest, hint_of, schema_of, show_inputs
+from holdfast.values import MISSING, codec_for, digest, encode_value, schema_of, show_inputs
 
 T = TypeVar("T")
 AsyncHandler = Callable[..., Awaitable[T]]
@@ -66,6 +66,13 @@ class Context:
         """Whether what happens now has happened before: for logs and traces, which should say it once. Never branch on
         it."""
         return self._machine.replaying
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the handler this is: 1, and one more behind each point where a person opened it again after
+        it had failed (`retry`). The same on replay: before such a point it still says what it said there. A crash, a
+        pause and the attempts of a step do not count."""
+        return self._machine.reopened + 1
 
     @property
     def random(self) -> Random:
@@ -232,9 +239,10 @@ class Context:
             raise BadArguments(f"the reason of a cancel is {type(reason).__name__}", fix="give a text, or leave it out")
         self._machine.do(CancelOther(_id_of(invocation), reason or f"cancelled by {self.id}"))
 
-    def signal(self, invocation: Sent | str, name: str, value: Any = None) -> None:
-        """Sends a named message to another invocation, exactly once. One that is not there or has ended gets none."""
-        text = codec_for(hint_of(value)).encode(value)
+    def signal(self, invocation: Sent | str, name: str, value: Any = None, type: Any = MISSING) -> None:
+        """Sends a named message to another invocation, exactly once, written as `type` or as what it is. One that is
+        not there or has ended gets none."""
+        text = encode_value(value, type)
         self._machine.do(SendSignal(_id_of(invocation), check_signal_name(name), text))
 
     def receive(self, name: str, type: Any = Any, *, timeout: float | timedelta | None = None) -> Step[Any]:
@@ -246,9 +254,10 @@ class Context:
         when = None if timeout is None else self._machine.loop.time() + self._seconds(timeout)
         return self._expiring(self._machine.ask_signal(check_signal_name(name), codec_for(type)), when)
 
-    def emit(self, event: Any) -> None:
-        """Tells the watchers of this invocation something: once, durably, in order with its steps."""
-        self._machine.emit(codec_for(hint_of(event)).encode(event))
+    def emit(self, event: Any, type: Any = MISSING) -> None:
+        """Tells the watchers of this invocation something: once, durably, in order with its steps. Written as `type` or
+        as what it is."""
+        self._machine.emit(encode_value(event, type))
 
     def version(self, change: str, latest: int = 1) -> int:
         """Which side of a deliberate change of the code this invocation is on: `latest` if it comes here now for the

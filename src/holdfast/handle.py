@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 from holdfast.core import entries as records
-from holdfast.core.payload import unpack
 from holdfast.engine.engine import Engine
-from holdfast.engine.reasons import tries_of
 from holdfast.engine.starts import split_headers
 from holdfast.errors import (
     InvocationCancelled,
@@ -20,24 +18,13 @@ from holdfast.errors import (
     Unreadable,
 )
 from holdfast.service import Handler
-from holdfast.stores.base import InvocationRow, Store
-from holdfast.values import codec_for, hint_of
-from holdfast.views import (
-    InvocationView,
-    StepView,
-    plain,
-    view_body,
-    view_entry,
-    view_invocation,
-    view_open_promise,
-    view_tried,
-    view_waiting_call,
-)
+from holdfast.standing import journal_of, queue_of, reader
+from holdfast.stores.base import InvocationRow
+from holdfast.values import MISSING, codec_for, encode_value
+from holdfast.views import InvocationView, StepView, plain, view_invocation
 from holdfast.watching import EventView, watch
 
 R = TypeVar("R")
-
-CHILDREN_MAX = 1_000  # called invocations shown in one journal
 
 
 class AsyncHandle(Generic[R]):
@@ -47,6 +34,9 @@ class AsyncHandle(Generic[R]):
         self.id = id
         self._engine = engine
         self._handler = handler
+
+    def __repr__(self) -> str:
+        return f"AsyncHandle({self.id!r})"
 
     async def result(self, timeout: float | None = None) -> R:
         """What the handler returned; waits for it, `timeout` seconds at most.
@@ -62,12 +52,10 @@ class AsyncHandle(Generic[R]):
     async def result_json(self, timeout: float | None = None) -> bytes:
         """The same as JSON text. Raises as `result`."""
         async with asyncio.timeout(timeout):
-            outcome = await self._engine.result(self.id)
+            n, outcome = await self._engine.outcome(self.id)
         match outcome:
             case records.Returned(value):
-                row = self._engine.row(self.id)
-                assert row is not None  # for the type checker: it has an outcome
-                return reader(self._engine.reading(), row.n)(value)
+                return reader(self._engine.reading(), n)(value)
             case records.Raised(failure) if failure.status is not None:
                 raise TerminalError(failure.message, status=failure.status)
             case records.Raised(failure):
@@ -77,21 +65,24 @@ class AsyncHandle(Generic[R]):
             case records.Paused(_, reason, _):
                 raise InvocationPaused(self.id, reason)
             case records.Woken():
-                raise AssertionError(outcome)  # no end: Engine.result waits for one
+                raise AssertionError(outcome)  # no end: Engine.outcome waits for one
 
     async def status(self) -> InvocationView:
-        """What the store knows of it now, input and output included."""
+        """What the store knows of it now, input and output included, and why one that is queued has not begun."""
         row = await self._stored()
         store = self._engine.reading()
         read = reader(store, row.n)
         view = view_invocation(row, self._parent(row))
         try:
             view.input = plain(split_headers(read(row.input))[0])
-            if row.outcome is not None and row.status == 4:
-                outcome = records.decode_outcome(row.outcome)
-                view.output = plain(read(outcome.value)) if isinstance(outcome, records.Returned) else None
+            outcome = None if row.outcome is None else records.decode_outcome(row.outcome)
+            if isinstance(outcome, records.Returned):
+                view.output = plain(read(outcome.value))
+            elif isinstance(outcome, records.Raised):
+                view.details = outcome.failure.details or None
         except Unreadable as damage:
             view.reason = view.reason or str(damage)
+        view.queue = queue_of(self._engine, row)
         return view
 
     async def cancel(self, reason: str = "cancelled by the client") -> None:
@@ -120,10 +111,10 @@ class AsyncHandle(Generic[R]):
         step it does not have, IdConflict."""
         return self._sibling(await self._engine.reruns.restart(self.id, from_step, new_id))
 
-    async def fork(self, step: str, result: Any, *, new_id: str | None = None) -> AsyncHandle[R]:
-        """A new run of the same input, with the journal up to `step` and this as its result. Raises UnknownInvocation,
-        BadArguments when the result does not fit, IdConflict."""
-        return await self.fork_json(step, codec_for(hint_of(result)).encode(result), new_id=new_id)
+    async def fork(self, step: str, result: Any, type: Any = MISSING, *, new_id: str | None = None) -> AsyncHandle[R]:
+        """A new run of the same input, with the journal up to `step` and this as its result, written as `type` or as
+        what it is. Raises UnknownInvocation, BadArguments when the result does not fit, IdConflict."""
+        return await self.fork_json(step, encode_value(result, type), new_id=new_id)
 
     async def fork_json(self, step: str, text: bytes, *, new_id: str | None = None) -> AsyncHandle[R]:
         """The same with the result as JSON text."""
@@ -133,32 +124,21 @@ class AsyncHandle(Generic[R]):
         """Deletes it with its journal; its id is free again. Raises WrongStatus if it has not ended."""
         await self._engine.control.purge(self.id)
 
-    async def signal(self, name: str, value: Any = None) -> None:
-        """Sends it a named message, for ctx.receive; returns once that is durable. Raises WrongStatus if it has ended,
-        BadArguments when the value does not fit who waits for it, TooMany."""
-        await self._engine.control.signal(self.id, name, codec_for(hint_of(value)).encode(value))
+    async def signal(self, name: str, value: Any = None, type: Any = MISSING) -> None:
+        """Sends it a named message, for ctx.receive, written as `type` or as what it is; returns once that is durable.
+        Raises WrongStatus if it has ended, BadArguments when the value does not fit who waits for it, TooMany."""
+        await self._engine.control.signal(self.id, name, encode_value(value, type))
 
     def watch(self, after: str | None = None) -> AsyncIterator[EventView]:
         """What happens to it, from the beginning or after the event with the id `after`, until it has ended. Raises
         UnknownInvocation, BadArguments."""
         return watch(self._engine, self.id, after)
 
-    async def journal(self) -> list[StepView]:
-        """Everything that came, in order, and after it what is being worked on or waited for."""
-        row = await self._stored()
-        store = self._engine.reading()
-        asked = {records.decode_info(promise.about).step: promise for promise in store.promises_of(row.n)}
-        read = reader(store, row.n)
-        views = [view_entry(records.decode_entry(body), read, asked) for body in store.entries(row.n)]
-        resident = self._engine.resident(row.n)
-        if resident is not None:
-            views += [view_body(body) for body in (*resident.bodies.values(), *resident.resting.values())]
-        else:
-            views += [view_tried(tried) for tried in tries_of(row)]
-        views += [view_open_promise(promise) for promise in asked.values() if promise.status == 0]
-        done = {view.child for view in views if view.kind == "call"}
-        children = store.children(row.n, CHILDREN_MAX)
-        return [*views, *(view_waiting_call(child) for child in children if child.call and child.id not in done)]
+    async def journal(self, after: int = 0, limit: int | None = None) -> list[StepView]:
+        """Everything that came, in order, and after it what is being worked on or waited for. Of a long one, `limit`
+        lines from the place `after` on; what is waited for comes with the last of them. Raises Unreadable,
+        BadArguments."""
+        return journal_of(self._engine, await self._stored(), after, limit)
 
     async def inputs(self, step: str) -> Any:
         """What a recorded step was asked: its arguments, as plain JSON data. Raises UnknownInvocation if the journal
@@ -181,8 +161,3 @@ class AsyncHandle(Generic[R]):
     async def _stored(self) -> InvocationRow:
         row = self._engine.row(self.id)
         return row if row is not None else await self._engine.known(self.id)  # started in this very moment
-
-
-def reader(store: Store, n: int) -> Callable[[bytes], bytes]:
-    """What turns payloads of an invocation into JSON text."""
-    return lambda payload: unpack(payload, lambda first, last: store.blobs(n, first, last))

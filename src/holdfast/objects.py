@@ -13,7 +13,7 @@ from holdfast.core.state import StateView
 from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments
 from holdfast.service import Handler, Registry
-from holdfast.values import MISSING, codec_for, hint_of, schema_of
+from holdfast.values import MISSING, codec_for, encode_value, schema_of
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class ObjectContext(Context):
 
     def set(self, name: str, value: Any, type: Any = MISSING) -> None:
         """Writes a value, as `type` or as what it is. Raises WrongPlace in a shared handler."""
-        self._state.set(name, _codec(value, type).encode(value))
+        self._state.set(name, encode_value(value, type))
 
     def clear(self, name: str | None = None) -> None:
         """Removes a value or a list; without a name, all of them. Raises WrongPlace in a shared handler."""
@@ -74,7 +74,7 @@ class ObjectContext(Context):
 
     def append(self, name: str, value: Any, type: Any = MISSING) -> None:
         """Adds an element to a list, which costs the same however long it is. Raises WrongPlace in a shared handler."""
-        self._state.append(name, _codec(value, type).encode(value))
+        self._state.append(name, encode_value(value, type))
 
     @overload
     def items(self, name: str, type: type[T]) -> list[T]: ...
@@ -102,7 +102,7 @@ class WorkflowContext(ObjectContext):
 
     def resolve(self, name: str, value: Any = None, type: Any = MISSING) -> None:
         """Settles a promise of this workflow; the first settlement counts (G6)."""
-        text = _codec(value, type).encode(value)
+        text = encode_value(value, type)
         self._machine.do(SettleShared(self._promise_id(name), text, ok=True))
 
     def reject(self, name: str, reason: str) -> None:
@@ -122,7 +122,3 @@ class WorkflowContext(ObjectContext):
                 fix=f"give 1 to {PROMISE_CHARS_MAX} printable characters without '/', '#' and ':'",
             )
         return f"{self._handler.service}:{self.key}:{name}"
-
-
-def _codec(value: Any, type: Any) -> Any:
-    return codec_for(hint_of(value) if type is MISSING else type)

@@ -14,7 +14,7 @@ from holdfast.core.commands import StepSpec
 from holdfast.core.ids import secret_name
 from holdfast.core.retry import Retry
 from holdfast.errors import BadArguments, BadHandler, UnknownDependency, Unserialisable, WrongPlace
-from holdfast.values import MISSING, ValueCodec, codec_for, digest, returns_of
+from holdfast.values import MISSING, ValueCodec, codec_for, digest, encode_value, returns_of
 
 STEP_NAME_CHARS_MAX = 100
 
@@ -49,10 +49,11 @@ class StepInfo:
         """A dependency registered as Holdfast(deps={name: ...}). Raises UnknownDependency."""
         return find_dep(self._deps, name)
 
-    def emit(self, event: Any) -> None:
-        """Tells the watchers of the invocation something now, such as the next words of an answer. Plain JSON data. It
-        is not kept after the step: what must not be missed belongs into the result. From any thread."""
-        self._emit(self.attempt, codec_for(Any).encode(event))
+    def emit(self, event: Any, type: Any = MISSING) -> None:
+        """Tells the watchers of the invocation something now, such as the next words of an answer, written as `type` or
+        as what it is. It is not kept after the step: what must not be missed belongs into the result. From any
+        thread."""
+        self._emit(self.attempt, encode_value(event, type))
 
     def bind(self) -> None:
         """Makes this the running step of the current context. Called by the engine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +18,24 @@ from holdfast.errors import Unreadable
 from holdfast.stores.base import InvocationRow, PromiseRow
 
 
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """What an invocation waits for that may begin and has not. `waits_for` is "key", "limit" or "room"; `name` the
+    key ("Object/key") or the limit ("Service/handler", with "=value" where it counts by an argument); `holder` the id
+    of who has the key; `ahead` how many come before it, 1,000 at most."""
+
+    waits_for: str
+    name: str | None
+    holder: str | None
+    ahead: int
+
+
 @dataclass(slots=True)
 class InvocationView:
     """One invocation. `reason` says why it is paused, failed or cancelled; `wake_at` when it goes on or may begin;
     `parent` who called or sent it; `origin` what it was restarted or forked from. `input` and `output` are plain JSON
-    data, and only there when one invocation is asked for."""
+    data; they, `queue` and `details`, the traceback of one that failed, are only there when one invocation is asked
+    for."""
 
     id: str
     target: str
@@ -37,19 +51,22 @@ class InvocationView:
     origin: str | None
     input: Any = None
     output: Any = None
+    queue: QueueView | None = None
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One line of a journal: a completion, or a step that is being worked on.
+    """One line of a journal: a completion, or what is being worked on or waited for.
 
     `kind` is "step", "timer", "promise", "call", "signal", "cancel", "retry", or of what the handler noted "state",
     "version" and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called
-    invocation.
+    invocation, `promise` the id by which a promise is settled. `due` is when a timer fires, a question's time is over
+    or a step is tried again; `place` the line's number in the journal, None for what is not recorded.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
-    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts; of one that is
-    "retrying", `error` is that of the last and `next_at` the time of the next.
+    conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts, `details` is what
+    is known of an `error` beside: the traceback, or the next step.
     """
 
     kind: str
@@ -63,16 +80,20 @@ class StepView:
     error: str | None
     large: bool = False
     child: str | None = None
-    next_at: datetime | None = None
+    promise: str | None = None
+    due: datetime | None = None
+    place: int | None = None
+    details: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PromiseView:
     """A promise or ask. `status` is "open", "resolved", "rejected" or "withdrawn"; `invocation` who waits for it, None
-    for one of a workflow."""
+    for one of a workflow; `step` the line of its journal."""
 
     id: str
     invocation: str | None
+    step: str | None
     question: str
     schema: dict[str, Any]
     about: Any
@@ -165,13 +186,16 @@ def plain_view(view: Any) -> dict[str, Any]:
 
 
 def view_promise(row: PromiseRow, invocation: str | None) -> PromiseView:
-    """The picture of a promise, settled or not. Raises Unreadable."""
-    info = records.decode_info(row.about)
-    value = None if not row.value else plain(expand_inline(row.value))
-    return PromiseView(
-        row.id, invocation, info.question, plain(info.schema.encode()), plain(info.about.encode()),
-        _must(moment(row.created)), moment(info.deadline), PROMISE_STATES[row.status], value,
-    )  # fmt: skip
+    """The picture of a promise, settled or not. Damage is shown and not raised, as above."""
+    created, status = _must(moment(row.created)), PROMISE_STATES[row.status]
+    try:
+        info = records.decode_info(row.about)
+        schema, about = plain(info.schema.encode()), plain(info.about.encode())
+        value = None if not row.value else plain(expand_inline(row.value))
+    except Unreadable as damage:
+        return PromiseView(row.id, invocation, None, str(damage), {}, None, created, None, status, None)
+    step, due = info.step or None, moment(info.deadline)
+    return PromiseView(row.id, invocation, step, info.question, schema, about, created, due, status, value)
 
 
 def expand_inline(payload: bytes) -> bytes:
@@ -218,9 +242,15 @@ def _reason(outcome: records.Outcome) -> str | None:
             return None
 
 
-def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: Mapping[str, PromiseRow]) -> StepView:
-    """The picture of a journal entry. `read` turns a payload into JSON text, `promises` are the invocation's, by the
-    id they have in it."""
+def view_entry(
+    entry: records.Entry, place: int, read: Callable[[bytes], bytes], promises: Mapping[str, PromiseRow]
+) -> StepView:
+    """The picture of a journal entry at its place. `read` turns a payload into JSON text, `promises` are the
+    invocation's, by the id they have in it."""
+    return dataclasses.replace(_view_entry(entry, read, promises), place=place)
+
+
+def _view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: Mapping[str, PromiseRow]) -> StepView:
     at = moment(entry.at)
     match entry:
         case records.StepCompleted():
@@ -231,26 +261,28 @@ def view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: M
         case records.StepErrored():
             failure = entry.failure
             shown, large = _inputs(entry.inputs)
-            error = f"{failure.type}: {failure.message}"
-            began = moment(entry.started)
-            return StepView("step", entry.step, "failed", began, at, failure.attempts, shown, None, error, large)
+            error, details = _told(failure)
+            began, tries = moment(entry.started), failure.attempts
+            return StepView("step", entry.step, "failed", began, at, tries, shown, None, error, large, details=details)
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
             row = promises.get(entry.promise)  # none: a workflow's, or of the invocation this is a copy of
-            began, question = (None, None) if row is None else (moment(row.created), _question(row))
+            began, question, id = (None, None, None) if row is None else (moment(row.created), _question(row), row.id)
             value = plain(read(entry.value))
             if entry.ok:
-                return StepView("promise", entry.promise, "done", began, at, 1, question, value, None)
-            return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value)
+                return StepView("promise", entry.promise, "done", began, at, 1, question, value, None, promise=id)
+            return StepView("promise", entry.promise, "failed", began, at, 1, question, None, value, promise=id)
         case records.CancelRequested():
             return StepView("cancel", "cancel", "done", None, at, 1, None, None, entry.reason)
         case records.CallCompleted():
             output = plain(read(entry.result))
             return StepView("call", entry.call, "done", None, at, 1, None, output, None, child=entry.child)
         case records.CallErrored():
-            error = f"{entry.failure.type}: {entry.failure.message}"
-            return StepView("call", entry.call, "failed", None, at, 1, None, None, error, child=entry.child)
+            error, details = _told(entry.failure)
+            return StepView(
+                "call", entry.call, "failed", None, at, 1, None, None, error, child=entry.child, details=details
+            )
         case records.SignalArrived():
             return StepView("signal", entry.name, "done", None, at, 1, None, plain(read(entry.value)), None)
         case records.Reopened():
@@ -272,36 +304,60 @@ def _view_note(note: records.Note, read: Callable[[bytes], bytes], at: datetime 
             return StepView("emit", note.note, "done", None, at, 1, None, plain(read(note.value)), None)
 
 
-def view_waiting_call(child: InvocationRow) -> StepView:
-    """The picture of a called invocation whose end the journal does not have."""
-    began = moment(child.began)
-    if Status(child.status).ended:
-        given_up = "its caller does not wait for it any more"
-        return StepView("call", child.call or "", "failed", began, None, 1, None, None, given_up, child=child.id)
-    state = "running" if child.began is not None else "waiting"
-    return StepView("call", child.call or "", state, began, None, 1, None, None, None, child=child.id)
+def view_waiting(kind: str, id: str, *, child: str | None = None, due: datetime | None = None) -> StepView:
+    """The picture of something that is waited for, and was not said when it was begun."""
+    return StepView(kind, id, "waiting", None, None, 0, None, None, None, child=child, due=due)
+
+
+def view_called(call: str, child: InvocationRow) -> StepView:
+    """The picture of an invocation that is waited for. Of one that has ended its caller is told when it runs again."""
+    status = Status(child.status)
+    state = "waiting" if child.began is None else "running"
+    if status.ended:
+        state = "done" if status is Status.DONE else "failed"
+    return StepView("call", call, state, moment(child.began), None, 1, None, None, None, child=child.id)
+
+
+def view_given_up(child: InvocationRow) -> StepView:
+    """The picture of one that was called, and that its caller does not wait for any more."""
+    why = "its caller does not wait for it any more"
+    state = "failed" if Status(child.status).ended else "running" if child.began is not None else "waiting"
+    return StepView("call", child.call or "", state, moment(child.began), None, 1, None, None, why, child=child.id)
 
 
 def view_body(body: Body) -> StepView:
-    """The picture of a step that is being worked on."""
-    state = "retrying" if body.retrying else "running"
-    last = body.last_error
-    error = None if last is None else f"{last.type}: {last.message}"
-    began, shown, next_at = moment(body.started or None), plain(body.inputs), moment(body.next_at or None)
-    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, next_at=next_at)
+    """The picture of a step whose body was asked for: at work, between two attempts, or waiting for room."""
+    state = "retrying" if body.retrying else "running" if body.started else "waiting"
+    error, details = (None, None) if body.last_error is None else _told(body.last_error)
+    began, shown, due = moment(body.started or None), plain(body.inputs), moment(body.next_at or None)
+    return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, due=due, details=details)
 
 
 def view_tried(tried: records.Tried) -> StepView:
     """The picture of a step that waits for its next attempt while its invocation is parked."""
-    last = tried.failure
-    error, began, next_at = f"{last.type}: {last.message}", moment(tried.started), moment(tried.next_at)
-    return StepView("step", tried.step, "retrying", began, None, last.attempts, None, None, error, next_at=next_at)
+    error, details = _told(tried.failure)
+    began, due = moment(tried.started), moment(tried.next_at)
+    attempts = tried.failure.attempts
+    return StepView("step", tried.step, "retrying", began, None, attempts, None, None, error, due=due, details=details)
 
 
-def view_open_promise(row: PromiseRow) -> StepView:
-    """The picture of a promise or ask that is waited for."""
-    step = records.decode_info(row.about).step
-    return StepView("promise", step, "waiting", moment(row.created), None, 1, _question(row), None, None)
+def view_promised(id: str, step: str, row: PromiseRow | None) -> StepView:
+    """The picture of a promise or ask that the handler waits for. `row` is None while it is being stored."""
+    if row is None:
+        return StepView("promise", step, "waiting", None, None, 1, None, None, None, promise=id)
+    began, question = moment(row.created), _question(row)
+    if not row.status:
+        due = moment(records.decode_info(row.about).deadline)
+        return StepView("promise", step, "waiting", began, None, 1, question, None, None, promise=id, due=due)
+    value = plain(expand_inline(row.value or b""))  # settled, and the handler will be told when it runs again
+    at = moment(row.settled)
+    if row.status == 1:
+        return StepView("promise", step, "done", began, at, 1, question, value, None, promise=id)
+    return StepView("promise", step, "failed", began, at, 1, question, None, str(value), promise=id)
+
+
+def _told(failure: records.Failure) -> tuple[str, str | None]:
+    return f"{failure.type}: {failure.message}", failure.details or None
 
 
 def _question(row: PromiseRow) -> Any:

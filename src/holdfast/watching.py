@@ -9,10 +9,10 @@ from urllib.parse import quote, unquote
 
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
-from holdfast.core.payload import unpack
 from holdfast.engine.bus import Chunk
 from holdfast.engine.engine import Engine
 from holdfast.errors import BadArguments, EngineStopped
+from holdfast.standing import reader
 from holdfast.views import plain, plain_view, view_entry, view_invocation
 
 
@@ -108,12 +108,13 @@ def _news(engine: Engine, n: int, place: _Place) -> list[EventView]:
     store = engine.reading()
     events = []
     asked = {records.decode_info(promise.about).step: promise for promise in store.promises_of(n)}
+    read = reader(store, n)
     for body in store.entries(n, place.entries):
         entry = records.decode_entry(body)
-        place.entries += 1
+        at, place.entries = place.entries, place.entries + 1
         if isinstance(entry, (records.StateRead, records.ItemsRead, records.VersionMarked)):
             continue  # nothing happened
-        view = view_entry(entry, lambda payload: unpack(payload, lambda a, b: store.blobs(n, a, b)), asked)
+        view = view_entry(entry, at, read, asked)
         events.append(EventView(place.id, view.kind, plain_view(view)))
     chunks = engine.bus.chunks(n)
     place.forget_ended({chunk.step for chunk in chunks})

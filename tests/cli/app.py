@@ -101,6 +101,12 @@ async def hear(ctx: Context) -> str:
 
 
 @desk.handler
+async def deliver(ctx: Context) -> str:
+    """Waits for a delivery."""
+    return await ctx.promise("parcel", type=str)
+
+
+@desk.handler
 async def rest(ctx: Context, seconds: float) -> str:
     """Sleeps."""
     await asyncio.sleep(seconds)

@@ -27,6 +27,17 @@ def test_what_is_sent_runs_when_a_server_starts(project: Project) -> None:
     assert project.until_status("greet-1", "done")["output"] == "Hello World"
 
 
+def test_the_result_of_one_that_has_ended_is_there_without_a_server(project: Project) -> None:
+    server = project.serve()
+    project.ask("call", "Desk/greet", "name=World", "--id", "greet-1")
+    project.ask("send", "Desk/hear", "--id", "hear-1")
+    project.until_status("hear-1", "suspended")
+    stop(server)
+    assert project.run("result", "greet-1", "--store", "agent.db").out == '"Hello World"\n'
+    waits = project.run("result", "hear-1", "--store", "agent.db")
+    assert (waits.code, "has not ended, and no server runs it" in waits.err) == (5, True)
+
+
 def test_the_app_of_pyproject_is_used_when_no_server_listens(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project.run("handlers", "--app", "app:hf").code == 0
     quiet = f"http://127.0.0.1:{project.ports[1]}"

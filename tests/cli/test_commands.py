@@ -146,6 +146,16 @@ def test_show_draws_the_journal_with_children(served: Project) -> None:
     assert "caller   caller-1" in served.ask("show", child).out
 
 
+def test_show_tells_what_is_waited_for(served: Project) -> None:
+    served.ask("send", "Desk/hear", "--id", "hears")
+    served.until_status("hears", "suspended")
+    shown = served.ask("show", "hears")
+    assert "news  waiting  for a signal of this name" in shown.out
+    assert shown.err == "to send it: holdfast signal hears news VALUE\n"
+    served.ask("signal", "hears", "news", "bread")
+    assert served.json("show", "hears")["journal"][0]["output"] == "bread"
+
+
 def test_show_of_one_step_is_whole(served: Project) -> None:
     served.ask("call", "Desk/work", "rounds=1", "--id", "work-1")
     shown = served.ask("show", "work-1", "--step", "slow#1").out.splitlines()
@@ -334,3 +344,66 @@ def test_a_pipe_that_closes_is_no_error(served: Project) -> None:
 
 def test_colour_is_for_terminals(served: Project) -> None:
     assert "\x1b" not in served.ask("list", TERM="xterm-256color").out
+
+
+@pytest.mark.parametrize(
+    "words,what,where",
+    [
+        (["list", "--limit", "many"], "invalid value for '--limit'", "holdfast list --help"),
+        (["list", "--nothing"], "no such option: --nothing", "holdfast list --help"),
+        (["list", "--limit", "0"], "invalid value for '--limit'", "holdfast list --help"),
+        (["call"], "missing argument 'SERVICE/HANDLER'", "holdfast call --help"),
+        (["send", "Desk/work", "--delay", "soon"], "write a number and a unit", "holdfast send --help"),
+        (["shwo"], "no such command 'shwo'. Did you mean 'show'?", "holdfast --help"),
+        (["schedules", "stop"], "no such command 'stop'", "holdfast schedules --help"),
+    ],
+)
+def test_words_that_fit_no_command_are_refused_as_all_else_is(
+    served: Project, words: list[str], what: str, where: str
+) -> None:
+    done = served.ask(*words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("[HF701] ")
+    assert what in done.err
+    assert where in done.err.splitlines()[-1]
+    problem = served.ask(*words, "--json").problem
+    assert (problem["code"], what in problem["detail"], where in problem["fix"]) == ("HF701", True, True)
+
+
+@pytest.mark.parametrize("words", [[], ["state"]])
+def test_a_group_without_a_command_shows_its_help(served: Project, words: list[str]) -> None:
+    done = served.run(*words)
+    assert (done.code, done.err) == (2, "")
+    assert "Usage: " in done.out
+
+
+def test_a_shell_that_completes_gets_the_words(served: Project) -> None:
+    def completed(line: str) -> list[str]:
+        known = {"_HOLDFAST_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        return served.run(**known).out.split()
+
+    assert completed("holdfast pa") == ["pause"]
+    assert completed("holdfast list --st") == ["--status", "--store"]
+    assert completed("holdfast schedules ") == ["list", "pause", "resume", "trigger"]
+
+
+def test_result_waits_for_one_that_was_started_before(served: Project) -> None:
+    served.ask("send", "Desk/work", "rounds=2", "--id", "later-asked")
+    assert served.ask("result", "later-asked") == (0, '["round 0","round 1"]\n', "")
+    assert served.json("result", "later-asked") == ["round 0", "round 1"]
+    served.ask("send", "Desk/rest", "seconds=3600", "--id", "long-rest")
+    assert served.ask("result", "long-rest", "--wait", "100ms").code == 6
+    assert served.ask("result", "nowhere").code == 3
+
+
+def test_promises_lists_all_that_waits_to_be_settled(served: Project) -> None:
+    served.ask("send", "Desk/deliver", "--id", "delivery")
+    served.until_status("delivery", "suspended")
+    (promise,) = [row for row in served.json("promises") if row["invocation"] == "delivery"]
+    line = next(line for line in served.ask("promises").out.splitlines() if promise["id"] in line)
+    assert line.split()[1:3] == ["delivery", "parcel#1"]
+    assert promise["id"] in served.ask("show", "delivery").out
+    assert all(row["id"] != promise["id"] for row in served.json("asks"))
+    served.ask("resolve", promise["id"], '"here"')
+    assert served.ask("result", "delivery").out == '"here"\n'
+    assert all(row["id"] != promise["id"] for row in served.json("promises"))

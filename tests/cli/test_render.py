@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -137,11 +138,57 @@ def test_a_timeline_shows_attempts_errors_sizes_and_children() -> None:
     assert lines[-1].index("0/book#1") == lines[-2].index("0/pay#1") + 2
 
 
-def test_a_step_between_attempts_says_when_the_next_one_is() -> None:
-    soon = words.now() + timedelta(seconds=100.5)
-    steps = [wire.Step("step", "fetch#1", "retrying", AT, None, 3, error="TimeoutError: slow", next_at=soon)]
-    line = drawn(timeline.show(timeline.Run(head(status="suspended", wake_at=soon), steps), full=False), 160)[-1]
-    assert "retrying, 3 tries, next in 1 min 40 s" in line
+def test_what_is_waited_for_is_plain_to_see() -> None:
+    due = words.now() + timedelta(minutes=5, milliseconds=400)
+    steps = [
+        wire.Step("step", "rates#1", "retrying", seconds(0), tries=3, error="HTTPError: 503", due=due),
+        wire.Step("promise", "delivery#1", "waiting", seconds(0), promise="prm_1"),
+        wire.Step("promise", "ask#1", "waiting", seconds(0), promise="prm_2", inputs=["Now?", None], due=due),
+        wire.Step("call", "pay#1", "running", seconds(0), child="pay-1"),
+        wire.Step("signal", "news", "waiting", tries=0),
+        wire.Step("timer", "timer#1", "waiting", tries=0, due=due),
+    ]
+    run = timeline.Run(head(status="suspended"), steps, {"pay-1": timeline.Run(head(id="pay-1", status="paused"), [])})
+    lines = drawn(timeline.show(run, full=False), 200)[-6:]
+    shown = [re.split(r"(?=rates|delivery|ask|pay#|news|timer#)", line, maxsplit=1)[1] for line in lines]
+    until = f"until {due.astimezone():%Y-%m-%d %H:%M:%S}, in 5 min"
+    assert [re.sub(" +", " ", line) for line in shown] == [
+        "rates#1 retrying, 3 tries tried again in 5 min; HTTPError: 503",
+        "delivery#1 waiting prm_1",
+        f"ask#1 waiting asks: Now? {until}",
+        "pay#1 paused pay-1",
+        "news waiting for a signal of this name",
+        f"timer#1 waiting {until}",
+    ]
+    assert lines[4].startswith(" " * 20), "nothing is known of its beginning"
+
+
+@pytest.mark.parametrize(
+    "steps,next_step",
+    [
+        ([wire.Step("promise", "ask#1", "waiting", promise="p", inputs=["Now?", None])], "to answer: holdfast asks"),
+        ([wire.Step("promise", "a#1", "waiting", promise="p q")], "to settle it: holdfast resolve 'p q' JSON"),
+        ([wire.Step("signal", "my news", "waiting")], "to send it: holdfast signal trip-1 'my news' VALUE"),
+        ([wire.Step("promise", "a#1", "done", promise="p")], None),
+        ([wire.Step("timer", "timer#1", "waiting")], None),
+    ],
+)
+def test_the_next_step_is_that_of_what_is_waited_for(steps: list[wire.Step], next_step: str | None) -> None:
+    assert timeline.hint(timeline.Run(head(status="suspended"), steps)) == next_step
+
+
+@pytest.mark.parametrize(
+    "queue,shown",
+    [
+        (wire.Queue("key", "Chat/a", "m-1", 0), "for the key Chat/a, which m-1 has"),
+        (wire.Queue("key", "Chat/a", "m-1", 2), "for the key Chat/a, which m-1 has; 2 before it"),
+        (wire.Queue("key", "Chat/a", None, 1), "for the key Chat/a; 1 before it"),
+        (wire.Queue("limit", "Desk/ask", None, 3), "for a place under the limit of Desk/ask; 3 before it"),
+        (wire.Queue("room"), "until there is room for it"),
+    ],
+)
+def test_one_that_is_queued_says_for_what(queue: wire.Queue, shown: str) -> None:
+    assert f"waits    {shown}" in drawn(timeline.show(timeline.Run(head(status="queued", queue=queue), []), full=False))
 
 
 def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
@@ -152,6 +199,14 @@ def test_a_pause_is_shown_whole_and_with_the_next_step() -> None:
         "  next step: b",
     ]
     assert timeline.hint(run) == "mend the cause, then: holdfast resume trip-1"
+
+
+def test_a_failure_is_shown_with_its_traceback() -> None:
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in work\nValueError: no\n'
+    run = timeline.Run(head(status="failed", reason="ValueError: no", details=trace), [])
+    assert drawn(timeline.show(run, full=False))[-4:] == ["reason   ValueError: no", *trace.splitlines()]
+    step = wire.Step("step", "a#1", "failed", seconds(1), error="ValueError: no", details=trace)
+    assert drawn(timeline.whole(step))[-4:] == ["error    ValueError: no", *trace.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +266,8 @@ def test_what_a_handler_takes_is_told_from_its_schema() -> None:
 @pytest.mark.parametrize(
     "picture,text",
     [
-        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"), (lists.keys([]), "no keys"),
+        (lists.invocations([]), "no invocations"), (lists.asks([]), "no open questions"),
+        (lists.promises([]), "no open promises"), (lists.keys([]), "no keys"),
         (lists.state({}), "no state"), (lists.handlers([]), "no handlers"), (lists.schedules([]), "no schedules"),
         (lists.rows(wire.Rows(["a"], [])), "no rows"),
     ],

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.project import Project, kill, listens, stop, until
@@ -49,10 +50,10 @@ def test_a_watch_goes_on_behind_what_it_has_shown(project: Project) -> None:
     first = watch.stdout.readline()
     kill(server)
     project.serve()
-    out, _ = watch.communicate(timeout=60)
-    events = [json.loads(line) for line in (first + out).splitlines()]
+    rest = watch.stdout.read()  # not communicate, which would pass over what readline has read ahead
+    events = [json.loads(line) for line in (first + rest).splitlines()]
     assert [event["data"]["id"] for event in events if event["event"] == "step"] == [f"slow#{n}" for n in range(1, 21)]
-    assert watch.returncode == 0
+    assert watch.wait(60) == 0
 
 
 def test_dev_reloads_and_runs_go_on_under_the_new_code(project: Project) -> None:
@@ -141,6 +142,20 @@ def test_serve_is_refused_where_it_must_be(project: Project) -> None:
     assert (again.code, f"process {server.pid}" in again.err) == (5, True)
     taken = project.run("serve", "--port", str(project.ports[0]))
     assert (taken.code, "cannot serve on" in taken.err) == (2, True)
+
+
+def test_serve_answers_other_names_and_pages_once_they_are_allowed(project: Project) -> None:
+    page = "https://desk.example.com"
+    project.serve("--allow-host", "agents.example.com", "--allow-origin", page)
+    for address in (f"http://127.0.0.1:{port}/health" for port in project.ports):
+        for name, status in (("agents.example.com", 200), ("other.example.com", 403)):
+            assert httpx.get(address, headers={"Host": name}).status_code == status
+        allowed = httpx.get(address, headers={"Origin": page})
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, page)
+        assert httpx.get(address, headers={"Origin": "https://evil.example.com"}).status_code == 403
+    for words in (("--allow-host", "a.example.com:80"), ("--allow-origin", "desk.example.com")):
+        wrong = project.run("serve", "--port", "0", "--admin-port", "0", *words)
+        assert (wrong.code, f"'{words[1]}' is no" in wrong.err) == (2, True)
 
 
 def test_a_token_is_asked_for_and_passed_on(project: Project) -> None:

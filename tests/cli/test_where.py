@@ -132,11 +132,23 @@ def test_an_answer_of_something_else_is_told_apart(body: bytes) -> None:
     assert "nothing Holdfast says" in str(failure)
 
 
-@pytest.mark.parametrize("code,fix", [("HF105", "holdfast asks"), ("HF601", "--url"), ("HF604", "HOLDFAST_TOKEN")])
+@pytest.mark.parametrize(
+    "code,fix",
+    [
+        ("HF105", "holdfast asks"), ("HF503", "holdfast show run-1"), ("HF601", "--url"), ("HF604", "HOLDFAST_TOKEN"),
+    ],
+)  # fmt: skip
 def test_the_next_step_is_one_of_the_terminal_and_json_stays_as_it_came(code: str, fix: str) -> None:
     failure = from_answer(
-        404, b'{"title": "x", "detail": "y", "code": "%b", "fix": "send z"}' % code.encode(), "http://a"
+        404,
+        b'{"title": "x", "detail": "y", "code": "%b", "fix": "send z", "invocation": "run-1"}' % code.encode(),
+        "http://a",
     )
     assert fix in str(failure)
     assert "send z" not in str(failure)
     assert failure.problem.fix == "send z"
+
+
+def test_what_says_the_next_step_already_is_not_given_another() -> None:
+    failed = b'{"title": "x", "detail": "it failed\\n  next step: mend it", "code": "HF503", "fix": ""}'
+    assert str(from_answer(500, failed, "http://a")).count("next step:") == 1

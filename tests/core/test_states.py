@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import WrongStatus
-from holdfast.core.invocation import TRANSITIONS, Move, Status, chart, move
+from holdfast.core.invocation import DONE_TO_IT, TRANSITIONS, Move, Status, chart, move
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 
@@ -27,8 +27,13 @@ def test_an_ended_invocation_never_moves_again_unless_a_person_opens_a_failed_on
         if (status, by) in OPENED_AGAIN:
             assert move(status, by) is Status.QUEUED
             continue
-        with pytest.raises(WrongStatus, match=f"{status.name} cannot {by.name}"):
-            move(status, by)
+        with pytest.raises(WrongStatus, match=f"'x' is {status.name.lower()} and cannot be {DONE_TO_IT[by]}"):
+            move(status, by, "x")
+
+
+def test_a_refusal_says_of_which_status_it_can_be() -> None:
+    with pytest.raises(WrongStatus, match="only a failed one can be retried"):
+        move(Status.CANCELLED, Move.REOPEN)
 
 
 def test_ended_are_those_from_which_the_chart_leads_out() -> None:

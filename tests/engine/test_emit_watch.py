@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from holdfast import BadArguments, Context, Limits, Retry, UnknownInvocation, step
+from holdfast import BadArguments, Context, EngineStopped, Limits, Retry, UnknownInvocation, step
 from tests.engine.world import SlowStore, engine_of, open_promise, wait_for
 
 
@@ -248,9 +248,20 @@ def test_a_watch_shows_changes_of_the_status_and_ends_with_the_engine(world):
         watcher.start()
         wait_for(lambda: engine_of(client).bus.watched)
         handle.pause("to look")
+        wait_for(lambda: seen)
     watcher.join(5)
     assert seen[-1] == "ended"
     assert seen[:-1] in (["suspended"], ["suspended", "paused"], ["paused"])
+
+
+def test_a_watch_that_is_not_asked_while_the_engine_ends_has_ended_too(world):
+    with world.holdfast(talks) as client:
+        handle = client.start(talks)
+        watches = [handle.watch(), client.watch(handle.id)]
+        assert all(next(events) for events in watches)
+    assert [list(events) for events in watches] == [[], []]
+    with pytest.raises(EngineStopped):
+        next(handle.watch())
 
 
 def test_a_watch_of_one_that_waits_for_its_turn(world):

@@ -182,7 +182,7 @@ def already_settled(world: World) -> str:
 
 def wrong_status(world: World) -> str:
     with world.holdfast(claims) as client:
-        return refusal(client.start(pay).resume)
+        return refusal(client.start(pay, id="claim-17").resume)
 
 
 def ended_already(world: World) -> str:

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import time
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -55,7 +57,7 @@ def test_a_step_between_attempts_shows_how_often_it_failed_and_why(world):
         handle = client.start(h)
         (view,) = wait_for(lambda: [view for view in handle.journal() if view.state == "retrying"])
         assert (view.tries, view.error) == (1, "ConnectionError: reset by the other side")
-        assert handle.status().status == "ready"
+        wait_for(lambda: handle.status().status == "suspended", "it holds no place while it waits")
 
 
 def test_used_up_attempts_raise_step_failed_at_the_await(world):
@@ -277,11 +279,11 @@ def test_only_a_paused_invocation_can_be_resumed(world):
 
     with world.holdfast(h, done) as client:
         handle = client.start(h)
-        with pytest.raises(WrongStatus, match="SUSPENDED cannot RESUME"):
+        with pytest.raises(WrongStatus, match="is suspended and cannot be resumed"):
             handle.resume()
         ended = client.start(done)
         ended.result(20)
-        with pytest.raises(WrongStatus, match="DONE cannot RESUME"):
+        with pytest.raises(WrongStatus, match="is done and cannot be resumed"):
             ended.resume()
 
 
@@ -308,7 +310,7 @@ def test_of_two_resumes_at_once_one_is_told_that_it_goes_on_already(memory_world
 
     (first, second), result = asyncio.run(main())
     assert (first, result) == (None, 1)
-    assert "READY cannot RESUME" in str(second)
+    assert "is ready and cannot be resumed" in str(second)
 
 
 def test_a_step_that_was_cancelled_just_before_the_handler_was_paused_is_not_recorded(world):
@@ -456,3 +458,90 @@ def test_a_failure_keeps_a_readable_size_of_enormous_error_texts(world):
         with pytest.raises(InvocationFailed) as caught:
             handle.result(20)
         assert len(str(caught.value)) < 100_000
+
+
+def sync_body() -> None:
+    raise TypeError("a slip")
+
+
+async def async_body(times: int = 1) -> None:
+    raise TypeError("a slip" * times)
+
+
+def wrapped_body() -> None:
+    try:
+        sync_body()
+    except TypeError as slip:
+        raise TypeError("a slip of a slip") from slip
+
+
+async def runs_sync(ctx: Context) -> None:
+    await ctx.run(sync_body)
+
+
+async def runs_async(ctx: Context) -> None:
+    await ctx.run(async_body)
+
+
+async def runs_what_gives_a_coroutine(ctx: Context) -> None:
+    await ctx.run(lambda: async_body(2))
+
+
+async def runs_in_a_thread(ctx: Context) -> None:
+    await asyncio.to_thread(sync_body)
+
+
+async def runs_wrapped(ctx: Context) -> None:
+    await ctx.run(wrapped_body)
+
+
+async def raises(ctx: Context) -> None:
+    raise ValueError("a slip")
+
+
+def yields(ctx: Context) -> Generator[Any, Any, None]:
+    yield ctx.run(abs, 1)
+    raise ValueError("a slip")
+
+
+async def fails_by_its_step(ctx: Context) -> None:
+    await ctx.run(unlucky, retry=Retry(max_attempts=1))
+
+
+def unlucky() -> None:
+    raise ConnectionError("no route")
+
+
+@pytest.mark.parametrize(
+    "handler, first",
+    [
+        (runs_sync, "sync_body"), (runs_async, "async_body"), (runs_what_gives_a_coroutine, "async_body"),
+        (runs_in_a_thread, "sync_body"), (runs_wrapped, "wrapped_body"), (raises, "raises"), (yields, "yields"),
+        (fails_by_its_step, "fails_by_its_step"),
+    ],
+)  # fmt: skip
+def test_a_traceback_begins_in_the_users_code(memory_world, handler, first):
+    with memory_world.holdfast(handler) as client:
+        handle = client.start(handler)
+        with pytest.raises((InvocationPaused, InvocationFailed)) as caught:
+            handle.result(20)
+        text = getattr(caught.value, "reason", "") or caught.value.details
+        tracebacks = text.split("Traceback (most recent call last):\n")[1:]
+        assert tracebacks
+        assert all(f'File "{__file__}"' in one.splitlines()[0] for one in tracebacks)
+        assert f"in {first}\n" in tracebacks[-1].splitlines(keepends=True)[0]
+
+
+def test_what_failed_shows_its_traceback(world):
+    with world.holdfast(raises, fails_by_its_step) as client:
+        handle = client.start(raises)
+        with pytest.raises(InvocationFailed):
+            handle.result(20)
+        assert (handle.status().reason, client.list()[0].details) == ("ValueError: a slip", None)
+        assert 'raise ValueError("a slip")' in handle.status().details
+        handle = client.start(fails_by_its_step)
+        with pytest.raises(InvocationFailed):
+            handle.result(20)
+        (line,) = handle.journal()
+        assert (line.state, line.error) == ("failed", "ConnectionError: no route")
+        assert 'raise ConnectionError("no route")' in line.details

@@ -3,7 +3,7 @@ where it raised is (G4)."""
 
 import pytest
 
-from holdfast import Context, InvocationFailed, Object, ObjectContext, WrongStatus
+from holdfast import Context, InvocationFailed, Object, ObjectContext, TerminalError, WrongStatus
 from tests.engine.world import wait_for
 
 
@@ -144,3 +144,42 @@ def test_a_list_that_it_emptied_before_it_failed_is_there_for_its_retry(world):
         handle.retry()
         assert handle.result(5) == [0, 1, 2]
         assert client.state("Book", "k") == {}
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_handler_knows_which_attempt_it_is_behind_the_point_where_it_was_opened_again(world, dies):
+    broken, told = [True], []
+
+    def pay() -> str:
+        if broken:
+            raise TerminalError("no credit")
+        return "paid"
+
+    async def work(ctx: Context) -> list[int]:
+        before = ctx.attempt
+        await ctx.run(abs, 1)
+        middle = ctx.attempt
+        await ctx.run(pay)
+        told.append([before, middle, ctx.attempt])
+        await ctx.receive("go")  # replayed behind it once more
+        return [before, middle, ctx.attempt]
+
+    with world.life(work) as client:
+        handle = client.start(work, id="x")
+        for _ in range(2):
+            with pytest.raises(TerminalError, match="no credit"):
+                handle.result(5)
+            handle.retry()
+        with pytest.raises(TerminalError, match="no credit"):
+            handle.result(5)
+        broken.clear()
+        handle.retry()
+        wait_for(lambda: told)
+        if not dies:
+            handle.signal("go")
+            assert handle.result(5) == [1, 1, 4]
+    with world.holdfast(work) as client:
+        if dies:
+            client.signal("x", "go")
+        assert client.attach("x").result(5) == [1, 1, 4]
+    assert all(seen == [1, 1, 4] for seen in told)

@@ -15,6 +15,7 @@ from typing import Any
 
 from examples.offline import OfflineAdmin
 from holdfast import (
+    AlreadySettled,
     AsyncClient,
     EngineStopped,
     Holdfast,
@@ -157,7 +158,8 @@ async def answer_all(client: AsyncClient, value: Any) -> None:
     """The person at the inbox."""
     while True:
         for ask in await client.asks():
-            await client.answer(ask.id, value)
+            with contextlib.suppress(AlreadySettled):  # withdrawn by a cancel meanwhile
+                await client.answer(ask.id, value)
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -133,6 +133,8 @@ async def cancelled_down(history: History, commit: int) -> None:
         await rest(client)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_another_process_with_another_hash_seed_goes_on_with_all_of_them(whole, tmp_path):
     names = list({play.hf: name for name, play in PLAYS.items()}.values())  # a program's clients go to one server
     with ExitStack() as running:

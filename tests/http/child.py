@@ -5,7 +5,8 @@ import json
 import sys
 
 from holdfast import Context, Holdfast, Object, ObjectContext, Service
-from holdfast.http.server import Options, Servers, serve
+from holdfast.http.options import HttpOptions
+from holdfast.http.server import Servers, serve
 
 counter = Object("Counter")
 work = Service("Work")
@@ -45,7 +46,7 @@ def ready(servers: Servers) -> None:
 
 def main(database: str, port: int = 0, admin_port: int = 0) -> None:
     program = Holdfast(database, services=[counter, work])
-    asyncio.run(serve(program, Options(port=port, admin_port=admin_port), ready))
+    asyncio.run(serve(program, HttpOptions(port=port, admin_port=admin_port), ready))
 
 
 if __name__ == "__main__":

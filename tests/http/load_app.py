@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from holdfast import Context, Holdfast, Object, ObjectContext, Service, step
-from holdfast.http.server import Options
+from holdfast.http.options import HttpOptions
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 
@@ -46,5 +46,5 @@ async def order(ctx: Context, request: str, key: str) -> int:
 
 if __name__ == "__main__":
     Holdfast(FOLDER / "load.db", services=[counter, front]).serve(
-        Options(port=int(sys.argv[2]), admin_port=int(sys.argv[3]))
+        HttpOptions(port=int(sys.argv[2]), admin_port=int(sys.argv[3]))
     )

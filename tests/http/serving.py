@@ -14,7 +14,8 @@ import httpx
 
 from holdfast import Context, Holdfast, Object, ObjectContext, Service, TerminalError
 from holdfast.http.limits import HttpLimits
-from holdfast.http.server import Listeners, Options, Servers
+from holdfast.http.options import HttpOptions
+from holdfast.http.server import Listeners, Servers
 
 WAIT_SECONDS = 20.0  # for things that take milliseconds on a free machine
 JSON = "application/json"
@@ -43,12 +44,21 @@ async def echo(ctx: Context, value: Any = None) -> Any:
 async def fail(ctx: Context, how: str) -> None:
     if how == "terminal":
         raise TerminalError("no such flight", status=422)
+    if how == "tell":
+        await ctx.call(message, "a word without a key")
     raise ValueError(f"cannot {how}")
 
 
 @demo.handler
 async def approve(ctx: Context, about: dict[str, Any]) -> bool:
     return await ctx.ask("Approve?", bool, about=about)
+
+
+@demo.handler
+async def rounds(ctx: Context, count: int) -> str:
+    for number in range(count):
+        await ctx.run(add, number, 1)
+    return await ctx.ask("Enough?", str)
 
 
 @demo.handler
@@ -74,6 +84,11 @@ async def message(ctx: ObjectContext, text: str) -> list[str]:
     return lines
 
 
+@chat.handler
+async def wait(ctx: ObjectContext) -> None:
+    await ctx.receive("go")
+
+
 @chat.handler(shared=True)
 async def history(ctx: ObjectContext) -> list[str]:
     return ctx.get("lines", list[str], [])
@@ -82,7 +97,7 @@ async def history(ctx: ObjectContext) -> list[str]:
 class Serving:
     """A running server. `ingress` and `admin` are clients of its ports."""
 
-    def __init__(self, program: Any, options: Options) -> None:
+    def __init__(self, program: Any, options: HttpOptions) -> None:
         self.program = program
         self.listeners = Listeners(options)
         self._ready = threading.Event()
@@ -168,7 +183,7 @@ def serving(
     program = Holdfast(store or Path(folder.name) / "agent.db", services=services or (demo, chat))
     if prepare is not None:
         prepare(program)
-    chosen = Options(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
+    chosen = HttpOptions(port=0, admin_port=0, limits=limits or HttpLimits(), **options)
     with folder, Serving(program, chosen).running() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""The program behind the sessions of test_sessions.py: agents as services and objects, served over HTTP, on the offline
+"""The program behind test_sessions_killed.py: agents as services and objects, served over HTTP, on the offline
 model and its stand-ins. Started as a process of its own: `python -m tests.http.sessions_app FOLDER PORT ADMIN_PORT`."""
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from holdfast import Context, Holdfast, Object, ObjectContext, Retry, Service, TerminalError
-from holdfast.http.server import Options
+from holdfast.http.options import HttpOptions
 
 OFFLINE = os.environ["OFFLINE_URL"]
 DEADLINE_SECONDS = float(os.environ.get("DEADLINE_SECONDS", "3"))
@@ -29,7 +29,7 @@ async def ask_model(messages: list[dict[str, Any]], tools: list[str]) -> dict[st
     body: dict[str, Any] = {"model": "offline", "messages": messages}
     if offered:
         body["tools"] = offered
-    async with httpx.AsyncClient(headers=HEADERS) as web:
+    async with httpx.AsyncClient(headers=HEADERS, timeout=None) as web:
         answer = await web.post(f"{OFFLINE}/v1/chat/completions", json=body)
     answer.raise_for_status()
     said: dict[str, Any] = answer.json()["choices"][0]["message"]
@@ -104,7 +104,7 @@ async def get_history(ctx: ObjectContext) -> list[dict[str, Any]]:
 def main() -> None:
     folder, port, admin_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     hf = Holdfast(folder / "agents.db", services=[weather, claims, timed_claims, chat])
-    hf.serve(Options(port=port, admin_port=admin_port))
+    hf.serve(HttpOptions(port=port, admin_port=admin_port))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def test_a_failed_one_is_opened_again(server, mended):
 def test_a_run_is_made_anew_from_a_step(server):
     id = server.started("/Work/read", json={"pages": 3})
     ended(server, id)
-    steps = [step["id"] for step in server.admin.get(f"/invocations/{id}/journal").json()]
+    steps = [step["id"] for step in server.admin.get(f"/invocations/{id}/journal").json()["steps"]]
     again = move(server, id, "restart", **{"from": steps[2], "id": "again-1"})
     assert (again.status_code, again.json()["id"]) == (202, "again-1")
     assert again.headers["location"] == "/invocations/again-1"
@@ -195,7 +195,7 @@ def test_a_run_is_made_anew_from_a_step(server):
 def test_a_run_is_forked_with_another_result(server):
     id = server.started("/Work/read", json={"pages": 3})
     ended(server, id)
-    step = server.admin.get(f"/invocations/{id}/journal").json()[1]["id"]
+    step = server.admin.get(f"/invocations/{id}/journal").json()["steps"][1]["id"]
     fork = server.admin.post(f"/invocations/{id}/fork", params={"step": step}, json="mine")
     assert fork.status_code == 202
     assert server.ingress.get(f"/invocations/{fork.json()['id']}/result").json() == ["page 0", "mine", "page 2"]

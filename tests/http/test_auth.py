@@ -7,7 +7,8 @@ import pytest
 
 from holdfast import BadArguments
 from holdfast.http.auth import Guard, is_loopback, read_hashes
-from holdfast.http.server import Listeners, Options
+from holdfast.http.options import HttpOptions
+from holdfast.http.server import Listeners
 from tests.http.serving import problem, serving
 
 TOKEN = "k3-Lw8-tZ0pQ-x5-VbN2"
@@ -86,7 +87,7 @@ def test_an_address_beyond_loopback_is_not_bound_without_a_token(address, monkey
     monkeypatch.delenv("HOLDFAST_TOKEN", raising=False)
     for host in ("host", "admin_host"):
         with pytest.raises(BadArguments, match="there is no token"):
-            Listeners(Options(**{host: address}, port=0, admin_port=0))
+            Listeners(HttpOptions(**{host: address}, port=0, admin_port=0))
 
 
 def test_an_address_beyond_loopback_is_served_with_a_token():
@@ -182,15 +183,29 @@ def test_an_origin_that_is_allowed_may_ask_and_read():
         assert foreign.status_code == 403
 
 
+@pytest.mark.parametrize("host", ["", "*", "http://agents.local", "agents.local:8080", "a b", "agents.local/"])
+def test_what_is_no_host_name_is_refused(host):
+    with pytest.raises(BadArguments, match="is no host name"):
+        Guard(hosts=[host])
+
+
+@pytest.mark.parametrize(
+    "origin", ["", "*", "null", "desk.example.com", "https://desk.example.com/page", "https://*.com"]
+)
+def test_what_is_no_origin_is_refused(origin):
+    with pytest.raises(BadArguments, match="is no origin"):
+        Guard(origins=[origin])
+
+
 def test_a_port_in_use_is_said_before_anything_starts():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadArguments, match=f"cannot serve on 127.0.0.1:{port}: Address already in use"):
-            Listeners(Options(port=0, admin_port=port))
+            Listeners(HttpOptions(port=0, admin_port=port))
     with pytest.raises(BadArguments, match="is no address"):
-        Listeners(Options(host="no.such.host.invalid", port=0))
+        Listeners(HttpOptions(host="no.such.host.invalid", port=0))
     with pytest.raises(BadArguments, match="cannot serve on"):
-        Listeners(Options(host="192.0.2.1", port=0, tokens=[TOKEN]))
+        Listeners(HttpOptions(host="192.0.2.1", port=0, tokens=[TOKEN]))
 
 
 @pytest.mark.parametrize("address, loopback", [

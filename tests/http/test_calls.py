@@ -156,7 +156,11 @@ def test_what_a_handler_ends_with_is_the_answer(server):
     failed = server.ingress.post("/Demo/fail", json={"how": "work"})
     assert (failed.status_code, problem(failed)["code"]) == (500, "HF503")
     assert problem(failed)["invocation"] == failed.headers["holdfast-invocation"]
+    assert problem(failed)["fix"] == f"see GET /invocations/{problem(failed)['invocation']}/journal"
     assert "serving.py" not in failed.text  # places in the source are for the log
+    told = problem(server.ingress.post("/Demo/fail", json={"how": "tell"}))
+    assert told["detail"].endswith("next step: pass key=...")
+    assert (told["cause"], told["fix"]) == ("", "")
 
 
 def test_a_handler_sees_tracing_headers_and_no_secrets(server):

@@ -54,12 +54,40 @@ def test_a_failure_is_told_whenever_the_result_is_asked_for(server, port):
 def test_a_journal_shows_the_steps(server, port):
     id = server.started("/Demo/total", json={"x": 1})
     server.ingress.get(f"/invocations/{id}/result")
-    (step,) = port.get(f"/invocations/{id}/journal").json()
+    (step,) = port.get(f"/invocations/{id}/journal").json()["steps"]
     assert (step["kind"], step["state"], step["output"]) == ("step", "done", 2)
     assert port.get(f"/invocations/{id}/inputs", params={"step": step["id"]}).json() == step["inputs"]
     missing = port.get(f"/invocations/{id}/inputs", params={"step": "nothing#1"})
     assert (missing.status_code, problem(missing)["code"]) == (404, "HF104")
     assert problem(port.get(f"/invocations/{id}/inputs"))["detail"] == "the parameter 'step' is missing"
+
+
+def test_a_journal_is_read_page_by_page_and_tells_last_what_is_waited_for(server, port):
+    id = server.started("/Demo/rounds", json={"count": 3})
+    promise = server.promise_of(id)
+    whole = port.get(f"/invocations/{id}/journal").json()
+    assert whole["next"] is None
+    assert [(step["id"], step["place"]) for step in whole["steps"]] == [
+        ("add#1", 0), ("add#2", 1), ("add#3", 2), ("ask#1", None),
+    ]  # fmt: skip
+    assert (whole["steps"][-1]["state"], whole["steps"][-1]["promise"]) == ("waiting", promise)
+    pages, after = [], 0
+    while after is not None:
+        page = port.get(f"/invocations/{id}/journal", params={"after": after, "limit": 2}).json()
+        pages.append(page["steps"])
+        after = page["next"]
+    assert pages == [whole["steps"][:2], whole["steps"][2:]]
+    for wrong in ({"after": -1}, {"after": "x"}, {"limit": 0}, {"limit": 1001}):
+        assert problem(port.get(f"/invocations/{id}/journal", params=wrong))["code"] == "HF603"
+
+
+def test_one_in_a_queue_says_what_it_waits_for(server, port):
+    key = f"queued-{port.base_url.port}"
+    first, second = server.started(f"/Chat/{key}/wait"), server.started(f"/Chat/{key}/wait")
+    assert port.get(f"/invocations/{first}").json()["queue"] is None
+    assert port.get(f"/invocations/{second}").json()["queue"] == {
+        "waits_for": "key", "name": f"Chat/{key}", "holder": first, "ahead": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["", "/result", "/journal", "/events", "/inputs?step=x"])

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from holdfast.http.limits import HttpLimits
-from holdfast.http.server import Options
+from holdfast.http.options import HttpOptions
 from tests.http.serving import Serving, wait_for
 from tests.tidy.tree import ROOT
 
@@ -143,7 +143,7 @@ def steady(text: str) -> list[str]:
 def desk(folder: Path) -> Iterator[Serving]:
     with contextlib.chdir(folder):  # where the program makes its store
         program = runpy.run_path(str(ROOT / "tests" / "http" / "desk.py"))["hf"]
-        with Serving(program, Options(port=0, admin_port=0)).running() as server:
+        with Serving(program, HttpOptions(port=0, admin_port=0)).running() as server:
             yield server
 
 

@@ -203,3 +203,40 @@ def test_whatever_is_sent_no_answer_is_a_mistake_of_ours(server, method, words, 
         assert answer.status_code < 500, answer.text
         if answer.status_code >= 400 and method != "HEAD":
             problem(answer)
+
+
+PLACES = st.sampled_from(
+    [
+        ("ingress", "POST", "/Demo/echo"), ("ingress", "POST", "/Demo/total"),
+        ("ingress", "POST", "/Demo/approve/send"),
+        ("ingress", "POST", "/Chat/k/message"), ("ingress", "GET", "/Chat/k/history"),
+        ("ingress", "POST", "/invocations/fuzzed/signals/word"), ("ingress", "POST", "/promises/fuzzed/resolve"),
+        ("ingress", "POST", "/promises/fuzzed/reject"), ("ingress", "GET", "/invocations/fuzzed/result"),
+        ("admin", "POST", "/invocations?target=Demo/total"), ("admin", "PUT", "/objects/Chat/other/lines"),
+        ("admin", "POST", "/invocations/fuzzed/fork?step=x"), ("admin", "POST", "/sql"), ("admin", "POST", "/backup"),
+        ("admin", "GET", "/invocations/fuzzed/journal"), ("admin", "POST", "/invocations/fuzzed/cancel"),
+    ]
+)  # fmt: skip
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y", "text", "value"]), inner),
+    max_leaves=6,
+)
+BODIES = st.one_of(
+    st.binary(max_size=60),
+    JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+    st.tuples(JSON_VALUES, st.binary(min_size=1, max_size=3)).map(lambda both: json.dumps(both[0]).encode() + both[1]),
+    st.integers(100, 50_000).map(lambda depth: b'{"x":' + b"[" * depth),
+    st.integers(100, 50_000).map(lambda depth: b'{"value":' + b"[" * depth + b"]" * depth + b"}"),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PLACES, BODIES, HEADERS)
+def test_whatever_body_and_headers_come_to_a_place_no_answer_is_a_mistake_of_ours(server, place, body, headers):
+    port, method, path = place
+    head = {"Prefer": b"wait=0"} | {name: text.strip().encode("latin-1") for name, text in headers.items()}
+    answer = getattr(server, port).request(method, path, content=b"" if method == "GET" else body, headers=head)
+    assert answer.status_code < 500, answer.text
+    if answer.status_code >= 400:
+        problem(answer)

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from holdfast import BadHandler, Holdfast, MemoryStore, Object, StoreFailed
-from holdfast.http.server import Options, serve
+from holdfast.http.options import HttpOptions
+from holdfast.http.server import serve
 from tests.engine.world import BrokenStore
 from tests.http.serving import WAIT_SECONDS, demo, problem, wait_for
 
@@ -175,8 +176,8 @@ def test_kill_9_under_load_loses_no_request_and_does_none_twice(start):
     assert child.admin.get("/objects/Counter/all").json() == {"total": 8 * count}
 
 
-def free_ports() -> Options:
-    return Options(port=0, admin_port=0)
+def free_ports() -> HttpOptions:
+    return HttpOptions(port=0, admin_port=0)
 
 
 def test_a_store_that_fails_ends_the_server_with_its_error(caplog):
@@ -204,7 +205,7 @@ def test_what_cannot_be_served_gives_everything_back(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with pytest.raises(BadHandler):
-        asyncio.run(serve(hf, Options(port=port, admin_port=0)))
+        asyncio.run(serve(hf, HttpOptions(port=port, admin_port=0)))
     with socket.create_server(("127.0.0.1", port)), hf as client:
         assert client.list() == []
 

@@ -81,13 +81,13 @@ def test_an_agent_whose_tool_is_down_answers_when_it_is_back(tmp_path):
         id = server.started("/WeatherAgent/run", json={"message": "Denver?"})
 
         def retried() -> list[dict]:
-            journal = server.ingress.get(f"/invocations/{id}/journal").json()
+            journal = server.ingress.get(f"/invocations/{id}/journal").json()["steps"]
             return [step for step in journal if step["state"] == "retrying" and step["tries"] >= 1]
 
         (step,) = wait_for(retried)
         assert "the weather service is down" in step["error"]
         assert server.ingress.get(f"/invocations/{id}/result").json() == "Denver: sunny"
-        model, tool = server.ingress.get(f"/invocations/{id}/journal").json()
+        model, tool = server.ingress.get(f"/invocations/{id}/journal").json()["steps"]
         assert (model["tries"], tool["tries"]) == (1, 3)
 
 

@@ -100,7 +100,7 @@ def parked_before_it_is_durable(patch: Patch) -> None:
     def early(self: Any, resident: Any) -> None:
         tell(self, resident)
         if resident.status is Status.SUSPENDED:
-            self.effects.loop.call_soon(self._watcher.settled, resident)
+            self.bodies.effects.loop.call_soon(self._watcher.settled, resident)
 
     patch.setattr(Driver, "tell", early)
 

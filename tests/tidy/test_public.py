@@ -3,8 +3,10 @@
 import inspect
 import re
 
+import pytest
+
 import holdfast
-from holdfast import errors
+from holdfast import AsyncClient, AsyncHandle, Client, Handle, errors
 from tests.tidy.tree import ROOT
 
 
@@ -21,6 +23,16 @@ def test_every_public_name_stands_in_the_reference() -> None:
     reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     missing = [name for name in holdfast.__all__ if not re.search(rf"`(holdfast\.)?{name}\b", reference)]
     assert missing == []
+
+
+@pytest.mark.parametrize("blocking, other", [(Client, AsyncClient), (Handle, AsyncHandle)])
+def test_the_blocking_classes_have_every_method_of_the_others(blocking: type, other: type) -> None:
+    def methods(kind: type) -> dict[str, list[str]]:
+        found = {name: thing for name, thing in vars(kind).items() if callable(thing) and not name.startswith("_")}
+        return {name: list(inspect.signature(thing).parameters) for name, thing in found.items()}
+
+    passed_on = {name for name in methods(other) if name.endswith("_json")}  # for programs that have a loop
+    assert methods(blocking) == {name: it for name, it in methods(other).items() if name not in passed_on}
 
 
 def test_every_error_code_is_explained() -> None:

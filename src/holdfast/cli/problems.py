@@ -31,6 +31,7 @@ _EXITS: tuple[tuple[tuple[type[HoldfastError], ...], Exit], ...] = (
 
 _AT_A_TERMINAL = {  # the next step of who writes requests is another one at the command line
     "HF105": "`holdfast asks` lists the open questions",
+    "HF503": "holdfast show {invocation}",
     "HF601": "name the admin port with --url or HOLDFAST_URL; `holdfast serve` prints both ports at its start",
     "HF604": "set HOLDFAST_TOKEN to a token of that server",
 }
@@ -50,7 +51,9 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
     def text(self) -> str:
         """For a person."""
-        fix = _AT_A_TERMINAL.get(self.code, self.fix)
+        fix = self.fix
+        if fix and (here := _AT_A_TERMINAL.get(self.code)):
+            fix = here.format(invocation=self.invocation)
         return explain(self.code or f"HTTP {self.status}", self.detail or self.title, self.cause, fix)
 
 

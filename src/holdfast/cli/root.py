@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
-from holdfast.cli.codes import MEANINGS
+from holdfast.cli.codes import MEANINGS, Exit
 from holdfast.cli.commands import (
     check,
     control,
@@ -22,10 +24,40 @@ from holdfast.cli.commands import (
     serve,
     start,
 )
+from holdfast.cli.problems import from_error
+from holdfast.cli.screen import Screen
+from holdfast.errors import BadCommand
 
+# What typer raises for words that fit no command; it has no public name for it.
+MISUSE: type[Exception] = typer.BadParameter.__bases__[0]
+NAME = "holdfast"
 EPILOG = "Exit codes: " + ", ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
+
+class Commands(typer.core.TyperGroup):
+    """All commands. What typer refuses is told as every other error is, in JSON too."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """As typer calls it. Ends the process."""
+        words = options.get("args") or (args[0] if args else None) or sys.argv[1:]
+        try:
+            # By its own name also as `python -m holdfast.cli`, which `dev` starts.
+            sys.exit(super().main(*args, **options | {"standalone_mode": False, "prog_name": NAME}))
+        except MISUSE as error:
+            if not (what := _what(error)):  # a group without a command has shown its help
+                sys.exit(Exit.USAGE)
+            place = getattr(getattr(error, "ctx", None), "command_path", NAME)
+            Screen(json="--json" in words).fail(from_error(BadCommand(what, fix=f"{place} --help")).problem)
+            sys.exit(Exit.USAGE)
+
+
+def _what(error: Any) -> str:
+    text: str = error.format_message().strip().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Durable execution for AI agents: run, look, answer, steer.",
     epilog=EPILOG,
     no_args_is_help=True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 ENDED = frozenset({"done", "failed", "cancelled", "killed"})
 
@@ -25,6 +25,15 @@ class Event(NamedTuple):
     def ends(self) -> bool:
         """Whether nothing comes after it."""
         return self.kind == "status" and isinstance(self.data, dict) and self.data.get("status") in ENDED
+
+
+class Queue(Struct):
+    """What one waits for that has not begun."""
+
+    waits_for: str = ""
+    name: str | None = None
+    holder: str | None = None
+    ahead: int = 0
 
 
 class Invocation(Struct):
@@ -44,6 +53,8 @@ class Invocation(Struct):
     origin: str | None = None
     input: Any = None
     output: Any = None
+    queue: Queue | None = None
+    details: str | None = None
 
 
 class Page(Struct):
@@ -61,7 +72,8 @@ class Keys(Struct):
 
 
 class Step(Struct):
-    """One line of a journal. `id` names the step inside its invocation, `child` an invocation it called."""
+    """One line of a journal. `id` names the step inside its invocation, `child` an invocation it called, `promise` a
+    promise for everybody; `due` is when it is over, or tried again."""
 
     kind: str
     id: str
@@ -74,7 +86,16 @@ class Step(Struct):
     error: str | None = None
     large: bool = False
     child: str | None = None
-    next_at: datetime | None = None
+    promise: str | None = None
+    due: datetime | None = None
+    details: str | None = None
+
+
+class JournalPage(Struct):
+    """A part of a journal. `next` is what to give as `after` for the rest."""
+
+    steps: list[Raw]
+    next: int | None = None
 
 
 class Ask(Struct):
@@ -94,7 +115,9 @@ class Promise(Struct):
 
     id: str
     status: str
+    created: datetime
     invocation: str | None = None
+    step: str | None = None
     question: str = ""
     schema: dict[str, Any] = {}
     about: Any = None

@@ -21,7 +21,7 @@ from holdfast.core.commands import (
     StepSpec,
 )
 from holdfast.core.entries import Emitted, Note, PromiseInfo, VersionMarked
-from holdfast.core.ids import secret_name
+from holdfast.core.ids import secret_name, signal_id
 from holdfast.core.mailbox import Mailbox
 from holdfast.core.patches import running
 from holdfast.core.payload import INLINE
@@ -114,7 +114,7 @@ class Asks:
     def ask_signal(self, name: str, codec: Any) -> Step[Any]:
         """The handler wants the next signal of that name. Raises WrongPlace."""
         self.check_place()
-        step = self._ask(f"signal {name}", codec, "signal")
+        step = self._ask(signal_id(name), codec, "signal")
         payload = self.mailbox.take(name, step)
         if payload is not None:
             self._hand_over(step, payload)

@@ -185,7 +185,7 @@ class Paused(msgspec.Struct, frozen=True, array_like=True, tag=4):
     reason: str
     at: int
     obeyed: int | None = None  # entries whose deeds were done; -1: not those of the beginning; None: all
-    queued: bool = False  # it was waiting for its turn, and waits for it again when it is resumed
+    queued: bool = False  # not written any more: the row says it (InvocationRow.in_queue)
 
 
 class Tried(msgspec.Struct, frozen=True, array_like=True):

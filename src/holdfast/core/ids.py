@@ -70,6 +70,16 @@ def check_id(id: str) -> str:
     return id
 
 
+def signal_id(name: str) -> str:
+    """What a wait for a signal is called within the invocation, without its branch and count."""
+    return f"signal {name}"
+
+
+def signal_of(local: str) -> str:
+    """The signal's name in the id of a wait for it."""
+    return local.rpartition("/")[2].removeprefix(signal_id("")).rpartition("#")[0]
+
+
 def check_signal_name(name: str) -> str:
     """The name itself. Raises BadArguments if it cannot be a signal's."""
     given: object = name

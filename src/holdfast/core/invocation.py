@@ -74,20 +74,34 @@ TRANSITIONS: dict[Status, dict[Move, Status]] = {
 }
 
 
-def move(status: Status, by: Move) -> Status:
-    """The status after a move. Raises WrongStatus when the table has no such move."""
+DONE_TO_IT = {
+    Move.SUSPEND: "suspended",
+    Move.WAKE: "woken",
+    Move.PAUSE: "paused",
+    Move.RESUME: "resumed",
+    Move.COMPLETE: "completed",
+    Move.FAIL: "failed",
+    Move.CANCEL: "cancelled",
+    Move.BEGIN: "begun",
+    Move.KILL: "killed",
+    Move.REOPEN: "retried",
+    Move.REQUEUE: "queued again",
+    Move.REVIVE: "opened again with its caller",
+}
+
+
+def move(status: Status, by: Move, id: str = "") -> Status:
+    """The status after a move. Raises WrongStatus, which names `id`, when the table has no such move."""
     try:
         return TRANSITIONS[status][by]
     except KeyError:
+        sources = " or ".join(source.name.lower() for source, moves in TRANSITIONS.items() if by in moves)
+        which = f"invocation {id!r}" if id else "an invocation"
         raise WrongStatus(
-            f"an invocation that is {status.name} cannot {by.name}",
-            cause=f"only one that is {_sources(by)} can; it may have moved on since it was last looked at",
+            f"{which} is {status.name.lower()} and cannot be {DONE_TO_IT[by]}",
+            cause=f"only a {sources} one can be {DONE_TO_IT[by]}; it may have moved on since it was last looked at",
             fix="look at its status again",
         ) from None
-
-
-def _sources(by: Move) -> str:
-    return " or ".join(status.name for status, moves in TRANSITIONS.items() if by in moves)
 
 
 def chart() -> str:

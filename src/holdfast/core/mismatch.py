@@ -17,6 +17,7 @@ from holdfast.core.entries import (
     StepErrored,
     TimerFired,
 )
+from holdfast.core.ids import signal_id
 from holdfast.errors import Mismatch
 
 SHOWN = 6  # of each path, on either side of the place where they part
@@ -38,7 +39,7 @@ def label(entry: Entry) -> str:
         case CancelRequested():
             return "cancel"
         case SignalArrived():
-            return f"signal {entry.name}"
+            return signal_id(entry.name)
         case Reopened():
             return "retry"
         case _:

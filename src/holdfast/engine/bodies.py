@@ -69,6 +69,12 @@ class Bodies:
             if body.retrying or not body.started or body.step not in resident.machine.waiting:
                 self.give_up(resident, body.step)
 
+    def sort_out(self, resident: Resident) -> None:
+        """Those that nobody waits for any more are given up, so that they are not recorded."""
+        for body in (*resident.bodies.values(), *resident.resting.values()):
+            if body.step not in resident.machine.waiting:
+                self.give_up(resident, body.step)
+
     def end(self, resident: Resident) -> None:
         """Nobody waits for any of them."""
         for step in (*resident.bodies, *resident.resting):
@@ -125,9 +131,9 @@ class Bodies:
 
     def _begin(self, resident: Resident, body: Body) -> None:
         resident.bodies[body.step] = body
-        self._committer.after(self._start, resident, body)
+        self._committer.after(self._start_body, resident, body)
 
-    def _start(self, resident: Resident, body: Body) -> None:
+    def _start_body(self, resident: Resident, body: Body) -> None:
         if not resident.pausing:
             self.effects.start(body)
 

@@ -26,7 +26,7 @@ from holdfast.core.commands import (
     SetState,
     WithdrawPromise,
 )
-from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused
+from holdfast.core.entries import Completion, Entry, Failure, Note, Outcome, Paused, Woken
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
@@ -55,6 +55,12 @@ INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apar
 
 class Watcher(Protocol):
     """The engine, as the driver sees it."""
+
+    stopping: bool
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what handlers ask for now waits for the next batch."""
 
     def moved(self, resident: Resident) -> None:
         """The invocation has gone on; not durable yet."""
@@ -129,6 +135,7 @@ class Driver:
         except HoldfastError as error:
             if begins is not None:
                 resident.begins = None  # it has not begun, and does not keep its key from others (G10)
+                resident.row = row._replace(began=None)
             self.pause(resident, error)
             return resident
         self._run(resident, lambda: self._replay(resident, journal, headers))
@@ -195,6 +202,13 @@ class Driver:
         """Delivers a cancel; the handler's clean-up still runs durably (G7)."""
         self.deliver(resident, records.CancelRequested(self.now(resident), reason))
 
+    def cancel_paused(self, resident: Resident, reason: str) -> None:
+        """The same for one that is paused and still in memory: once its bodies have ended it goes on, to clean up."""
+        if not resident.machine.cancelling:
+            self.cancel(resident, reason)
+        if resident.status is Status.PAUSED:
+            self._move(resident, move(resident.status, Move.RESUME), None, Woken(resident.obeyed))
+
     def pause(self, resident: Resident, error: BaseException | Paused) -> None:
         """Stops for a person. Bodies that run may finish and are recorded; nothing new begins."""
         resident.pausing = True
@@ -237,7 +251,8 @@ class Driver:
         machine.begin(handler.fn, machine.context, *args, **kwargs)
 
     def _fresh(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
-        resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
+        begun = row if row.began is not None else row._replace(began=row.created)
+        resident = self.resident(begun, handler, fresh=True)
         resident.texts = BlobIndex()
         resident.text = text
         resident.row = row._replace(input=self.pack(resident, join_headers(text, headers)))
@@ -279,9 +294,16 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
+        if self._watcher.crowded:
+            self._keep_back(resident)
+        else:
+            self._obey_all(resident)
+
+    def _obey_all(self, resident: Resident) -> None:
         commands = resident.machine.take_commands()
         over = any(isinstance(command, Return) for command in commands)
         self._keep_notes(resident, resident.machine.take_notes(), over=over)
+        resident.owes = False
         resident.obeyed = resident.length  # what follows is in the same batch
         for command in commands:
             self._obey(resident, command)
@@ -289,6 +311,22 @@ class Driver:
                 return
         if not resident.machine.ended:
             self.write_status(resident)
+
+    def _keep_back(self, resident: Resident) -> None:
+        self._keep_notes(resident, resident.machine.take_notes(), over=False)
+        self.bodies.sort_out(resident)
+        if resident.owes:
+            return
+        resident.owes = True
+        tries = (*self.bodies.tries(resident), *resident.tries.values())
+        self._move(resident, self._awake(resident), None, Woken(resident.obeyed, tries))
+        resident.begins = resident.row.began  # the row must say when all is done
+        self._committer.after(self._make_good, resident)
+
+    def _make_good(self, resident: Resident) -> None:
+        # One that was paused meanwhile asks again at its resume, all others at the next start of the engine.
+        if resident.owes and not (resident.pausing or resident.status.ended or self._watcher.stopping):
+            self._obey_all(resident)
 
     def _keep_notes(self, resident: Resident, notes: list[Note], *, over: bool) -> None:
         for note in notes:
@@ -376,6 +414,8 @@ class Driver:
 
     def write_status(self, resident: Resident) -> None:
         """Whether there is work in hand, or when it goes on."""
+        if resident.owes:
+            return
         deadline = resident.next_deadline()
         status = Status.READY if resident.busy else Status.SUSPENDED
         wake_at = deadline if status is Status.SUSPENDED else None

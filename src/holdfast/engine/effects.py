@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
@@ -37,6 +38,7 @@ DETAILS_CHARS_MAX = 50_000
 KEPT_CHARS_MAX = 200  # of an error's text while the next attempt is waited for: a row may have many of them
 CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
+OWN_FOLDER = f"{Path(__file__).parents[1]}/"
 LEAVES_SHOWN_MAX = 5  # of an exception group
 
 
@@ -358,13 +360,24 @@ def describe(error: BaseException, attempts: int = 1) -> Failure:
     # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
     if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is inside is what people look for
         message += ": " + "; ".join(f"{type(one).__name__}: {one}" for one in _leaves(error)[:LEAVES_SHOWN_MAX])
-    details = "" if isinstance(error, ValueProblem) else "".join(traceback.format_exception(error))
+    details = "" if isinstance(error, ValueProblem) else _traceback(error)
     return Failure(
         type(error).__name__,
         _stored_text(message, MESSAGE_CHARS_MAX),
         _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
         attempts=attempts,
     )
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the user's first line on: the frames above it are ours, and the same in each."""
+    told = traceback.TracebackException.from_exception(error)
+    line: traceback.TracebackException | None = told
+    while line is not None:
+        users = [index for index, frame in enumerate(line.stack) if not frame.filename.startswith(OWN_FOLDER)]
+        del line.stack[: users[0] if users else 0]
+        line = line.__cause__ or line.__context__
+    return "".join(told.format())
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

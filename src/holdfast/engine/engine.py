@@ -41,8 +41,6 @@ from holdfast.engine.timers import Timers
 from holdfast.errors import (
     HoldfastError,
     IdConflict,
-    StoreCorrupt,
-    StoreError,
     UnknownHandler,
     UnknownInvocation,
 )
@@ -108,7 +106,7 @@ class Engine:
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
         self.admission = Admission(self, limits, self._timers)
         self.gates = Gates(
-            self.store, self.committer, self.clock, read=self.read_row, admit=self.admission.soon, guard=self.guard
+            self.store, self.committer, self.clock, read=self.rows.read, admit=self.admission.soon, guard=self.guard
         )
         self.control = Control(self)
         self.reruns = Reruns(self)
@@ -121,7 +119,7 @@ class Engine:
         self._watchdog.start()
         try:
             refuse_coded(self.store)
-            self._counter = counter_of(self.store.last_number())
+            self._first = self._counter = counter_of(self.store.last_number())
             if not self.resting:
                 self.admission.fill()
                 self._timers.start()
@@ -162,22 +160,24 @@ class Engine:
         self.check_open()
         async with self._starts:
             self.check_open()
-            is_new = not self._exists(order)
+            is_new = order.fresh or not self._exists(order)
             if is_new:
                 self.create(order)
             await self.durable()
             if not is_new:
                 self._exists(order)  # one that was queued in this turn can be compared only now
 
-    async def result(self, id: str) -> records.Outcome:
-        """How the invocation ended, or why it is paused; waits for either. Raises UnknownInvocation, StoreError,
-        EngineStopped."""
+    async def outcome(self, id: str) -> tuple[int, records.Outcome]:
+        """The number of an invocation, and how it ended or why it is paused; waits for either. Raises
+        UnknownInvocation, StoreError, EngineStopped."""
         while True:
             self.check_running()
-            row = self.row(id)
-            if row is not None and row.outcome is not None and _is_over(row):
-                return records.decode_outcome(row.outcome)
-            n = self._numbers[id] if row is None else row.n
+            n = self._numbers.get(id)
+            if n is None or n not in self._residents or _is_over(self._residents[n].status):
+                row = self.row(id)
+                if row is not None and row.outcome is not None and _is_over(row.status):
+                    return row.n, records.decode_outcome(row.outcome)
+                n = self._numbers[id] if row is None else row.n
             waiter = self.loop.create_future()
             waiters = self._waiters.setdefault(n, [])
             waiters.append(waiter)
@@ -199,18 +199,18 @@ class Engine:
         n = self.claim(order.id)
         now = self.clock.now()
         gate = order.gate
+        begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
         row = InvocationRow(
-            n, order.id, order.handler.target, Status.QUEUED, now, now, self.entropy.bits(64) - (1 << 63),
-            order.not_before, b"", None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
+            n, order.id, order.handler.target, Status.READY if begins else Status.QUEUED,
+            now, now if begins else self.rows.joins(n), self.entropy.bits(64) - (1 << 63), order.not_before, b"", None,
+            began=now if begins else None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
             call=order.call, build=self.build,
         )  # fmt: skip
-        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None):
+        if begins:
             self.admission.enter(n)
-            row = row._replace(began=now, status=Status.READY)
             self._residents[n] = self.driver.create(row, order.handler, order.text, order.headers)
-            return
-        row = row._replace(updated=self.rows.joins(n))
-        self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
+        else:
+            self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
 
     def reading(self) -> Store:
         """The store, to read from, also while the engine stops. Raises EngineStopped when it was let go."""
@@ -272,6 +272,10 @@ class Engine:
         n = self._numbers[id] = number(self._counter, id)
         return n
 
+    def is_new(self, n: int) -> bool:
+        """Whether it was started in this life of the engine."""
+        return counter_of(n) > self._first
+
     def bring_back(self, n: int) -> Resident | None:
         """An invocation in memory that has begun and goes on, loaded if need be. None for one that is paused, queued or
         over, or when nothing may run here."""
@@ -308,6 +312,11 @@ class Engine:
         """From the driver: an invocation has ended, in the open batch."""
         self.links.ended(resident, outcome, text)
 
+    @property
+    def crowded(self) -> bool:
+        """For the driver: whether what handlers ask for now waits for the next batch."""
+        return self.links.crowded
+
     def recorded(self, n: int) -> None:
         """From the driver: there is more in a journal."""
         if n in self.bus.watched:
@@ -334,6 +343,10 @@ class Engine:
                     self.gates.leave(n, resident.gate, paused=False)
                 else:
                     self.gates.pause(resident.gate.lock, resident.gate.lane)
+        elif resident.pausing:  # it was cancelled, and goes on by replay
+            if not resident.busy:
+                self._drop(resident)
+                self.admission.queue(n)
         elif resident.status is Status.SUSPENDED:
             self._parkable[n] = resident
             while len(self._parkable) > self._limits.waiting:
@@ -407,17 +420,6 @@ class Engine:
             text, _ = split_headers(self.driver.read(row.n, row.input))
         return conflict(order, row.target, row.key, text)
 
-    def read_row(self, n: int) -> InvocationRow | None:
-        """The row of one that is not in memory, if it can be read."""
-        try:
-            return self.store.get(n)
-        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
-            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
-            return None
-        except StoreError as error:
-            self.fail(error)
-            return None
-
     def _wake_for_timer(self, n: int) -> bool:
         if n not in self._residents:
             self.admission.soon()
@@ -429,7 +431,7 @@ class Engine:
         """One whose time has come goes on, or joins its queue."""
         resident = self._residents.get(n)
         if resident is None:
-            row = None if self.rows.is_open(n) else self.read_row(n)
+            row = None if self.rows.is_open(n) else self.rows.read(n)
             if row is None or row.wake_at is None:
                 return
             if row.wake_at > self.clock.now():  # armed for a timer that was cancelled since
@@ -488,8 +490,8 @@ class Engine:
         self.over.set()
 
 
-def _is_over(row: InvocationRow) -> bool:
-    return Status(row.status).ended or row.status == Status.PAUSED
+def _is_over(status: int) -> bool:
+    return status >= Status.PAUSED
 
 
 def _acknowledge(ack: asyncio.Future[None]) -> None:

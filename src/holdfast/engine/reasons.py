@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdfast.core import entries as records
 from holdfast.core.entries import Paused, Tried
 from holdfast.core.invocation import Status
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, explain
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, TooMany, explain
 from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ def deadlock(resident: Resident) -> HandlerFault:
         cause="an event, queue or future that only code of this handler could set, and none of it is left to run; or a "
         "lock that another invocation holds",
         fix="wait for a step, a timer or a promise; keep locks and queues inside one handler",
+    )
+
+
+def unread(id: str, letters: int, fix: str) -> TooMany:
+    """What is wrong with one that is sent more than it reads."""
+    return TooMany(
+        f"invocation {id!r} has {letters} signals it has not received",
+        cause="it is sent more than it reads, or nothing reads signals of this name",
+        fix=fix,
     )
 
 
@@ -61,7 +70,4 @@ def as_failure(error: Exception) -> HoldfastError:
 
 def was_queued(row: InvocationRow) -> bool:
     """Whether a paused one had not had its turn when it was paused."""
-    if row.began is None or row.outcome is None:
-        return row.began is None
-    outcome = records.decode_outcome(row.outcome)
-    return isinstance(outcome, Paused) and outcome.queued
+    return row.began is None or bool(row.in_queue)

@@ -74,7 +74,7 @@ class Reruns:
 
     def _reopen(self, row: InvocationRow, by: Move) -> None:
         engine = self._engine
-        move(Status(row.status), by)  # looked at before anything is written
+        move(Status(row.status), by, row.id)  # looked at before anything is written
         if row.began is None:
             engine.rows.reopen(row, by, -1, 0)
             return

@@ -25,8 +25,8 @@ class Resident:
 
     __slots__ = (
         "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
-        "obeyed", "parent", "pausing", "promises", "resting", "row", "seed", "state", "status", "text", "texts",
-        "tries", "unsettled", "wake_at",
+        "obeyed", "owes", "parent", "pausing", "promises", "resting", "row", "seed", "state", "status", "text",
+        "texts", "tries", "unsettled", "wake_at",
     )  # fmt: skip
 
     def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:
@@ -47,6 +47,7 @@ class Resident:
         self.begins: int | None = None  # a beginning that is not in a batch yet, in milliseconds
         self.length = 0  # of the journal; the next entry's seq
         self.obeyed = -1  # of so many entries the deeds that followed were done; -1: it has not begun
+        self.owes = False  # what its handler has asked for since waits for the next batch, and its row says so
         self.status = Status(row.status)
         self.wake_at = row.wake_at  # as the row has it
         self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline

@@ -43,9 +43,9 @@ class Retirement:
 
     async def _run(self, retention: timedelta) -> None:
         while True:
-            before = self._engine.clock.now() - int(retention.total_seconds() * 1000)
+            until = self._engine.clock.now() - int(retention.total_seconds() * 1000)
             try:
-                count = await self._engine.control.purge_ended(before)
+                count = await self._engine.control.purge_ended(until)
             except HoldfastError as error:  # the store has failed, or is full: who commits next says so aloud
                 log.warning("nothing is deleted now: %s", error)
             else:

@@ -6,6 +6,7 @@ so. What was added to a journal while nobody ran it is obeyed when it is loaded 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +17,15 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of, tries_of, was_queued
-from holdfast.errors import HoldfastError, Unreadable
-from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
+from holdfast.errors import HoldfastError, StoreCorrupt, StoreError, Unreadable
+from holdfast.stores.base import EntryRow, InvocationRow, KeyRow, MoveRow, SettleRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 WITHDRAWN = 3  # PromiseRow.status
+
+log = logging.getLogger("holdfast")
 
 
 class Rows:
@@ -50,6 +53,16 @@ class Rows:
             row = self._engine.store.find(id)
             return row if row is None or row.n not in self._open else self._open[row.n]
         return self.get(n)
+
+    def read(self, n: int) -> InvocationRow | None:
+        """The durable row, if it can be read."""
+        try:
+            return self._engine.store.get(n)
+        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
+            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
+        except StoreError as error:
+            self._engine.fail(error)
+        return None
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """Those an invocation has called or sent, as they stand."""
@@ -79,10 +92,23 @@ class Rows:
         self._lengths[row.n] = length
         self._queue(row)
 
-    def purge(self, n: int) -> None:
-        """Deletes one that has ended."""
-        self._engine.committer.batch.purges.append(n)
-        self._change(n, None)
+    def purge(self, row: InvocationRow) -> None:
+        """Deletes one that has ended; if it is a workflow's main run, all that is kept for its key too."""
+        batch = self._engine.committer.batch
+        batch.purges.append(row.n)
+        self._change(row.n, None)
+        workflow = self.workflow_of(row)
+        if workflow is not None:
+            batch.forgets.append(workflow)
+            self._engine.links.forget(workflow)
+            self._engine.gates.borrow(f"{workflow.service}/{workflow.key}")  # the next run must not see any of it
+
+    def workflow_of(self, row: InvocationRow) -> KeyRow | None:
+        """The key of the workflow, if this is its main run."""
+        handler = self._engine.handler_of(row.target)
+        if handler is None or not handler.main or handler.service is None or row.key is None:
+            return None
+        return KeyRow(handler.service, row.key)
 
     def touch(self, row: InvocationRow) -> None:
         """Something of it that is not in its row was put into the open batch."""
@@ -116,7 +142,7 @@ class Rows:
 
     def resume(self, row: InvocationRow) -> None:
         """Lets a paused one go on, or wait for its turn again if it had not had it. Raises WrongStatus."""
-        status = move(Status(row.status), Move.RESUME)
+        status = move(Status(row.status), Move.RESUME, row.id)
         if not was_queued(row):
             self.move(row, status, records.Woken(self.obeyed(row)))
             return
@@ -150,12 +176,12 @@ class Rows:
         """Pauses one that is not in memory, or cannot be. One that has not begun keeps its time. Raises WrongStatus."""
         paused = why if isinstance(why, Paused) else reason_of(why, self._engine.clock.now())
         queued = row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
-        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row), queued=queued)
+        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row))
         status = Status.READY if row.status == Status.SUSPENDED else Status(row.status)
         if status is not Status.PAUSED:  # one that is, has another reason now
             status = move(status, Move.PAUSE)
         if queued:
-            self._write(row, status, paused, row.wake_at)
+            self._write(row, status, paused, row.wake_at, in_queue=1)
             self._engine.committer.after(self._engine.gates.advance, row.lock, row.lane)  # whoever is behind it may go
         else:
             self.move(row, status, paused)
@@ -208,12 +234,13 @@ class Rows:
             self._engine.committer.after(self._engine.gates.arrived, gate)
 
     def _write(
-        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, at: int | None = None
-    ) -> None:
+        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, *,
+        at: int | None = None, in_queue: int = 0,
+    ) -> None:  # fmt: skip
         body = None if outcome is None else records.encode(outcome)
         now = self._engine.clock.now() if at is None else at
-        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body))
-        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body))
+        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body, in_queue=in_queue))
+        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body, in_queue=in_queue))
 
     def _change(self, n: int, row: InvocationRow | None) -> None:
         self._open[n] = row

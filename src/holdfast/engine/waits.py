@@ -15,7 +15,7 @@ from holdfast.core.invocation import Status
 from holdfast.engine.gates import Gate
 from holdfast.engine.reasons import was_queued
 from holdfast.engine.starts import gate_of
-from holdfast.errors import Unreadable, WouldDeadlock
+from holdfast.errors import WouldDeadlock
 from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
@@ -105,10 +105,7 @@ class Waits:
 
 def _is_in_queue(row: InvocationRow) -> bool:
     """Whether it has not had its turn. One that was paused meanwhile waits for it, once a person has resumed it."""
-    try:
-        return row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
-    except Unreadable:
-        return False  # its own damage, which is no end of who looks at it
+    return row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
 
 
 def _deadlock(caller: Resident, what: str, wanted: str, chain: list[str]) -> WouldDeadlock:

@@ -28,7 +28,7 @@ from holdfast.http.invocations import DELAY, ID, Invocations, Started, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
 from holdfast.stores.sqlite.reading import Table, read_table
-from holdfast.views import AskView, CheckView, InfoView, InvocationView, ScheduleView
+from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView
 
 TEXT = kinds.TEXT
 STATUS = Query(
@@ -39,8 +39,7 @@ KEY = Query("key", "only those of this key", kinds.text, TEXT)
 PARENT = Query("parent", "only those that this invocation started", kinds.text, TEXT)
 BEFORE = Query("before", "the id that the last answer gave as next", kinds.text, TEXT)
 AFTER = Query("after", "the key that the last answer gave as next", kinds.text, TEXT)
-LIMIT = Query("limit", "rows of one answer, 1 to 1000", kinds.count,
-              {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, default=100)  # fmt: skip
+LIMIT = Query("limit", "rows of one answer, 1 to 1000", kinds.count, kinds.COUNT | {"default": 100}, default=100)
 REASON = Query("reason", "why; it is shown with the invocation", kinds.text, TEXT, default="asked for over HTTP")
 FROM = Query("from", "the step to begin at; without it, the start", kinds.text, TEXT)
 STEP = Query("step", "the step whose result is replaced", kinds.text, TEXT, required=True)
@@ -150,6 +149,8 @@ class Tasks:
                       self._fork, {202: Started}, (STEP, NEW_ID), body=Any, body_required=True, example=True),
             Operation("GET", "/asks", "listAsks", "Questions that wait for a person, oldest first.", self._asks,
                       {200: list[AskView]}),
+            Operation("GET", "/promises", "listPromises", "All that waits to be settled, oldest first.",
+                      self._promises, {200: list[PromiseView]}),
         ]  # fmt: skip
 
     def _move(self, name: str, about: str, *query: Query) -> Operation:
@@ -198,6 +199,10 @@ class Tasks:
     async def _asks(self, exchange: Exchange) -> Response:
         exchange.query(())
         return answer(await self._client.asks())
+
+    async def _promises(self, exchange: Exchange) -> Response:
+        exchange.query(())
+        return answer(await self._client.promises())
 
     async def _attach(self, exchange: Exchange) -> AsyncHandle[Any]:
         handle = await self._client.attach(exchange.param("id"))

@@ -54,7 +54,8 @@ class Guard:
         origins: Iterable[str] = (),
     ) -> None:  # fmt: skip
         """`hosts`: the names that a request may be sent to, None for any. `origins`: web pages that may ask, such as
-        "https://desk.example.com". Raises BadArguments for a token that is too short."""
+        "https://desk.example.com". Raises BadArguments for a token that is too short, and for what is no name or
+        origin."""
         given = list(tokens)
         if any(len(token) < TOKEN_CHARS_MIN for token in given):
             raise BadArguments(
@@ -63,8 +64,8 @@ class Guard:
                 fix="make one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
             )
         self.hashes = tuple(hash_of(token) for token in given) + tuple(hashes)
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._hosts = None if hosts is None else frozenset(_host(host) for host in hosts)
+        self._origins = frozenset(_origin(origin) for origin in origins)
 
     def check(self, path: str, method: str, headers: dict[bytes, bytes]) -> None:
         """Raises Forbidden or Unauthorised."""
@@ -73,13 +74,14 @@ class Guard:
             raise Forbidden(
                 f"this server is not called {host!r}",
                 cause="a name that is not expected may be pointed at this machine by a web page",
-                fix="use one of: " + ", ".join(sorted(self._hosts)) + "; or name it: serve(hosts=[...])",
+                fix=f"use one of: {', '.join(sorted(self._hosts))}; or allow it: holdfast serve --allow-host NAME, "
+                "HttpOptions(hosts=[...])",
             )
         if self._foreign(host, headers):
             raise Forbidden(
                 "a web page of another origin asks",
                 cause="a browser says so (Origin, Sec-Fetch-Site)",
-                fix="allow its origin: serve(origins=[...])",
+                fix="allow it: holdfast serve --allow-origin ORIGIN, HttpOptions(origins=[...])",
             )
         if self.hashes and path not in OPEN_PATHS and not (method == "OPTIONS" and b"origin" in headers):
             self._check_token(headers.get(b"authorization", b""))
@@ -108,6 +110,24 @@ class Guard:
                 fix="send the header Authorization: Bearer TOKEN",
                 headers={"WWW-Authenticate": 'Bearer realm="holdfast"'},
             )
+
+
+def _host(name: str) -> str:
+    if re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]", name):
+        return name.lower()
+    raise BadArguments(
+        f"{name!r} is no host name", fix="give the name alone, without scheme and port: agents.example.com"
+    )
+
+
+def _origin(text: str) -> str:
+    if re.fullmatch(r"https?://[^/\s*?#@]+/?", text):
+        return text.rstrip("/").lower()
+    raise BadArguments(
+        f"{text!r} is no origin of a web page",
+        cause="it is what stands in a browser's address line up to the first single slash",
+        fix="write https://desk.example.com, with :PORT if it has one",
+    )
 
 
 def urlsplit_host(origin: str) -> str | None:

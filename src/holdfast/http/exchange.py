@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 CLOSE = {"Connection": "close"}  # after a body that was not read to its end
 QUERY_FIELDS_MAX = 20
+PLACE_DIGITS_MAX = 12
 WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 _JSON = re.compile(r'application/json\s*(;\s*charset="?utf-8"?\s*)?', re.IGNORECASE)
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
@@ -37,6 +38,8 @@ DURATION = {
     "examples": ["PT10S"],
 }
 SECONDS = {"type": "number", "minimum": 0}
+COUNT = {"type": "integer", "minimum": 1, "maximum": 1000}
+PLACE = {"type": "integer", "minimum": 0, "maximum": 10**PLACE_DIGITS_MAX - 1, "default": 0}
 
 
 class Gone(Exception):  # as the other events of a connection; nobody is left to see an error
@@ -232,6 +235,13 @@ def count(given: str) -> int:
     if given.isascii() and given.isdigit() and 0 < int(given[:9]) <= 1_000:
         return int(given)
     raise ValueError("a whole number from 1 to 1000")
+
+
+def place(given: str) -> int:
+    """A place in a journal."""
+    if given.isascii() and given.isdigit() and len(given) <= PLACE_DIGITS_MAX:
+        return int(given)
+    raise ValueError("a place in the journal: 0 or more")
 
 
 def seconds(given: str) -> float:

@@ -27,6 +27,8 @@ NAME = kinds.TEXT | {"maxLength": ID_CHARS_MAX}
 ID = Query("id", "the invocation's id; one that is in use attaches to it", kinds.text, NAME)
 DELAY = Query("delay", "when to begin: seconds, or a duration such as PT10S", kinds.duration, kinds.DURATION)
 STEP = Query("step", "a step's id, as the journal shows it", kinds.text, kinds.TEXT, required=True)
+PLACE = Query("after", "the place that the last answer gave as next", kinds.place, kinds.PLACE, default=0)
+LINES = Query("limit", "lines of one answer, 1 to 1000", kinds.count, kinds.COUNT | {"default": 1000}, default=1000)
 WAIT = Query("wait", "seconds to wait for the result", kinds.seconds, kinds.SECONDS)
 
 
@@ -35,6 +37,13 @@ class Started(TypedDict):
 
     id: str
     status: str
+
+
+class JournalPage(TypedDict):
+    """In order. `next` is the place to give as `after` for the lines that follow."""
+
+    steps: list[StepView]
+    next: int | None
 
 
 class Settled(TypedDict):
@@ -83,7 +92,7 @@ class Invocations:
             Operation("GET", one + "/result", "getResult", "Its result; 202 while there is none.", self._result,
                       {200: Any, 202: Started}, query=(WAIT,)),
             Operation("GET", one + "/journal", "getJournal", "All that came, in order, and what is waited for.",
-                      self._journal, {200: list[StepView]}),
+                      self._journal, {200: JournalPage}, query=(PLACE, LINES)),
             Operation("GET", one + "/inputs", "getInputs", "What a recorded step was asked, also if it is large.",
                       self._inputs, {200: Any}, query=(STEP,)),
             Operation("GET", one + "/events", "watch", "What happens, as server-sent events, from the first one on.",
@@ -111,8 +120,10 @@ class Invocations:
             return await result(exchange, handle, seconds)
 
     async def _journal(self, exchange: Exchange) -> Response:
-        exchange.query(())
-        return answer(await (await self._attach(exchange)).journal())
+        query = exchange.query((PLACE, LINES))
+        found = await (await self._attach(exchange)).journal(**query)
+        last = found[-1].place if len(found) == query["limit"] else None
+        return answer(JournalPage(steps=found, next=None if last is None else last + 1))
 
     async def _inputs(self, exchange: Exchange) -> Response:
         step = exchange.query((STEP,))["step"]

@@ -17,7 +17,7 @@ RETRY_SECONDS = "1"  # Retry-After of a refusal: places come free from one momen
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What one face may hold at once. Give one to Holdfast.serve(limits=HttpLimits(...)) to change a bound."""
+    """What one face may hold at once. Give one to HttpOptions(limits=HttpLimits(...)) to change a bound."""
 
     connections: int = 400  # a file each; 1,024 is a common bound, and step bodies may hold 512
     waiting: int = 300  # requests that wait for a result; the other connections stay free for who resolves them

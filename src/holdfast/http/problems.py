@@ -66,7 +66,8 @@ def problem(error: errors.HoldfastError, invocation: str | None = None) -> Respo
     cause, fix = error.cause, error.fix
     if isinstance(error, errors.InvocationFailed):
         invocation = error.invocation
-        cause, fix = "its handler raised", f"see GET {address(invocation)}/journal"
+        told = "next step:" in error.message  # an error of ours that the handler did not catch
+        cause, fix = ("", "") if told else ("its handler raised", f"see GET {address(invocation)}/journal")
     what = sound(error.what)
     body = Problem(f"urn:holdfast:{error.code}", title(type(error)), status, what, error.code, sound(cause), sound(fix))
     headers: dict[str, str] = dict(error.headers) if isinstance(error, errors.RequestError) else {}

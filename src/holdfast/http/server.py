@@ -12,8 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -27,6 +26,7 @@ from holdfast.http.auth import LOOPBACK_NAMES, Guard, is_loopback, read_hashes
 from holdfast.http.face import Face
 from holdfast.http.ingress import ingress_app
 from holdfast.http.limits import HttpLimits
+from holdfast.http.options import HttpOptions
 from holdfast.http.protocol import connection_of
 
 TOKEN_VARIABLE = "HOLDFAST_TOKEN"  # noqa: S105  # its name, not its value
@@ -52,31 +52,10 @@ class Program(Protocol):
         """Returns when the engine is told to end. Raises what made it fail."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Where to serve and whom.
-
-    tokens: any of them is accepted as `Authorization: Bearer`; HOLDFAST_TOKEN in the environment is one more.
-    tokens_file: SHA-256 hashes of others, one a line.
-    hosts: names, beside those of loopback, that requests may be sent to.
-    origins: web pages of other origins that may ask.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    admin_host: str = "127.0.0.1"
-    admin_port: int = 9070
-    tokens: Iterable[str] = ()
-    tokens_file: Path | None = None
-    hosts: Iterable[str] = ()
-    origins: Iterable[str] = ()
-    limits: HttpLimits = field(default_factory=HttpLimits)
-
-
 class Listeners:
     """The bound sockets of both faces. Nothing is accepted yet."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: HttpOptions) -> None:
         """Raises BadArguments when one cannot be bound, or may not be without a token."""
         self._hashes = [] if options.tokens_file is None else read_hashes(options.tokens_file)
         self._tokens = list(options.tokens)
@@ -164,7 +143,7 @@ class Servers:
             await asyncio.sleep(1.0)
 
 
-async def serve(program: Program, options: Options, ready: Callable[[Servers], None] | None = None) -> None:
+async def serve(program: Program, options: HttpOptions, ready: Callable[[Servers], None] | None = None) -> None:
     """Serves until SIGINT, SIGTERM or the end of the engine. `ready` is called once requests are answered.
 
     Raises BadArguments, BadHandler, StoreError; what made the engine fail.
@@ -232,7 +211,7 @@ def _bind(host: str, port: int) -> socket.socket:
         raise BadArguments(
             f"cannot serve on {host}:{port}: {failure.strerror}",
             cause="another process uses the port" if failure.errno == 98 else "",
-            fix="end that process, or choose other ports: --port and --admin-port, Options(port=, admin_port=)",
+            fix="end that process, or choose other ports: --port and --admin-port, HttpOptions(port=, admin_port=)",
         ) from None
     bound.setblocking(False)
     return bound

@@ -95,8 +95,8 @@ class CodedStore:
     def get(self, n: int) -> InvocationRow | None:
         return self._row(self._store.get(n))
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        bodies = self._store.entries(n, first)
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        bodies = self._store.entries(n, first, limit)
         return [self._decode(body, _entry(n, seq)) for seq, body in enumerate(bodies, first)]
 
     def length(self, n: int) -> int:
@@ -209,6 +209,7 @@ class CodedStore:
         """A new batch: the one given may be committed again, when the disk was full."""
         return Batch(
             purges=batch.purges,
+            forgets=batch.forgets,
             rewrites=batch.rewrites,
             starts=[self._encoded_start(row) for row in batch.starts],
             entries=[EntryRow(n, seq, self._encode(body, _entry(n, seq))) for n, seq, body in batch.entries],
@@ -221,7 +222,6 @@ class CodedStore:
             trims=batch.trims,
             waiters=batch.waiters,
             unwaits=batch.unwaits,
-            bytes=batch.bytes,
         )
 
     def _encoded_start(self, row: InvocationRow) -> InvocationRow:

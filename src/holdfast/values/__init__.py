@@ -5,8 +5,8 @@ type before anything is stored. Refuses: pickle, guessing a type that was not de
 """
 
 from holdfast.values.arguments import ArgumentsCodec
-from holdfast.values.codec import VALUE_BYTES_MAX, ValueCodec, codec_for
-from holdfast.values.hints import MISSING, hint_of, returns_of
+from holdfast.values.codec import VALUE_BYTES_MAX, ValueCodec, codec_for, encode_value
+from holdfast.values.hints import MISSING, returns_of
 from holdfast.values.inputs import digest, show_inputs
 from holdfast.values.schema import Definitions, is_object, schema_for, schema_of
 
@@ -18,7 +18,7 @@ __all__ = [
     "ValueCodec",
     "codec_for",
     "digest",
-    "hint_of",
+    "encode_value",
     "is_object",
     "returns_of",
     "schema_for",

@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.errors import TooLarge, Unreadable, Unserialisable, ValueProblem
 from holdfast.values import models
-from holdfast.values.hints import MISSING, mentions, show
+from holdfast.values.hints import MISSING, hint_of, mentions, show
 from holdfast.values.walk import Problem, difference, equal, first_problem, plain_problem, type_name
 
 VALUE_BYTES_MAX: Final = 32 * 1024 * 1024  # of JSON text; while a row is written it is in memory several times
@@ -104,7 +104,12 @@ class ValueCodec:
 class _PlainCodec(ValueCodec):
     """Without a type hint: plain JSON only, since a model silently turned into a dict would surprise."""
 
-    __slots__ = ()
+    __slots__ = ("_fix", "_why")
+
+    def __init__(self, name: str, why: str, fix: str) -> None:
+        super().__init__(name, (_encode,), msgspec.json.decode, _SCALARS, _encode)
+        self._why = why  # nobody knows the type
+        self._fix = fix  # where it is declared
 
     def _encode_slowly(self, value: Any) -> tuple[bytes, Any]:
         problem = plain_problem(value)
@@ -118,13 +123,18 @@ class _PlainCodec(ValueCodec):
                 raise self._refusal(value, None, failure) from failure
         if problem.fix:  # wrong under any hint
             raise self._refusal(value, first_problem(value) or problem, None)
-        undeclared = self.name == "Any"
         raise Unserialisable(
-            f"{problem.path} is {problem.found}, and its type is not declared"
-            + (" (the hint is Any)" if undeclared else ": there is no annotation"),
+            f"{problem.path} is {problem.found}, and its type is not declared{self._why}",
             cause="without a type hint only None, bool, int, float, str, list and dict with str keys can be kept",
-            fix="annotate the function (-> YourType) or pass returns=YourType",
+            fix=self._fix,
         )
+
+
+def encode_value(value: Any, type: Any = MISSING) -> bytes:
+    """The JSON text of a value that has no annotation anywhere (state, signals, events, settlements): written as
+    `type`, or as what it is. Raises Unserialisable or TooLarge."""
+    hint = hint_of(value) if type is MISSING else type
+    return (_UNDECLARED if hint is Any else codec_for(hint)).encode(value)
 
 
 def codec_for(hint: Any) -> ValueCodec:
@@ -147,14 +157,17 @@ def codec_for(hint: Any) -> ValueCodec:
     return found
 
 
+_UNDECLARED: Final = _PlainCodec("plain JSON", "", "give its type: type=YourType, such as type=list[YourType]")
 _by_hint: dict[Any, ValueCodec] = {}
 _by_id: dict[int, tuple[Any, ValueCodec | None]] = {}
 
 
 def _build(hint: Any) -> ValueCodec:
     if hint is MISSING or hint is Any or hint is object or isinstance(hint, TypeVar):
-        name = "plain JSON" if hint is MISSING else "Any"
-        return _PlainCodec(name, (_encode,), msgspec.json.decode, _SCALARS, _encode)
+        fix = "annotate the function (-> YourType) or pass returns=YourType"
+        if hint is MISSING:
+            return _PlainCodec("plain JSON", ": there is no annotation", fix)
+        return _PlainCodec("Any", " (the hint is Any)", fix)
     found = mentions(hint)
     failure: Exception | None = None
     if not found.pydantic:

@@ -41,7 +41,9 @@ _returns: dict[int, tuple[weakref.ref[Any], Any]] = {}
 
 def hint_of(value: Any) -> Any:
     """The type a value without a declared one is written by: its own, or Any for what JSON has itself."""
-    return Any if value is None or isinstance(value, (list, dict, tuple)) else type(value)
+    if isinstance(value, tuple):
+        return type(value) if hasattr(value, "_fields") else Any
+    return Any if value is None or isinstance(value, (list, dict)) or type(value) is object else type(value)
 
 
 def returns_of(fn: Callable[..., Any]) -> Any:

@@ -1,8 +1,8 @@
 """examples: the programs that come with Holdfast, listed, run and copied.
 
-Promises: what is listed is what is there; an example is a file whose name begins with its id, and its title is the
-first line it says of itself. Refuses: to import one. It runs as a program of its own, in the folder where the command
-is given, and leaves its store there.
+Promises: what is listed is what is there; an example is a file that makes an `hf`, its id the beginning of the file's
+name, its title the first line it says of itself. Refuses: to import one. It runs as a program of its own, in the folder
+where the command is given, and leaves its store there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from holdfast.cli.wire import Example
 from holdfast.errors import BadCommand
 
 PANEL = "Project"
-FILE = re.compile(r"([a-z])(\d+)_\w+\.py")
+NUMBERED = re.compile(r"([a-z])(\d+)_")
 PACKAGED = Path(holdfast.__file__).parent / "catalogue"  # the folder above `examples` in a wheel, and in a clone
 CLONE = Path(holdfast.__file__).parents[2]
 
@@ -95,15 +95,26 @@ def _above() -> Path:
 
 
 def _found() -> list[Example]:
-    """The examples, in the order of their ids."""
-    named = [(found, path) for path in (_above() / "examples").glob("*.py") if (found := FILE.fullmatch(path.name))]
-    return [
-        Example((found[1] + found[2]).upper(), f"examples.{path.stem}", _title(path))
-        for found, path in sorted(named, key=lambda pair: (pair[0][1], int(pair[0][2])))
-    ]
+    """The examples in the order of their ids, those without one last."""
+    files = sorted((_above() / "examples").glob("*.py"), key=lambda path: _order(path.stem))
+    read = [(path.stem, ast.parse(path.read_text(encoding="utf-8"))) for path in files]
+    return [Example(_id(stem), f"examples.{stem}", _title(tree)) for stem, tree in read if _is_served(tree)]
 
 
-def _title(path: Path) -> str:
-    """The first line of the docstring."""
-    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return (told or "").partition("\n")[0]
+def _id(stem: str) -> str:
+    numbered = NUMBERED.match(stem)
+    return (numbered[1] + numbered[2]).upper() if numbered else stem
+
+
+def _order(stem: str) -> tuple[bool, str, int, str]:
+    numbered = NUMBERED.match(stem)
+    return (False, numbered[1], int(numbered[2]), "") if numbered else (True, "", 0, stem)
+
+
+def _is_served(tree: ast.Module) -> bool:
+    """Whether it makes a Holdfast object of that name; what it shares with others does not."""
+    return any(isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "hf" for line in tree.body)
+
+
+def _title(tree: ast.Module) -> str:
+    return (ast.get_docstring(tree) or "").partition("\n")[0]

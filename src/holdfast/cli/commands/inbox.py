@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     command(app, "asks", PANEL)(asks)
     command(app, "answer", PANEL)(answer)
+    command(app, "promises", PANEL)(promises)
     command(app, "resolve", PANEL)(resolve)
     command(app, "reject", PANEL)(reject)
     command(app, "signal", PANEL)(signal)
@@ -72,7 +73,9 @@ async def answer(
 async def _ask(link: Link, screen: Screen, id: str | None) -> Ask:
     if id is not None:
         found = (await link.get(at("promises", id), Promise)).value
-        return Ask(found.id, found.invocation or "", found.question, now(), found.schema, found.about, found.deadline)
+        return Ask(
+            found.id, found.invocation or "", found.question, found.created, found.schema, found.about, found.deadline
+        )
     open_asks = (await link.get("/asks", list[Ask])).value
     if len(open_asks) == 1:
         return open_asks[0]
@@ -102,6 +105,14 @@ def _present(screen: Screen, ask: Ask) -> None:
 async def _settle(link: Link, screen: Screen, id: str, value: bytes) -> None:
     done = await link.post(at("promises", id, "resolve"), type(None), value)
     screen.done(done, f"answered: {value.decode()}")
+
+
+async def promises(link: Link, screen: Screen) -> None:
+    """Lists all that waits to be settled, questions and other promises."""
+    found = await link.get("/promises", list[Promise])
+    screen.show(found, lists.promises)
+    if found.value:
+        screen.note("holdfast resolve ID JSON")
 
 
 async def resolve(

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from holdfast.cli.command import command
@@ -41,5 +42,10 @@ async def init(screen: Screen, folder: Annotated[Path, typer.Argument(metavar="F
     for source, target in FILES:
         text = (files("holdfast.cli") / "starter" / source).read_text(encoding="utf-8")
         (folder / target).write_text(text.replace("{{name}}", name), encoding="utf-8")
-        screen.say(f"  {folder / target}")
+    written = [str(folder / target) for _, target in FILES]
+    if screen.json:
+        screen.raw(msgspec.json.encode({"files": written}))
+        return
+    for path in written:
+        screen.say(f"  {path}")
     screen.say(f"\nnext step: cd {shlex.quote(str(folder))} && holdfast dev")

@@ -17,10 +17,11 @@ from holdfast.cli.problems import CommandFailed
 from holdfast.cli.render import lists, timeline, watching
 from holdfast.cli.render.layout import Line
 from holdfast.cli.screen import Screen
-from holdfast.cli.wire import Ask, Event, Handler, Invocation, Page, Step
+from holdfast.cli.wire import Ask, Event, Handler, Invocation, JournalPage, Page, Step
 from holdfast.errors import UnknownInvocation, Unreachable
 
 PANEL = "Look"
+_as_step = msgspec.json.Decoder(Step).decode
 CHILD_DEPTH_MAX = 3
 CHILDREN_MAX = 50  # invocations read for one timeline
 
@@ -65,16 +66,29 @@ async def show(
 ) -> None:
     """Shows one invocation and its journal as a timeline."""
     head = await link.get(at("invocations", id), Invocation)
-    journal = await link.get(at("invocations", id, "journal"), list[Step])
+    journal = await _journal(link, id)
+    if screen.json and step is None:
+        screen.raw(b'{"invocation":' + head.raw.strip() + b',"journal":[' + b",".join(journal) + b"]}")
+        return
+    steps = [_as_step(line) for line in journal]
     if step is not None:
-        await _show_step(link, screen, id, step, journal.value)
-    elif screen.json:
-        screen.raw(b'{"invocation":' + head.raw.strip() + b',"journal":' + journal.raw.strip() + b"}")
+        await _show_step(link, screen, id, step, steps)
     else:
-        run = await _with_children(link, head.value, journal.value, depth=0, left=[CHILDREN_MAX])
+        run = await _with_children(link, head.value, steps, depth=0, left=[CHILDREN_MAX])
         screen.say(timeline.show(run, full=full))
         if (hint := timeline.hint(run)) is not None:
             screen.note(hint)
+
+
+async def _journal(link: Link, id: str) -> list[bytes]:
+    """All lines of a journal, page by page, as they are sent."""
+    lines: list[bytes] = []
+    after: int | None = 0
+    while after is not None:
+        page = (await link.get(at("invocations", id, "journal"), JournalPage, {"after": after})).value
+        lines += map(bytes, page.steps)
+        after = page.next
+    return lines
 
 
 async def _show_step(link: Link, screen: Screen, id: str, wanted: str, journal: list[Step]) -> None:
@@ -101,7 +115,7 @@ async def _with_children(
         left[0] -= 1
         try:
             below = (await link.get(at("invocations", step.child), Invocation)).value
-            journal = (await link.get(at("invocations", step.child, "journal"), list[Step])).value
+            journal = [_as_step(line) for line in await _journal(link, step.child)]
         except CommandFailed as failure:
             if failure.exit is not Exit.NOT_FOUND:  # a child may have been purged before its parent
                 raise

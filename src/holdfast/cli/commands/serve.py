@@ -27,6 +27,7 @@ from holdfast.cli.problems import from_error
 from holdfast.cli.screen import Screen
 from holdfast.cli.where import require_app
 from holdfast.errors import AppNotLoaded, BadHandler
+from holdfast.http.options import HttpOptions
 
 if TYPE_CHECKING:
     from holdfast.http.server import Servers
@@ -41,6 +42,14 @@ AdminHost = Annotated[str, typer.Option("--admin-host", metavar="ADDRESS", help=
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="For calls.")]
 AdminPort = Annotated[int, typer.Option("--admin-port", min=0, max=65535, help="For this command line.")]
 Tokens = Annotated[Path | None, typer.Option("--tokens", metavar="FILE", help="SHA-256 hashes of tokens, one a line.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="Another name the server is asked by, as through a proxy."),
+]
+AllowOrigin = Annotated[
+    list[str] | None,
+    typer.Option("--allow-origin", metavar="ORIGIN", help="A web page that may ask: https://desk.example.com"),
+]
 Leash = Annotated[bool, typer.Option("--leash", hidden=True, help="End with whoever holds standard input.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="A line for each request.")]
 Watched = Annotated[list[Path] | None, typer.Option("--watch", metavar="FOLDER", help="Besides this one.")]
@@ -54,16 +63,19 @@ def register(app: typer.Typer) -> None:
 
 async def serve(
     screen: Screen, app: App = None, host: Host = "127.0.0.1", port: Port = 8080, admin_host: AdminHost = "127.0.0.1",
-    admin_port: AdminPort = 9070, tokens: Tokens = None, verbose: Verbose = False, leash: Leash = False,
+    admin_port: AdminPort = 9070, tokens: Tokens = None, allow_host: AllowHost = None, allow_origin: AllowOrigin = None,
+    verbose: Verbose = False, leash: Leash = False,
 ) -> None:  # fmt: skip
     """Runs handlers behind HTTP until Ctrl-C."""
-    from holdfast.http.server import Options
     from holdfast.http.server import serve as run
 
     logging.basicConfig(format=LOG_FORMAT, datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("holdfast").setLevel(logging.DEBUG if verbose else logging.WARNING)
     name = require_app(app)
-    options = Options(host=host, port=port, admin_host=admin_host, admin_port=admin_port, tokens_file=tokens)
+    options = HttpOptions(
+        host=host, port=port, admin_host=admin_host, admin_port=admin_port, tokens_file=tokens,
+        hosts=allow_host or (), origins=allow_origin or (),
+    )  # fmt: skip
     checks: list[asyncio.Task[None]] = []
 
     def ready(servers: Servers) -> None:
@@ -92,6 +104,7 @@ async def dev(
 
     ports = ["--port", str(port), "--admin-port", str(admin_port)]
     serving = [sys.executable, "-m", "holdfast.cli", "serve", require_app(app), *ports, "--leash"]
+    serving += ["--json"] if screen.json else []
     return await Keeper(serving, [Path.cwd(), *(watch or [])], screen.note).run()
 
 

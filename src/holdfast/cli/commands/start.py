@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     command(app, "call", PANEL)(call)
     command(app, "send", PANEL)(send)
+    command(app, "result", PANEL)(result)
 
 
 async def call(
@@ -81,6 +82,27 @@ async def send(
         screen.note("it begins when a server starts")
 
 
+async def result(
+    link: Link,
+    screen: Screen,
+    id: options.Id,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", parser=options.seconds, metavar="TIME", help="How long; for ever if left out."),
+    ] = None,
+) -> None:
+    """Waits for an invocation that was started before and prints what it returns."""
+    if link.server:
+        with going_on(screen, id):
+            answer = await _result(link, screen, id, wait)
+        screen.data(answer.value)
+        return
+    found = await link.get(at("invocations", id, "result"), msgspec.Raw, {"wait": 0})
+    if found.status == ACCEPTED:
+        raise Unreachable(f"{id} has not ended, and no server runs it", fix="start one: holdfast serve")
+    screen.data(msgspec.json.decode(found.raw))
+
+
 async def _send(
     link: Link, target: str, pairs: list[str], body: str | None, key: str | None, id: str | None, delay: float | None
 ) -> Answer[Started]:
@@ -120,7 +142,8 @@ async def _result(link: Link, screen: Screen, id: str, wait: float | None) -> An
                 answer = await link.get(at("invocations", id, "result"), msgspec.Raw, {"wait": POLL_SECONDS})
             except CommandFailed as failure:
                 if failure.exit is not Exit.UNREACHABLE:
-                    failure.problem.fix = failure.problem.fix or f"holdfast show {id}"
+                    if "next step:" not in failure.problem.detail:
+                        failure.problem.fix = failure.problem.fix or f"holdfast show {id}"
                     raise
                 if not away:
                     screen.note("the server is away; it goes on when one is back")

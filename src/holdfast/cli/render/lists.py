@@ -54,6 +54,20 @@ def asks(rows: list[wire.Ask]) -> RenderableType:
     )
 
 
+def promises(rows: list[wire.Promise]) -> RenderableType:
+    """`holdfast promises`."""
+    at = now()
+    cells = [
+        (
+            row.id, row.invocation or "", row.step or "", ago(row.created, at),
+            ago(row.deadline, at) if row.deadline else "", name_of(row.schema, row.schema), first_line(row.question),
+        )
+        for row in rows
+    ]  # fmt: skip
+    heads = ("ID", "INVOCATION", "STEP", "MADE", "ENDS", "TYPE", "QUESTION")
+    return Columns(heads, cells, elastic=6) if rows else _no("open promises")
+
+
 def schedules(rows: list[wire.Schedule]) -> RenderableType:
     """`holdfast schedules list`."""
     at = now()

@@ -7,6 +7,7 @@ for, unless asked to.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,12 +55,17 @@ def show(run: Run, *, full: bool) -> RenderableType:
 def hint(run: Run) -> str | None:
     """The next step, where there is one to be taken."""
     id = run.head.id
+    waiting = [step for step in run.steps if step.state == "waiting"]
     if run.head.status == "paused":
         return f"mend the cause, then: holdfast resume {id}"
     if run.head.status == "failed":
         return f"to go on at the point where it failed: holdfast retry {id}"
-    if any(_asks(step) for step in run.steps):
+    if any(_asks(step) for step in waiting):
         return "to answer: holdfast asks"
+    if promise := next((step.promise for step in waiting if step.promise), None):
+        return f"to settle it: holdfast resolve {shlex.quote(promise)} JSON"
+    if signal := next((step.id for step in waiting if step.kind == "signal"), None):
+        return f"to send it: holdfast signal {id} {shlex.quote(signal)} VALUE"
     return None
 
 
@@ -88,13 +94,25 @@ def _facts(head: wire.Invocation, at: datetime, *, full: bool) -> Iterator[Rende
         for name, value in (("input", head.input), ("output", head.output))
         if value is not None
     ]
+    if head.queue is not None:
+        rows.append(("waits", _queue(head.queue)))
     for name, value in rows:
         line = Text.assemble((f"{name:<9}", "dim"), clean(value))
         yield line if full else Line(line)
     if head.reason:
-        first, *rest = clean(head.reason.strip()).splitlines()
+        told = head.reason if head.details is None else f"{head.reason}\n{head.details}"
+        first, *rest = clean(told.strip()).splitlines()
         yield Text.assemble(("reason   ", "dim"), (first, STATUS_STYLES.get(head.status, "")))
         yield from (Text(line) for line in rest)
+
+
+def _queue(queue: wire.Queue) -> str:
+    before = f"; {queue.ahead} before it" if queue.ahead else ""
+    if queue.waits_for == "key":
+        return f"for the key {queue.name}" + (f", which {queue.holder} has" if queue.holder else "") + before
+    if queue.waits_for == "limit":
+        return f"for a place under the limit of {queue.name}{before}"
+    return "until there is room for it"
 
 
 def _timeline(run: Run, at: datetime) -> RenderableType:
@@ -109,24 +127,35 @@ def _rows(run: Run, begin: datetime, total: float, at: datetime, *, depth: int) 
         child = run.children.get(step.child or "")
         if child is not None and step.started is None:  # the child's own times are the call's
             step.started = child.head.began or child.head.created
-        yield _row(step, begin, total, at, depth)
+        yield _row(step, begin, total, at, depth, child)
         if child is not None:
             yield from _rows(child, begin, total, at, depth=depth + 1)
 
 
-def _row(step: wire.Step, begin: datetime, total: float, at: datetime, depth: int) -> tuple[Text, ...]:
+def _row(
+    step: wire.Step, begin: datetime, total: float, at: datetime, depth: int, child: Run | None
+) -> tuple[Text, ...]:
+    style = STATUS_STYLES.get(step.state, "")
+    return (
+        *_times(step, begin, total, at, style),
+        Text(INDENT * depth + clean(step.id)),
+        _state(step, child),
+        Text(size(len(json_text(step.output).encode())) if step.output is not None else "", "dim"),
+        _outcome(step, at),
+    )
+
+
+def _times(step: wire.Step, begin: datetime, total: float, at: datetime, style: str) -> tuple[Text, Text, Text]:
+    """When it began, where it lies in the whole, how long it took. Of some waits only the end is known."""
+    if step.started is None and step.finished is None:
+        return Text(), Text(), Text()
     finish = step.finished or at
     start = step.started or finish
-    style = STATUS_STYLES.get(step.state, "")
     first, last = (start - begin).total_seconds(), (finish - begin).total_seconds()
     return (
         Text(f"+{span(max(0.0, first))}", "dim"),
         Text(bar(first / total, last / total), style),
         Text(span(last - first) if step.started else ""),
-        Text(INDENT * depth + clean(step.id)),
-        _state(step, style, at),
-        Text(size(len(json_text(step.output).encode())) if step.output is not None else "", "dim"),
-        _outcome(step),
     )
 
 
@@ -137,23 +166,36 @@ def bar(start: float, end: float) -> str:
     return " " * first + "━" * (last - first) + " " * (BAR_CELLS - last)
 
 
-def _state(step: wire.Step, style: str, at: datetime) -> Text:
-    words = [
-        "" if step.state == "done" else clean(step.state),
-        f"{step.tries} tries" if step.tries > 1 else "",
-        f"next {ago(step.next_at, at)}" if step.next_at else "",
-    ]
-    return Text(", ".join(word for word in words if word), style if step.state != "done" else "yellow")
+def _state(step: wire.Step, child: Run | None) -> Text:
+    word = step.state if child is None or step.state in {"done", "failed"} else child.head.status
+    words = ["" if word == "done" else clean(word), f"{step.tries} tries" if step.tries > 1 else ""]
+    style = "yellow" if word == "done" else STATUS_STYLES.get(word, "")
+    return Text(", ".join(word for word in words if word), style)
 
 
-def _outcome(step: wire.Step) -> Text:
+def _outcome(step: wire.Step, at: datetime) -> Text:
+    due = _due(step, at)
     if step.error:
-        return Text(first_line(step.error), "red" if step.state == "failed" else "yellow")
+        text = Text(f"{due}; " if due else "", "dim")
+        return text.append(first_line(step.error), "red" if step.state == "failed" else "yellow")
     if step.output is not None:
         return Text(clean(json_text(step.output)))
+    told = step.child or ""
     if _asks(step):
-        return Text(clean(f"asks: {step.inputs[0]}"))
-    return Text(clean(step.child), "dim") if step.child else Text()
+        told = f"asks: {step.inputs[0]}"
+    elif step.state == "waiting" and step.kind in {"promise", "signal"}:
+        told = step.promise or "for a signal of this name"
+    return Text(clean("  ".join(part for part in (told, due) if part)))
+
+
+def _due(step: wire.Step, at: datetime) -> str:
+    if step.due is None:
+        return ""
+    return (
+        f"tried again {ago(step.due, at)}"
+        if step.state == "retrying"
+        else f"until {step.due.astimezone():%Y-%m-%d %H:%M:%S}, {ago(step.due, at)}"
+    )
 
 
 def _asks(step: wire.Step) -> bool:
@@ -167,10 +209,12 @@ def whole(step: wire.Step) -> RenderableType:
         text.append(f", {step.tries} tries")
     if step.started and step.finished:
         text.append(f", {span((step.finished - step.started).total_seconds())}", "dim")
-    for name, value in (("asked", step.inputs), ("gave", step.output), ("error", step.error)):
-        if value is not None:
+    asked, gave = (None if value is None else json_text(value) for value in (step.inputs, step.output))
+    error = step.error if step.details is None else f"{step.error}\n{step.details.rstrip()}"
+    for name, told in (("asked", asked), ("gave", gave), ("promise", step.promise), ("error", error)):
+        if told is not None:
             text.append(f"\n{name:<9}", "dim")
-            text.append(clean(str(value) if name == "error" else json_text(value)))
+            text.append(clean(told))
     return text
 
 

@@ -6,7 +6,7 @@
 -- name: row
 -- The columns of an InvocationRow.
 n, id, target, status, created, updated, seed, wake_at, input, outcome,
-began, key, lock, lane, parent, call, build, origin;
+began, key, lock, lane, parent, call, build, origin, in_queue;
 
 -- name: page
 -- What all lists ask beyond their index, from a number downwards. A parent (?6) always goes by its index.
@@ -19,11 +19,11 @@ ORDER BY n DESC LIMIT ?7;
 
 -- name: at_lock
 -- The condition of invocation_lock.
-((status IN (0, 1, 3) AND began IS NOT NULL) OR (status = 2 AND wake_at IS NULL));
+((status <> 2 AND status < 4 AND began IS NOT NULL AND in_queue = 0) OR (status = 2 AND wake_at IS NULL));
 
 -- name: in_lane
 -- The condition of invocation_lane.
-(status IN (0, 1) OR (status = 2 AND wake_at IS NULL));
+(status < 2 OR (status = 2 AND wake_at IS NULL));
 
 -- name: keep_last_number
 -- Before a purge: a number is never given twice, since others may still name it as their parent.
@@ -49,6 +49,22 @@ DELETE FROM blob WHERE owner IN ({values});
 -- name: purge_promises
 -- Their promises.
 DELETE FROM promise WHERE n IN ({values});
+
+-- name: forget_promises
+-- Promises of workflows' keys. A key may have colons in it, a promise's name has none. By id: +n goes by no index.
+DELETE FROM promise WHERE lsn IN (
+    SELECT lsn FROM ({values}) CROSS JOIN promise
+    WHERE id > column1 || ':' || column2 || ':' AND id < column1 || ':' || column2 || ';' AND +n = 0
+    AND instr(substr(id, length(column1) + length(column2) + 3), ':') = 0
+);
+
+-- name: forget_states
+-- Their values.
+DELETE FROM state WHERE (service, key) IN ({values});
+
+-- name: forget_items
+-- Their lists.
+DELETE FROM item WHERE (service, key) IN ({values});
 
 -- name: rewrite
 -- The ends of journals, to be written anew.
@@ -79,7 +95,8 @@ settled = excluded.settled, value = excluded.value WHERE promise.status = 3 AND 
 -- name: move
 -- Changes of status. At most one row of {values} per invocation: with two, UPDATE FROM takes either.
 UPDATE OR ROLLBACK invocation
-SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began)
+SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began),
+in_queue = column7
 FROM ({values}) WHERE n = column1;
 
 -- name: settle
@@ -142,7 +159,7 @@ SELECT {row} FROM invocation WHERE n = ?;
 
 -- name: entries
 -- One journal.
-SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq;
+SELECT body FROM entry WHERE n = ? AND seq >= ? ORDER BY seq LIMIT ?;
 
 -- name: length
 -- One journal's end.
@@ -152,7 +169,7 @@ SELECT coalesce(max(seq), -1) + 1 FROM entry WHERE n = ?;
 -- How many are READY, how many of each status that has its index, and how many there are: what is left is DONE.
 SELECT 0, count(*) FROM invocation INDEXED BY invocation_due WHERE status = 0 AND wake_at IS NULL
 UNION ALL
-SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status IN (1, 2, 3, 5, 6, 7) GROUP BY status
+SELECT status, count(*) FROM invocation INDEXED BY invocation_status WHERE status <> 0 AND status <> 4 GROUP BY status
 UNION ALL
 SELECT 4, count(*) FROM invocation;
 
@@ -213,18 +230,24 @@ SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: lane_running
 -- How full a lane is.
-SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status IN (0, 1) AND lane = ?;
+SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
 
 -- name: children
 -- What an invocation called or sent.
 SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ? ORDER BY n LIMIT ?;
 
 -- name: ended_before
--- What may be purged: over for long, and so are its parent and all that wait for it.
+-- What may be purged: over for long, and so are its parent and all that wait for it; of a workflow's main run also the
+-- others of its key.
 SELECT n FROM invocation AS i INDEXED BY invocation_ended
 WHERE status >= 4 AND updated < ?
 AND NOT EXISTS (SELECT 1 FROM invocation AS p WHERE p.n = i.parent AND p.status < 4)
 AND NOT EXISTS (SELECT 1 FROM waiter CROSS JOIN invocation AS w USING (n) WHERE subject = i.id AND w.status < 4)
+AND NOT EXISTS (
+    SELECT 1 FROM invocation AS o INDEXED BY invocation_key
+    WHERE i.id = substr(i.target, 1, instr(i.target, '/') - 1) || ':' || i.key
+    AND o.key = i.key AND o.status < 4 AND instr(o.target, substr(i.target, 1, instr(i.target, '/'))) = 1
+)
 ORDER BY updated, n LIMIT ?;
 
 -- name: blob_digests
@@ -267,7 +290,7 @@ SELECT {row} FROM invocation INDEXED BY invocation_due WHERE status = 0 AND wake
 -- name: list_status
 -- The same of one status that is neither READY nor DONE.
 SELECT {row} FROM invocation INDEXED BY invocation_status
-WHERE status IN (1, 2, 3, 5, 6, 7) AND status = ?2 AND {page};
+WHERE status <> 0 AND status <> 4 AND status = ?2 AND {page};
 
 -- name: list_target
 -- The same of one target.

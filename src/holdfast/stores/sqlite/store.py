@@ -115,8 +115,8 @@ class SqliteStore:
     def get(self, n: int) -> InvocationRow | None:
         return next((InvocationRow(*row) for row in self._read("get", n)), None)
 
-    def entries(self, n: int, first: int = 0) -> list[bytes]:
-        return [body for (body,) in self._read("entries", n, first)]
+    def entries(self, n: int, first: int = 0, limit: int | None = None) -> list[bytes]:
+        return [body for (body,) in self._read("entries", n, first, -1 if limit is None else limit)]
 
     def length(self, n: int) -> int:
         length: int = self._read("length", n)[0][0]

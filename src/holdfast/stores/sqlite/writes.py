@@ -13,13 +13,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from holdfast.stores.base import Batch, MoveRow, StateRow
+from holdfast.stores.base import Batch, KeyRow, MoveRow, StateRow
 from holdfast.stores.sqlite.queries import QUERIES
 
 SIZES = (1, 4, 16, 64, 256, 1024)
-PARAMETERS_MAX = 18 * 256  # a prepared statement keeps about 200 bytes for each
+PARAMETERS_MAX = 19 * 256  # a prepared statement keeps about 200 bytes for each
 
 
 class Write(NamedTuple):
@@ -52,9 +53,9 @@ class ManyRows:
             yield Write(self._statements[size], values, len(part) if self._counted else None)
 
 
-_STARTS = ManyRows("add_starts", 18)
+_STARTS = ManyRows("add_starts", 19)
 _ENTRIES = ManyRows("add_entries", 3)
-_MOVES = ManyRows("move", 6, counted=True)
+_MOVES = ManyRows("move", 7, counted=True)
 _BLOBS = ManyRows("add_blobs", 4)
 _PROMISES = ManyRows("add_promises", 7, counted=True)
 _SETTLES = ManyRows("settle", 4, counted=True)
@@ -65,27 +66,8 @@ _ITEMS = ManyRows("add_items", 5)
 _TRIMS = ManyRows("trim", 4)
 _WAITERS = ManyRows("add_waiters", 2)
 _NO_WAITERS = ManyRows("drop_waiters", 1)
+_FORGETS = [ManyRows(f"forget_{table}", 2) for table in ("promises", "states", "items")]
 _PURGES = [ManyRows(f"purge_{table}", 1) for table in ("waiters", "invocations", "entries", "blobs", "promises")]
-
-
-def plan(batch: Batch) -> list[Write]:
-    """The statements of one commit, in the order of `Batch`."""
-    parts: tuple[tuple[Sequence[Any], Callable[[Any], Iterable[Write]]], ...] = (
-        (batch.purges, _purges),
-        (batch.rewrites, _REWRITES.writes),
-        (batch.starts, _STARTS.writes),
-        (batch.entries, _ENTRIES.writes),
-        (batch.moves, _moves),
-        (batch.blobs, _BLOBS.writes),
-        (batch.promises, _PROMISES.writes),
-        (batch.settles, _SETTLES.writes),
-        (batch.states, _states),
-        (batch.items, _ITEMS.writes),
-        (batch.trims, _TRIMS.writes),
-        (batch.waiters, _WAITERS.writes),
-        (batch.unwaits, _unwaits),
-    )
-    return [write for rows, writes in parts if rows for write in writes(rows)]
 
 
 def last_moves(moves: list[MoveRow]) -> list[MoveRow]:
@@ -108,6 +90,11 @@ def _purges(numbers: list[int]) -> Iterator[Write]:
         yield from table.writes(rows)
 
 
+def _forgets(keys: list[KeyRow]) -> Iterator[Write]:
+    for table in _FORGETS:
+        yield from table.writes(keys)
+
+
 def _states(states: list[StateRow]) -> Iterator[Write]:
     last = {row[:3]: row for row in states}
     yield from _STATES.writes([row for row in last.values() if row.body is not None])
@@ -116,3 +103,29 @@ def _states(states: list[StateRow]) -> Iterator[Write]:
 
 def _unwaits(subjects: list[str]) -> Iterator[Write]:
     return _NO_WAITERS.writes([(subject,) for subject in subjects])
+
+
+# In the order of Batch.
+_TABLES: dict[str, Callable[[Any], Iterable[Write]]] = {
+    "purges": _purges,
+    "forgets": _forgets,
+    "rewrites": _REWRITES.writes,
+    "starts": _STARTS.writes,
+    "entries": _ENTRIES.writes,
+    "moves": _moves,
+    "blobs": _BLOBS.writes,
+    "promises": _PROMISES.writes,
+    "settles": _SETTLES.writes,
+    "states": _states,
+    "items": _ITEMS.writes,
+    "trims": _TRIMS.writes,
+    "waiters": _WAITERS.writes,
+    "unwaits": _unwaits,
+}
+_rows_of = attrgetter(*_TABLES)
+
+
+def plan(batch: Batch) -> list[Write]:
+    """The statements of one commit, in the order of `Batch`."""
+    tables = zip(_rows_of(batch), _TABLES.values(), strict=True)
+    return [write for rows, writes in tables if rows for write in writes(rows)]
