@@ -194,6 +194,11 @@ def every_attempt_has_its_own_key(patch: Patch) -> None:
     patch.setattr(StepInfo, "idempotency_key", property(lambda self: f"hf_{self.invocation}_{self.id}_{self.attempt}"))
 
 
+@caught_by("g8_attempts_are_counted_on", shapes=("tries",), transient=0.4, limits=TIGHT | {"waiting": 0})
+def what_was_tried_is_forgotten(patch: Patch) -> None:
+    patch.setattr(Body, "recall", lambda *_: None)
+
+
 @caught_by("G4")
 def a_body_is_begun_twice(patch: Patch) -> None:
     begin = Body.begin

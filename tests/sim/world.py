@@ -329,7 +329,13 @@ class Life:
         handler = self.world.registry.find(tick_key if options.keyed else tick)
         if not options.every or handler.target == self.missing:
             return []
-        rule = make_rule(None, options.every, "UTC")
+        every = options.every
+        if 0 < options.rescheduled_from <= self.number:
+            every *= 2
+        if options.cron and every == options.every:
+            rule = make_rule(options.cron, None, "Europe/Berlin")
+        else:
+            rule = make_rule(None, every, "UTC")
         text = handler.arguments.encode(() if options.keyed else ("by the clock",), {})
         return [Schedule("often", handler, rule, options.missed, text, "a" if options.keyed else None)]  # type: ignore[arg-type]
 
@@ -418,7 +424,10 @@ class Life:
         info = holdfast.step()
         key = (info.invocation, info.id, info.attempt)
         self.bodies[key] = None
-        self.log(BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late)
+        self.log(
+            BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late,
+            self.world.time.latest(),
+        )  # fmt: skip
         how = "returned"
         try:
             yield
