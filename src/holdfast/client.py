@@ -213,7 +213,7 @@ class AsyncClient:
         await self._engine.control.purge(id)
 
     async def purge_ended(self, older_than: timedelta) -> int:
-        """Deletes the invocations that ended longer ago than that; how many there were."""
+        """Deletes the invocations that ended that long ago or longer; how many there were."""
         return await self._engine.control.purge_ended(self._engine.clock.now() - int(older_than.total_seconds() * 1000))
 
     async def objects(self, service: str, *, after: str = "", limit: int = 100) -> list[str]:

@@ -1,6 +1,7 @@
 """Pause, resume and kill where they are hard: parked, queued, behind a key, between commits, with bodies that run."""
 
 import asyncio
+import contextlib
 import threading
 from collections import Counter
 
@@ -192,6 +193,33 @@ def test_a_reopened_or_copied_writer_waits_for_its_key_whatever_is_done_to_it(wo
     assert desk.flags.ran.count("a") == 1
 
 
+@pytest.mark.parametrize("how", ["retry", "restart"])
+def test_a_reopened_or_copied_writer_that_is_paused_in_its_queue_is_in_nobodys_way(world, how):
+    desk = Desk()
+    with life(world, desk.service) as one:
+        handle = desk.failed(one.client)
+        if how == "retry":
+            handle.retry()
+        else:
+            handle = handle.restart(from_step="check#1", new_id="copy")
+        handle.pause("lunch")
+        desk.flags.gate("b works").set()
+        assert one.client.attach("b").result(5) == "b"
+        desk.flags.gate("c works").set()
+        assert one.client.call(desk.write, "c", key="k", timeout=5) == "c"
+    with life(world, desk.service) as one:
+        handle = one.client.attach(handle.id)
+        assert (handle.status().status, handle.status().reason) == ("paused", "lunch")
+        fourth = one.client.start(desk.write, "d", key="k", id="d")
+        wait_for(lambda: "d works" in desk.flags.ran)
+        handle.resume()
+        assert handle.status().status == "queued", "d has the key"
+        desk.flags.gate("d works").set()
+        assert [fourth.result(5), handle.result(5)] == ["d", "a"]
+    assert desk.most == 1, "one writer at a time"
+    assert desk.flags.ran.count("a") == 1
+
+
 def test_a_paused_writer_keeps_its_key_and_a_paused_one_that_waits_for_it_does_not(world):
     desk = Desk()
     desk.fails = False
@@ -273,15 +301,29 @@ def test_a_kill_reaches_those_it_called_and_not_those_it_sent(world):
         assert one.client.attach("leaf").status().status == "killed"
 
 
-@pytest.mark.parametrize("how", ["parked", "in memory"])
+@pytest.mark.parametrize("how", ["parked", "in memory", "with a body"])
 def test_a_cancel_reaches_a_called_one_that_is_paused(world, how):
     flags = Flags()
+    service = family(flags, with_a_body=how == "with a body")
+    with life(world, service, limits=Limits(waiting=0 if how == "parked" else 9)) as one:
+        handle = one.client.start(service.caller)
+        wait_for(lambda: one.engine.store.open_promises(9) or flags.ran)
+        one.client.pause("child")
+        handle.cancel()
+        with pytest.raises(InvocationCancelled):
+            handle.result(5)
+        wait_for(lambda: one.client.attach("child").status().status == "cancelled")
+    assert flags.ran[-1] == "cleaned up"
+
+
+def family(flags, *, with_a_body):
+    """A caller and the one it calls, which waits for a body or a promise and cleans up."""
     service = Service("S")
 
     @service.handler
     async def child(ctx: Context) -> None:
         try:
-            await ctx.promise("never")
+            await (ctx.run(flags.body, "long") if with_a_body else ctx.promise("never"))
         finally:
             await ctx.run(flags.note, "cleaned up")
 
@@ -289,15 +331,56 @@ def test_a_cancel_reaches_a_called_one_that_is_paused(world, how):
     async def caller(ctx: Context) -> None:
         await ctx.call(child, id="child")
 
-    with life(world, service, limits=Limits(waiting=0 if how == "parked" else 9)) as one:
+    service.caller = caller
+    return service
+
+
+@pytest.mark.parametrize("keeps_last", [False, True])
+@pytest.mark.parametrize("after", range(1, 5))
+def test_a_cancel_of_a_called_one_that_is_paused_with_its_body_survives_a_death(world, after, keeps_last):
+    flags = Flags()
+    service = family(flags, with_a_body=True)
+    with life(world, service) as one:
+        handle = one.client.start(service.caller, id="x")
+        wait_for(lambda: flags.ran)
+        one.client.pause("child")
+        one.store.dies_at, one.store.keeps_last = one.store.commits + after, keeps_last
+        with contextlib.suppress(StoreFailed):
+            handle.cancel()
+        wait_for(lambda: one.store.dead or one.client.attach("child").status().status == "cancelled")
+    with life(world, service) as one:
+        flags.gate("long").set()
+        if after == 1 and not keeps_last:
+            assert one.client.attach("child").status().status == "paused", "it was never asked"
+            one.client.attach("x").cancel()
+        wait_for(lambda: one.client.attach("child").status().status == "cancelled")
+        assert one.client.attach("x").status().status == "cancelled"
+    assert flags.ran[-1] == "cleaned up"
+
+
+def test_a_called_one_whose_other_body_runs_on_goes_on_with_its_clean_up_when_that_has_ended(world):
+    flags = Flags()
+
+    async def child(ctx: Context) -> str:
+        other = asyncio.ensure_future(ctx.run(flags.body, "other"))
+        try:
+            await ctx.run(flags.body, "long")
+        finally:
+            await ctx.run(flags.note, "cleaned up " + await other)
+
+    async def caller(ctx: Context) -> None:
+        await ctx.call(child, id="child")
+
+    with life(world, child, caller) as one:
         handle = one.client.start(caller)
-        wait_for(lambda: one.engine.store.open_promises(9))
+        wait_for(lambda: len(flags.ran) == 2)
         one.client.pause("child")
         handle.cancel()
-        with pytest.raises(InvocationCancelled):
-            handle.result(5)
+        assert not flags.gate("other").is_set()
+        flags.gate("other").set()
         wait_for(lambda: one.client.attach("child").status().status == "cancelled")
-    assert flags.ran[-1] == "cleaned up"
+    assert flags.ran[-1] == "cleaned up other"
+    assert flags.ran.count("other") == 1
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 
-from holdfast import Context, InvocationFailed, Limit, Limits, MemoryStore, Service, TerminalError
+from holdfast import (
+    Context,
+    InvocationFailed,
+    Limit,
+    Limits,
+    MemoryStore,
+    Object,
+    ObjectContext,
+    Service,
+    TerminalError,
+)
 from tests.engine.family import Counting, child_of, service, status
 from tests.engine.lives import all_in_lane, life
-from tests.engine.world import FakeClock, SlowStore, engine_of, open_promise, paused, wait_for
+from tests.engine.world import FakeClock, SlowStore, engine_of, in_engine, open_promise, paused, wait_for
 
 
 def spoil(store: MemoryStore, id: str, **fields: Any) -> None:
@@ -126,6 +136,40 @@ def test_who_gives_up_one_that_is_damaged_goes_on(memory_world, what):
     clock.wind(3601)
     with memory_world.holdfast(group, h, clock=clock) as client:
         assert client.attach("waits").result(5) == "late"
+
+
+def test_who_gives_up_one_that_cannot_begin_just_when_that_is_found_out(memory_world, monkeypatch):
+    all_in_lane(monkeypatch)
+    box = Object("Box")
+
+    @box.handler
+    async def use(ctx: ObjectContext) -> None:
+        await ctx.promise("go")
+
+    async def h(ctx: Context) -> None:
+        await ctx.call(use, key="k", id="called")
+
+    with life(memory_world, box, h) as one:
+        one.client.start(use, key="k")
+        promise, handle = open_promise(one.client), one.client.start(h)
+        wait_for(lambda: one.engine.store.find("called"))
+        spoil(memory_world.store(), "called", input=b"\7")
+        pause = one.engine.driver.pause
+
+        def pauses(resident, error):
+            one.store.open_gate.clear()  # it is not durable before the cancel is there
+            pause(resident, error)
+
+        monkeypatch.setattr(one.engine.driver, "pause", pauses)
+        one.client.resolve(promise)
+        wait_for(lambda: one.store.waiting)
+        caller = in_engine(one.client, lambda: one.engine.resident(one.engine.number_of(handle.id)))
+        in_engine(one.client, lambda: one.engine.driver.cancel(caller, "enough"))
+        one.store.open_gate.set()
+        wait_for(lambda: status(one.client, "called") == "cancelled")
+        last = one.client.start(use, key="k")
+        one.client.resolve(open_promise(one.client))
+        last.result(5)
 
 
 def test_one_damaged_time_does_not_hide_the_list(memory_world):

@@ -37,8 +37,8 @@ def entry(n, seq, body=None):
     return EntryRow(n, seq, f"{n}/{seq}".encode() if body is None else body)
 
 
-def move(n, status, *, updated=9, wake_at=None, outcome=None, began=None):
-    return MoveRow(n, int(status), updated, wake_at, outcome, began)
+def move(n, status, *, updated=9, wake_at=None, outcome=None, began=None, in_queue=0):
+    return MoveRow(n, int(status), updated, wake_at, outcome, began, in_queue)
 
 
 def blob(owner, number, body=b"body"):

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError
-from holdfast.stores.base import Batch, ItemRow, RewriteRow, StateRow, TrimRow, WaiterRow
+from holdfast.stores.base import Batch, ItemRow, KeyRow, RewriteRow, StateRow, TrimRow, WaiterRow
 from holdfast.stores.coded import CodedStore
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore, wal
@@ -53,6 +53,9 @@ subjects = st.sampled_from(SUBJECTS)
 lanes = st.sampled_from(LANES)
 locks = st.sampled_from(LOCKS)
 targets = st.sampled_from(TARGETS)
+workflows = st.builds(KeyRow, services, keys)
+key_names = st.sampled_from(["Cart:ann:p", "Cart:ann:p:q", "Mail:bob:p", "Mail:bob"])
+run_ids = st.sampled_from(["Mail:ann", "Trips:ann"])
 
 
 def in_order(row):
@@ -64,6 +67,7 @@ starts = st.builds(
     start,
     numbers,
     status=statuses,
+    id=st.none() | run_ids,
     wake_at=st.none() | times,
     target=targets,
     began=st.none() | times,
@@ -74,6 +78,7 @@ starts = st.builds(
     call=st.none() | names,
     build=names,
     origin=st.none() | names,
+    in_queue=st.sampled_from((0, 1)),
 ).map(in_order)
 moves = st.builds(
     move,
@@ -83,6 +88,7 @@ moves = st.builds(
     wake_at=st.none() | times,
     began=st.none() | times,
     outcome=st.none() | bodies,
+    in_queue=st.sampled_from((0, 1)),
 ).map(in_order)
 
 
@@ -93,18 +99,22 @@ def few(rows, most=2):
 batches = st.builds(
     Batch,
     purges=few(numbers, 1),
+    forgets=few(workflows, 1),
     rewrites=few(st.builds(RewriteRow, numbers, seqs)),
     starts=few(starts),
     entries=few(st.builds(entry, numbers, seqs, bodies), 3),
     moves=few(moves),
     blobs=few(st.builds(blob, numbers, st.integers(-2, 2), bodies)),
-    promises=few(st.builds(promise, names, numbers, created=times)),
+    promises=few(
+        st.builds(promise, names, numbers, created=times) | st.builds(promise, key_names, st.sampled_from((0, 1)))
+    ),
     settles=few(st.builds(settle, names, st.sampled_from((1, 2)), value=bodies), 1),
 )
 # Apart, because few of the batches above keep all the rules, and these hardly can break one.
 side_batches = st.builds(
     Batch,
     purges=few(numbers, 1),
+    forgets=few(workflows, 1),
     states=few(st.builds(StateRow, services, keys, value_names, st.none() | bodies), 4),
     items=few(st.builds(ItemRow, services, keys, value_names, seqs, bodies), 2),
     trims=few(st.builds(TrimRow, services, keys, value_names, seqs)),

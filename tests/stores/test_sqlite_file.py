@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreFull, UsageError
-from holdfast.stores.base import Batch, RewriteRow, WaiterRow
+from holdfast.stores.base import Batch, KeyRow, RewriteRow, WaiterRow
 from holdfast.stores.sqlite import SqliteStore, space, wal
 from holdfast.stores.sqlite import store as store_module
 from holdfast.stores.sqlite.queries import QUERIES, parse
@@ -79,6 +79,7 @@ PLANS = {
         "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH waiter USING PRIMARY KEY (subject=?)",
         "SEARCH w USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH o USING INDEX invocation_key (key=?)",
     ],
     "blob_digests": ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (owner=?)"],
     "blobs": ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (owner=? AND number>? AND number<?)"],
@@ -96,7 +97,7 @@ PLANS = {
         "SEARCH i USING COVERING INDEX invocation_target (target>? AND target<?)",
     ],
     "state": ["SEARCH state USING PRIMARY KEY (service=? AND key=? AND name=?)"],
-    "state_names": ["SEARCH state USING PRIMARY KEY (service=? AND key=?)"],
+    "state_names": ["SEARCH state USING PRIMARY KEY (service=? AND key=? AND name>?)"],
     "object_keys": [
         "SEARCH state USING PRIMARY KEY (service=? AND key>?)",
         "SEARCH s USING PRIMARY KEY (service=? AND key>?)",
@@ -116,6 +117,12 @@ WRITES = {
         "SEARCH waiter USING PRIMARY KEY (subject=?)",
         "SEARCH invocation USING INTEGER PRIMARY KEY (rowid=?)",
     ],
+    "forget_promises": [
+        "SEARCH promise USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH promise USING INDEX sqlite_autoindex_promise_1 (id>? AND id<?)",
+    ],
+    "forget_states": ["SEARCH state USING PRIMARY KEY (service=? AND key=?)"],
+    "forget_items": ["SEARCH item USING COVERING INDEX sqlite_autoindex_item_1 (service=? AND key=?)"],
     "rewrite": [
         "SEARCH entry USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH entry USING COVERING INDEX sqlite_autoindex_entry_1 (n=? AND seq>?)",
@@ -156,6 +163,7 @@ def every_write():
     return plan(
         Batch(
             purges=[1, 2],
+            forgets=[KeyRow("s", "k"), KeyRow("s", "l")],
             rewrites=[RewriteRow(1, 0), RewriteRow(2, 0)],
             starts=[start(1), start(2)],
             entries=[entry(1, 0), entry(2, 0)],

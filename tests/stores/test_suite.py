@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked
-from holdfast.stores.base import Batch, RewriteRow, WaiterRow
+from holdfast.stores.base import Batch, KeyRow, RewriteRow, WaiterRow
 from holdfast.stores.coded import CodedStore
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
@@ -62,7 +62,7 @@ def test_a_new_store_is_empty(store):
     assert store.promises_of(1) == []
     assert store.children(1, 9) == []
     assert store.holder("Cart/ann") is None
-    assert store.lane_running("gpt") == 0
+    assert store.lane_running("gpt") == []
     assert store.state("Cart", "ann", "items") is None
     assert store.items_end("Cart", "ann", "items") == 0
 
@@ -83,6 +83,7 @@ def test_an_invocation_is_read_back_as_it_was_written(store):
         call="0/call#1",
         build="b1",
         origin="inv-1 from 2",
+        in_queue=1,
     )
     store.commit(Batch(starts=[row]))
     reopen(store)
@@ -314,6 +315,10 @@ def test_a_lock_is_held_by_the_one_that_has_begun_and_not_ended(store):
     assert [store.holder(f"Cart/{n}") for n in range(8)] == [100, 101, None, 103, None, None, None, None]
     store.commit(Batch(moves=[move(100, Status.DONE), move(10, Status.READY, began=3)]))
     assert store.holder("Cart/0") == 10
+    store.commit(Batch(moves=[move(10, Status.PAUSED), move(103, Status.PAUSED, in_queue=1)]))
+    assert [store.holder("Cart/0"), store.holder("Cart/3")] == [10, None]
+    store.commit(Batch(moves=[move(103, Status.READY)]))
+    assert (store.holder("Cart/3"), store.get(103).in_queue) == (103, 0)
 
 
 @pytest.mark.parametrize("kind", ["lock", "lane"])
@@ -358,13 +363,13 @@ def test_a_lanes_queue_is_read_from_a_place_onwards(store):
     assert store.queued_for_lane("gpt", (6, 99), 9) == in_order[1:]
 
 
-def test_a_lane_counts_what_runs_and_what_is_suspended(store):
+def test_a_lane_is_held_by_what_runs_and_what_is_suspended(store):
     rows = [start(n + 10 * k, status=n, lane="gpt") for n in (0, 1, 2, 3, 4, 5, 6, 7) for k in range(1, 3)]
     store.commit(Batch(starts=[*rows, start(1), start(2, lane="mail")]))
-    assert store.lane_running("gpt") == 4
+    assert store.lane_running("gpt") == [10, 11, 20, 21]
     store.commit(Batch(moves=[move(10, Status.DONE), move(12, Status.READY), move(22, Status.SUSPENDED, wake_at=1)]))
-    assert store.lane_running("gpt") == 5
-    assert store.lane_running("mail") == 1
+    assert store.lane_running("gpt") == [11, 12, 20, 21, 22]
+    assert store.lane_running("mail") == [2]
 
 
 def test_children_come_smallest_first(store):
@@ -411,6 +416,25 @@ def test_a_purge_takes_all_that_is_an_invocations_own_and_nothing_else(store):
     assert snapshot(store) == before | {"last": 3}
 
 
+def test_what_is_kept_for_a_workflows_key_is_forgotten_and_nothing_beside_it(store):
+    theirs = [promise("Cart:ann:p", 0), promise("Cart:ann:q", 0, status=1, settled=3, value=b"v")]
+    others = [
+        promise("Cart:ann:p:q", 0), promise("Cart:anna:p", 0), promise("Cart:bob:p", 0), promise("Cart:ann", 0),
+        promise("Cart:ann:own", 1), promise("cart:ann:p", 0),
+    ]  # fmt: skip
+    store.commit(Batch(promises=others, states=[state(key="bob"), state(service="Mail")], items=[item(0, key="bob")]))
+    before = snapshot(store)
+    store.commit(Batch(promises=theirs, states=[state(), state(name="total")], items=[item(0), item(1, name="total")]))
+    store.commit(Batch(forgets=[KeyRow("Cart", "ann"), KeyRow("Cart", "nobody")]))
+    assert snapshot(store) == before
+    assert [store.promise(row.id) for row in (*theirs, *others)] == [None, None, *others]
+    assert store.state_names("Cart", "ann") == []
+    assert store.items_end("Cart", "ann", "total") == 0
+    store.commit(Batch(forgets=[KeyRow("Cart", "ann")], promises=theirs, items=[item(0)], states=[state()]))
+    store.commit(Batch(forgets=[KeyRow("Cart", "ann")], promises=theirs, items=[item(0)], states=[state()]))
+    assert store.promise("Cart:ann:p") == theirs[0], "they are forgotten first: the same are free again"
+
+
 def test_a_number_is_not_given_twice_after_a_purge(store):
     store.commit(Batch(starts=[start(5), start(9)]))
     store.commit(Batch(purges=[9]))
@@ -445,6 +469,21 @@ def test_what_ended_long_ago_is_listed_but_not_below_a_parent_that_goes_on(store
     assert store.ended_before(10, 10) == [3, 4, 5, 6, 2]
 
 
+def test_a_workflows_main_run_is_not_listed_while_another_of_its_key_goes_on(store):
+    rows = [
+        start(1, id="Cart:ann", target="Cart/run", key="ann", status=Status.DONE),
+        start(2, id="Cart:bob", target="Cart/run", key="bob", status=Status.DONE),
+        start(3, id="other", target="Cart/look", key="ann", status=Status.DONE),
+        start(4, id="Mail:bob", target="Mail/run", key="bob", status=Status.PAUSED),
+        start(5, id="going on", target="Cart/look", key="ann", status=Status.SUSPENDED),
+        start(6, id="Carts", target="Carts/look", key="bob", status=Status.READY),
+    ]
+    store.commit(Batch(starts=rows))
+    assert store.ended_before(10, 10) == [2, 3]
+    store.commit(Batch(moves=[move(5, Status.FAILED)]))
+    assert store.ended_before(9, 10) == [1, 2, 3]
+
+
 def test_state_is_kept_per_service_key_and_name_and_the_last_write_counts(store):
     states = [
         state(b"1"),
@@ -463,6 +502,9 @@ def test_state_is_kept_per_service_key_and_name_and_the_last_write_counts(store)
     assert store.state_names("Cart", "ann") == ["items"]
     store.commit(Batch(states=[state(None), state(b"", name="z"), state(b"6", name="a")]))
     assert store.state_names("Cart", "ann") == ["a", "z"]
+    assert store.state_names("Cart", "ann", "a") == ["z"]
+    assert store.state_names("Cart", "ann", "", 1) == ["a"]
+    assert store.state_names("Cart", "ann", "z", 1) == store.state_names("Cart", "ann", "", 0) == []
     assert store.state("Cart", "ann", "z") == b""
     store.commit(Batch(states=[state(None, name="z"), state(b"again", name="z"), state(None, name="a")]))
     assert store.state("Cart", "ann", "z") == b"again"
@@ -553,7 +595,7 @@ def seeded():
         starts=[start(1)],
         entries=[entry(1, 0)],
         blobs=[blob(1, 1)],
-        promises=[promise("open"), promise("shut"), promise("gone")],
+        promises=[promise("open"), promise("shut"), promise("gone"), promise("Cart:ann:p", 0)],
         items=[item(0)],
     )
 
@@ -584,6 +626,9 @@ BREACHES = {
     "an element twice in the batch": Batch(starts=[start(2)], items=[item(1), item(1)]),
     "an element twice, trimmed after": Batch(starts=[start(2)], items=[item(0)], trims=[trim(9)]),
     "a move of one just purged": Batch(starts=[start(2)], purges=[1], moves=[move(1, Status.DONE)]),
+    "a settle of a promise just forgotten": Batch(
+        starts=[start(2)], forgets=[KeyRow("Cart", "ann")], settles=[settle("Cart:ann:p")]
+    ),
     "a settle of a promise just purged": Batch(starts=[start(2)], purges=[1], settles=[settle("open")]),
     "an entry before the part rewritten": Batch(starts=[start(2)], rewrites=[RewriteRow(1, 1)], entries=[entry(1, 0)]),
     "a promise settled twice in the batch": Batch(starts=[start(2)], settles=[settle("open"), settle("open", 2)]),

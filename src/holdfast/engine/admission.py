@@ -126,7 +126,7 @@ class Admission:
     def _row(self, n: int) -> InvocationRow | None:
         """One that is not in memory. While it is being changed nothing is done: it comes again when that is durable."""
         engine = self._engine
-        return None if engine.rows.is_open(n) or engine.resident(n) is not None else engine.read_row(n)
+        return None if engine.rows.is_open(n) or engine.resident(n) is not None else engine.rows.read(n)
 
     def _admit_row(self, row: InvocationRow) -> None:
         if row.status == Status.READY:

@@ -14,17 +14,17 @@ from holdfast.core.entries import Paused
 from holdfast.core.ids import check_signal_name
 from holdfast.core.invocation import Move, Status, move
 from holdfast.core.state import check_name
-from holdfast.engine.reasons import was_queued
-from holdfast.errors import BadArguments, TooMany, Unreadable, WrongStatus
+from holdfast.engine.reasons import unread, was_queued
+from holdfast.errors import BadArguments, Unreadable, WrongStatus
 from holdfast.service import is_key
-from holdfast.stores.base import InvocationRow
+from holdfast.stores.base import InvocationRow, KeyRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 CHILDREN_MAX = 100_000  # that are looked at
 PURGE_SLICE = 100  # invocations purged in one commit
-MAIL_MAX = 1_000  # signals an invocation has not received yet
+MAIL_MAX = 1_000  # signals an invocation has not received yet, from those who can be refused
 
 
 class Control:
@@ -94,7 +94,7 @@ class Control:
         await engine.durable()
 
     async def resume(self, id: str) -> None:
-        """Lets a paused invocation go on. Raises UnknownInvocation, WrongStatus."""
+        """Lets a paused invocation go on. Raises UnknownInvocation, WrongStatus, Unreadable."""
         engine = self._open()
         row = await engine.known(id)
         resident = engine.resident(row.n)
@@ -113,6 +113,9 @@ class Control:
         """Deletes an ended invocation with its journal. Its id is free again. Raises UnknownInvocation, WrongStatus."""
         engine = self._open()
         row = await engine.known(id)
+        workflow = engine.rows.workflow_of(row)
+        while workflow is not None and engine.links.is_shared(workflow):
+            row = await engine.known(id)
         if not Status(row.status).ended or engine.resident(row.n) is not None:
             raise WrongStatus(f"invocation {id!r} has not ended", fix="cancel or kill it first")
         parent = None if row.parent is None else engine.rows.get(row.parent)
@@ -128,22 +131,27 @@ class Control:
                 f"invocation {id!r} is attached to by {going_on[0]!r}, which has not ended and may need its result",
                 fix="purge it when that one has ended",
             )
-        engine.rows.purge(row.n)
+        beside = None if workflow is None else self._going_on(workflow)
+        if beside is not None:
+            raise WrongStatus(
+                f"invocation {id!r} is a workflow's, and {beside!r} of the same key has not ended",
+                fix="purge it when that one has ended",
+            )
+        engine.rows.purge(row)
         await engine.durable()
 
-    async def purge_ended(self, before: int) -> int:
-        """Deletes what ended before a moment (milliseconds), slice by slice; how many there were."""
+    async def purge_ended(self, until: int) -> int:
+        """Deletes what ended at a moment (milliseconds) or before, slice by slice; how many there were."""
         engine = self._open()
         count = 0
         while True:
-            due = engine.store.ended_before(before, PURGE_SLICE)
-            numbers = [n for n in due if engine.resident(n) is None and not engine.rows.is_open(n)]
-            if not numbers:
+            due = [row for n in engine.store.ended_before(until + 1, PURGE_SLICE) if (row := self._to_purge(n))]
+            if not due:
                 return count
-            for n in numbers:
-                engine.rows.purge(n)
+            for row in due:
+                engine.rows.purge(row)
             await engine.durable()
-            count += len(numbers)
+            count += len(due)
 
     async def signal(self, id: str, name: str, text: bytes) -> None:
         """Sends a named message. Raises UnknownInvocation, WrongStatus, TooMany, BadArguments when it does not fit who
@@ -165,11 +173,7 @@ class Control:
                     f"the value does not fit signal {name!r} of {id!r}", cause=error.what, fix="send another value"
                 ) from None
         elif letters >= MAIL_MAX:
-            raise TooMany(
-                f"invocation {id!r} has {letters} signals it has not received",
-                cause="it is sent more than it reads, or nothing reads signals of this name",
-                fix="send them later, or receive them in the handler",
-            )
+            raise unread(id, letters, "send them later, or receive them in the handler")
         engine.links.post(row, name, text)
         await engine.durable()
 
@@ -197,6 +201,22 @@ class Control:
         state.trim(batch, name)
         engine.gates.borrow(lock)
         await engine.durable()
+
+    def _to_purge(self, n: int) -> InvocationRow | None:
+        """One that has ended, unless something is done to it just now."""
+        engine = self._engine
+        row = None if engine.resident(n) is not None or engine.rows.is_open(n) else engine.rows.read(n)
+        workflow = None if row is None else engine.rows.workflow_of(row)
+        return None if workflow is not None and engine.links.is_shared(workflow) else row
+
+    def _going_on(self, workflow: KeyRow) -> str | None:
+        """The id of one of a workflow's key that has not ended."""
+        store, (service, key) = self._engine.store, workflow
+        for status in Status:
+            rows = [] if status.ended else store.list(status=status, target=f"{service}/", key=key, limit=1)
+            if rows:
+                return rows[0].id
+        return None
 
     async def _going(self, id: str) -> InvocationRow:
         """The invocation as it stands, which has not ended. Raises UnknownInvocation, WrongStatus."""

@@ -14,8 +14,6 @@ from datetime import timedelta
 from typing import Any
 
 from holdfast.core import entries as records
-from holdfast.core.commands import Command
-from holdfast.core.entries import Outcome
 from holdfast.core.ids import counter_of, number
 from holdfast.core.invocation import Status
 from holdfast.engine.admission import Admission
@@ -41,8 +39,6 @@ from holdfast.engine.timers import Timers
 from holdfast.errors import (
     HoldfastError,
     IdConflict,
-    StoreCorrupt,
-    StoreError,
     UnknownHandler,
     UnknownInvocation,
 )
@@ -108,14 +104,16 @@ class Engine:
         self._timers = Timers(self.store, self.clock, self._wake_for_timer, self.fail)
         self.admission = Admission(self, limits, self._timers)
         self.gates = Gates(
-            self.store, self.committer, self.clock, read=self.read_row, admit=self.admission.soon, guard=self.guard
+            self.store, self.committer, self.clock, read=self.rows.read, admit=self.admission.soon, guard=self.guard
         )
         self.control = Control(self)
         self.reruns = Reruns(self)
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.bodies.effects = self._effects
+        self._effects.once = self.driver.once
         self.driver.timers = self._timers
+        self.driver.links = self.links
         install_guard()
         self._watchdog = Watchdog(self.loop, limits.stuck_seconds)
         self._watchdog.start()
@@ -201,7 +199,11 @@ class Engine:
         n = self.claim(order.id)
         now = self.clock.now()
         gate = order.gate
-        begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
+        try:
+            begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
+        except BaseException:
+            del self._numbers[order.id]  # who asks for it would wait for ever
+            raise
         row = InvocationRow(
             n, order.id, order.handler.target, Status.READY if begins else Status.QUEUED,
             now, now if begins else self.rows.joins(n), self.entropy.bits(64) - (1 << 63), order.not_before, b"", None,
@@ -284,20 +286,20 @@ class Engine:
         resident = self._residents.get(n)
         if resident is not None or self.resting or self.stopping or self.rows.is_open(n):
             return resident
-        row = self.rows.get(n)
+        row = self.rows.read(n)
         if row is None or row.status not in {Status.READY, Status.SUSPENDED}:
             return None
         return self.load_row(row)
 
     def load_row(self, row: InvocationRow) -> Resident | None:
-        """Brings an invocation back to memory; None if it could not be, and is paused."""
+        """Brings an invocation back to memory; None if it could not be, and is paused. Raises as `Driver.load`."""
         try:
             handler = self.registry.find(row.target)
         except UnknownHandler as error:
             self.rows.pause(row, error)
             return None
-        self._numbers[row.id] = row.n
         resident = self.driver.load(row, handler)
+        self._numbers[row.id] = row.n
         self._residents[row.n] = resident
         if row.began is not None and row.status != Status.QUEUED:
             self.gates.hold(row.n, resident.gate, resumed=row.status == Status.PAUSED)
@@ -305,14 +307,6 @@ class Engine:
         if not resident.unsettled:
             self.settled(resident)
         return resident if row.n in self._residents else None
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """From the driver: the handler wants something of another invocation."""
-        self.links.obey(resident, command)
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """From the driver: an invocation has ended, in the open batch."""
-        self.links.ended(resident, outcome, text)
 
     def recorded(self, n: int) -> None:
         """From the driver: there is more in a journal."""
@@ -337,9 +331,13 @@ class Engine:
             if not resident.busy:
                 self._drop(resident)
                 if resident.status.ended:
-                    self.gates.leave(n, resident.gate, paused=False)
+                    self.gates.leave(n, resident.gate)
                 else:
-                    self.gates.pause(resident.gate.lock, resident.gate.lane)
+                    self.gates.pause(n, resident.gate.lock, resident.gate.lane)
+        elif resident.pausing:  # it was cancelled, and goes on by replay
+            if not resident.busy:
+                self._drop(resident)
+                self.admission.queue(n)
         elif resident.status is Status.SUSPENDED:
             self._parkable[n] = resident
             while len(self._parkable) > self._limits.waiting:
@@ -385,6 +383,8 @@ class Engine:
 
     async def durable(self) -> None:
         """Returns once everything so far is durable. Raises what stopped the store."""
+        if self.failure is not None:  # in this very turn of the loop: nobody would be told any more
+            raise self.failure.with_traceback(None)
         ack: asyncio.Future[None] = self.loop.create_future()
         self._acks[ack] = None
         self.committer.after(_acknowledge, ack)
@@ -413,17 +413,6 @@ class Engine:
             text, _ = split_headers(self.driver.read(row.n, row.input))
         return conflict(order, row.target, row.key, text)
 
-    def read_row(self, n: int) -> InvocationRow | None:
-        """The row of one that is not in memory, if it can be read."""
-        try:
-            return self.store.get(n)
-        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
-            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
-            return None
-        except StoreError as error:
-            self.fail(error)
-            return None
-
     def _wake_for_timer(self, n: int) -> bool:
         if n not in self._residents:
             self.admission.soon()
@@ -435,7 +424,7 @@ class Engine:
         """One whose time has come goes on, or joins its queue."""
         resident = self._residents.get(n)
         if resident is None:
-            row = None if self.rows.is_open(n) else self.read_row(n)
+            row = None if self.rows.is_open(n) else self.rows.read(n)
             if row is None or row.wake_at is None:
                 return
             if row.wake_at > self.clock.now():  # armed for a timer that was cancelled since
@@ -466,7 +455,7 @@ class Engine:
         until = self.loop.time() + self._limits.drain_seconds
         while self.failure is None and self.loop.time() < until:
             bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
-            if not any(body.future is not None for body in bodies):
+            if not any(body.active for body in bodies):
                 return
             await asyncio.sleep(0.01)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +32,7 @@ from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.core.mismatch import other_call
 from holdfast.engine.effects import describe
-from holdfast.engine.reasons import as_failure
+from holdfast.engine.reasons import as_failure, unread
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import Order, split_headers
 from holdfast.engine.waits import Waits
@@ -44,10 +44,13 @@ from holdfast.errors import (
     UnknownInvocation,
     Unreadable,
 )
-from holdfast.stores.base import InvocationRow, PromiseRow, SettleRow, WaiterRow
+from holdfast.stores.base import InvocationRow, KeyRow, PromiseRow, SettleRow, WaiterRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
+
+DELIVERIES_MAX = 500  # in one batch; what handlers ask for after so many waits for the next
+LETTERS_MAX = 10_000  # signals of handlers, who cannot be refused, that one may leave unread before it is paused
 
 log = logging.getLogger("holdfast")
 
@@ -71,6 +74,14 @@ class Links:
         self._waited = False  # somebody was attached to another, in this life
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
         self._shared: dict[str, PromiseRow] = {}  # promises made or settled that are not durable yet
+        self._forgotten: Counter[str] = Counter()  # owners of promises whose purge is not durable yet
+        self._delivered = 0  # in the open batch
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much was delivered in the open batch that what handlers ask for now waits for the next: of two
+        that answer each other neither ever waits for anything, and the batch would never be closed."""
+        return self._delivered >= DELIVERIES_MAX
 
     def later(self, call: Callable[..., None], *args: Any) -> None:
         """Calls before the open batch is closed, but not in the midst of what runs now."""
@@ -80,6 +91,9 @@ class Links:
     def flush(self) -> None:
         """Does all that was put off."""
         while self._later and self._engine.failure is None:
+            if not self._delivered:
+                self._engine.committer.after(self._begin_anew)
+            self._delivered += 1
             call, args = self._later.popleft()
             try:
                 call(*args)
@@ -88,13 +102,42 @@ class Links:
             except Exception as error:  # noqa: BLE001  # what was to be told would be lost if all went on
                 self._engine.fail(as_failure(error))
 
+    def _begin_anew(self) -> None:
+        self._delivered = 0
+
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
+        # Damage stops who met it, and no other (G10): it asks again. A deed (known by the id it is for) would not be
+        # asked for again, for others of its turn are done: nothing of this batch is.
+        if isinstance(whom, str):
+            self._engine.fail(damage)
+            return
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
         else:
             log.error("nothing could be delivered to %s: %s", whom, damage)
+
+    def look(self, commands: list[Command]) -> None:
+        """Reads what deeds will need, before any is done. Raises StoreCorrupt, Unreadable."""
+        try:
+            for command in commands:
+                self._look(command)
+        except (StoreCorrupt, Unreadable):
+            raise
+        except Exception as error:  # noqa: BLE001  # it would leave half a turn to be committed
+            self._engine.fail(as_failure(error))
+
+    def _look(self, command: Command) -> None:
+        rows = self._engine.rows
+        match command:
+            case SendSignal(id) | CancelOther(id) | CancelCall(_, id):
+                row = rows.find(id)
+                if row is not None and self._engine.resident(row.n) is None:
+                    rows.length(row.n)
+            case SendCall(spec):
+                rows.find(spec.id)
+            case SettleShared(id):
+                self.shared(id)
 
     def obey(self, resident: Resident, command: Command) -> None:
         """A handler wants something of another invocation."""
@@ -106,7 +149,7 @@ class Links:
             case SharePromise():
                 self.later(self._share, resident, command)
             case SendCall(spec):
-                self.later(self._send, resident, spec)
+                self.later(self._send, spec.id, resident, spec)
             case SendSignal(id, name, text):
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
@@ -160,7 +203,25 @@ class Links:
 
     def shared(self, id: str) -> PromiseRow | None:
         """A promise of a workflow, as it will be once the open batches are durable."""
-        return self._shared.get(id) or self._engine.store.promise(id)
+        if id in self._shared:
+            return self._shared[id]
+        return None if _owner(id) in self._forgotten else self._engine.store.promise(id)
+
+    def forget(self, workflow: KeyRow) -> None:
+        """The promises of a workflow's key are being deleted; those made from now on are others."""
+        owner = ":".join(workflow)
+        self._forgotten[owner] += 1
+        self._engine.committer.after(self._forgot, owner)
+
+    def is_shared(self, workflow: KeyRow) -> bool:
+        """Whether something is being done to the promises of a workflow's key."""
+        owner = ":".join(workflow)
+        return any(_owner(id) == owner for id in (*self._shared, *self._waiting))
+
+    def _forgot(self, owner: str) -> None:
+        self._forgotten[owner] -= 1
+        if not self._forgotten[owner]:
+            del self._forgotten[owner]
 
     def shared_waiters(self, id: str) -> list[Resident]:
         """Those in memory that wait for a promise of a workflow, who know its type; if none is, one that was parked."""
@@ -175,23 +236,35 @@ class Links:
         row = engine.rows.get(row.n) or row  # one that could not be brought back is paused now
         if resident is not None:
             if not resident.machine.ended:
-                engine.driver.signal(resident, name, text)
+                self._post(resident, name, text)
         else:  # with what led to it, also where the row is not durable yet: a crash between two commits would lose it
             entry = records.SignalArrived(max(engine.clock.now(), row.updated), name, b"\0" + text)
             engine.rows.append(row, entry)
+
+    def _post(self, resident: Resident, name: str, text: bytes) -> None:
+        mailbox = resident.machine.mailbox
+        before = mailbox.count
+        self._engine.driver.signal(resident, name, text)
+        if before < mailbox.count and not mailbox.count % LETTERS_MAX and not resident.pausing:
+            fix = "receive them in the handler, then resume it; a resume alone gives it room for as many again"
+            self._engine.driver.pause(resident, unread(resident.id, mailbox.count, fix))
 
     def ask_to_end(self, row: InvocationRow, reason: str) -> None:
         """Cancels an invocation that has not ended, as far as that can be done without a word to who asked."""
         engine = self._engine
         resident = engine.bring_back(row.n)
         row = engine.rows.get(row.n) or row
-        if resident is not None:
-            if not resident.machine.ended and not resident.machine.cancelling:
-                engine.driver.cancel(resident, reason)
-        elif row.began is None:
-            engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
-        else:
-            engine.rows.cancel(row, reason)
+        if resident is None:
+            if row.began is None:
+                engine.rows.end(row, Move.CANCEL, records.Cancelled(reason))
+            else:
+                engine.rows.cancel(row, reason)
+        elif row.began is None:  # it could not be loaded
+            engine.driver.end(resident, Move.CANCEL, records.Cancelled(reason))
+        elif resident.pausing:
+            engine.driver.cancel_paused(resident, reason)
+        elif not resident.machine.ended and not resident.machine.cancelling:
+            engine.driver.cancel(resident, reason)
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
@@ -234,9 +307,9 @@ class Links:
             return (row.target, row.key) != (order.handler.target, order.key)  # else damage, of that one alone (G10)
         return True
 
-    def _send(self, resident: Resident, spec: CallSpec) -> None:
+    def _send(self, id: str, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
-        row = engine.rows.find(spec.id)
+        row = engine.rows.find(id)
         order = _order(resident, spec, None)
         if row is None:
             if spec.delay:
@@ -399,6 +472,11 @@ class Links:
         row = self._engine.rows.find(id)
         if row is not None and not Status(row.status).ended:
             self.ask_to_end(row, reason)
+
+
+def _owner(promise: str) -> str:
+    """What the id of a workflow's promise begins with: the service and the key."""
+    return promise.rpartition(":")[0]
 
 
 def _still_waits(resident: Resident, local: str) -> bool:

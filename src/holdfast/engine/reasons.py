@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdfast.core import entries as records
 from holdfast.core.entries import Paused, Tried
 from holdfast.core.invocation import Status
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, explain
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, TooMany, explain
 from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
@@ -33,9 +33,18 @@ def deadlock(resident: Resident) -> HandlerFault:
     )
 
 
+def unread(id: str, letters: int, fix: str) -> TooMany:
+    """What is wrong with one that is sent more than it reads."""
+    return TooMany(
+        f"invocation {id!r} has {letters} signals it has not received",
+        cause="it is sent more than it reads, or nothing reads signals of this name",
+        fix=fix,
+    )
+
+
 def obeyed_of(row: InvocationRow, length: int) -> int:
-    """Of how many entries the deeds that followed were done, for one that has begun."""
-    if row.outcome is None or Status(row.status).ended:
+    """Of how many entries the deeds that followed were done, for one that has begun. Raises Unreadable."""
+    if row.outcome is None or row.status == Status.SUSPENDED or Status(row.status).ended:
         return length
     outcome = records.decode_outcome(row.outcome)
     known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None
@@ -61,7 +70,4 @@ def as_failure(error: Exception) -> HoldfastError:
 
 def was_queued(row: InvocationRow) -> bool:
     """Whether a paused one had not had its turn when it was paused."""
-    if row.began is None or row.outcome is None:
-        return row.began is None
-    outcome = records.decode_outcome(row.outcome)
-    return isinstance(outcome, Paused) and outcome.queued
+    return row.began is None or bool(row.in_queue)

@@ -25,8 +25,8 @@ class Resident:
 
     __slots__ = (
         "armed", "begins", "bodies", "call", "fresh", "gate", "handler", "id", "key", "length", "machine", "n",
-        "obeyed", "parent", "pausing", "promises", "resting", "row", "seed", "state", "status", "text", "texts",
-        "tries", "unsettled", "wake_at",
+        "obeyed", "owes", "parent", "pausing", "promises", "resting", "row", "seed", "state", "status", "text",
+        "texts", "tries", "unsettled", "wake_at",
     )  # fmt: skip
 
     def __init__(self, row: InvocationRow, handler: Handler, machine: Machine, gate: Gate, *, fresh: bool) -> None:
@@ -47,6 +47,7 @@ class Resident:
         self.begins: int | None = None  # a beginning that is not in a batch yet, in milliseconds
         self.length = 0  # of the journal; the next entry's seq
         self.obeyed = -1  # of so many entries the deeds that followed were done; -1: it has not begun
+        self.owes = False  # what its handler has asked for since waits for the next batch, and its row says so
         self.status = Status(row.status)
         self.wake_at = row.wake_at  # as the row has it
         self.armed: int | None = None  # a moment the timers will wake it; not after its next deadline
@@ -70,13 +71,14 @@ class Resident:
 
     def local_of(self, row: PromiseRow) -> str:
         """The id within the invocation of one of its stored promises. Raises Unreadable."""
-        local = records.decode_info(row.about).step
+        info = records.decode_info(row.about)
+        name = f"{info.step} {info.begun}" if info.begun else info.step
         times = range(self.machine.reopened + 1)
-        if any(row.id == secret_name("prm_", self.seed, self.id, local, reopened) for reopened in times):
-            return local
+        if any(row.id == secret_name("prm_", self.seed, self.id, name, reopened) for reopened in times):
+            return info.step
         # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
         raise Unreadable(
-            f"the stored promise {row.id!r} is said to be {local!r}, which has another id",
+            f"the stored promise {row.id!r} is said to be {name!r}, which has another id",
             cause="the stored bytes are damaged",
             fix="restore a backup; other invocations are not affected",
         )

@@ -6,6 +6,7 @@ so. What was added to a journal while nobody ran it is obeyed when it is loaded 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +17,15 @@ from holdfast.core.invocation import Move, Status, move
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import End
 from holdfast.engine.reasons import obeyed_of, reason_of, tries_of, was_queued
-from holdfast.errors import HoldfastError, Unreadable
-from holdfast.stores.base import EntryRow, InvocationRow, MoveRow, SettleRow
+from holdfast.errors import HoldfastError, StoreCorrupt, StoreError, Unreadable
+from holdfast.stores.base import EntryRow, InvocationRow, KeyRow, MoveRow, SettleRow
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 WITHDRAWN = 3  # PromiseRow.status
+
+log = logging.getLogger("holdfast")
 
 
 class Rows:
@@ -50,6 +53,21 @@ class Rows:
             row = self._engine.store.find(id)
             return row if row is None or row.n not in self._open else self._open[row.n]
         return self.get(n)
+
+    def read(self, n: int) -> InvocationRow | None:
+        """The durable row, if it can be read, and what it says of how far the invocation was obeyed."""
+        try:
+            row = self._engine.store.get(n)
+            if row is not None:
+                self.unheard(row)
+        except (StoreCorrupt, Unreadable) as error:  # it stops one invocation (G10), and cannot be marked: what was
+            # done of it already is not known, and not guessed.
+            log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
+        except StoreError as error:
+            self._engine.fail(error)
+        else:
+            return row
+        return None
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """Those an invocation has called or sent, as they stand."""
@@ -79,10 +97,23 @@ class Rows:
         self._lengths[row.n] = length
         self._queue(row)
 
-    def purge(self, n: int) -> None:
-        """Deletes one that has ended."""
-        self._engine.committer.batch.purges.append(n)
-        self._change(n, None)
+    def purge(self, row: InvocationRow) -> None:
+        """Deletes one that has ended; if it is a workflow's main run, all that is kept for its key too."""
+        batch = self._engine.committer.batch
+        batch.purges.append(row.n)
+        self._change(row.n, None)
+        workflow = self.workflow_of(row)
+        if workflow is not None:
+            batch.forgets.append(workflow)
+            self._engine.links.forget(workflow)
+            self._engine.gates.borrow(f"{workflow.service}/{workflow.key}")  # the next run must not see any of it
+
+    def workflow_of(self, row: InvocationRow) -> KeyRow | None:
+        """The key of the workflow, if this is its main run."""
+        handler = self._engine.handler_of(row.target)
+        if handler is None or not handler.main or handler.service is None or row.key is None:
+            return None
+        return KeyRow(handler.service, row.key)
 
     def touch(self, row: InvocationRow) -> None:
         """Something of it that is not in its row was put into the open batch."""
@@ -92,19 +123,18 @@ class Rows:
         """There is something for one that is suspended: it will be loaded."""
         row = self.get(n)
         if row is not None and row.status == Status.SUSPENDED:
-            self.move(row, move(Status.SUSPENDED, Move.WAKE), self._woken(row))
+            self._go_on(row)
 
     def append(self, row: InvocationRow, entry: Completion) -> None:
         """Adds to a journal that nobody is running. One that is suspended will be loaded."""
         n = row.n
-        woken = self._woken(row)
-        length = self._length(n)
+        length = self.length(n)
         self._engine.committer.batch.entries.append(EntryRow(n, length, records.encode(entry)))
         self._change(n, row)
         self._lengths[n] = length + 1
         self._engine.recorded(n)
-        if woken is not None and row.status in {Status.READY, Status.SUSPENDED}:
-            self.move(row, Status.READY, woken)  # a queued one has nothing to say yet, a paused one has said it
+        if row.status in {Status.READY, Status.SUSPENDED}:
+            self._go_on(row)  # a queued one has nothing to say yet, a paused one has said it
 
     def cancel(self, row: InvocationRow, reason: str) -> None:
         """Asks one that has begun to end. A paused one goes on, to clean up."""
@@ -112,7 +142,10 @@ class Rows:
             self._ending.add(row.n)
             self.append(row, records.CancelRequested(max(self._engine.clock.now(), row.updated), reason))
         if row.status == Status.PAUSED:
-            self.resume(row)
+            try:
+                self.resume(row)
+            except Unreadable as damage:  # it stays paused, and hears of the cancel when it can be resumed
+                log.error("%s is cancelled and cannot go on: %s", row.id, damage)  # noqa: TRY400
 
     def resume(self, row: InvocationRow) -> None:
         """Lets a paused one go on, or wait for its turn again if it had not had it. Raises WrongStatus."""
@@ -135,10 +168,9 @@ class Rows:
         """Changes a status."""
         gates, after = self._engine.gates, row._replace(status=status)
         if _counts(row) and not _counts(after):
-            gates.count(self.gate(row))
-            self._engine.committer.after(gates.pause, row.lock, row.lane)
+            self._engine.committer.after(gates.pause, row.n, row.lock, row.lane)
         elif _counts(after) and not _counts(row):
-            gates.place(self.gate(row))
+            gates.place(row.n, self.gate(row))
         self._write(row, status, outcome, None)
 
     def arrive(self, row: InvocationRow) -> None:
@@ -150,12 +182,12 @@ class Rows:
         """Pauses one that is not in memory, or cannot be. One that has not begun keeps its time. Raises WrongStatus."""
         paused = why if isinstance(why, Paused) else reason_of(why, self._engine.clock.now())
         queued = row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
-        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row), queued=queued)
+        paused = msgspec.structs.replace(paused, obeyed=self.obeyed(row))
         status = Status.READY if row.status == Status.SUSPENDED else Status(row.status)
         if status is not Status.PAUSED:  # one that is, has another reason now
             status = move(status, Move.PAUSE)
         if queued:
-            self._write(row, status, paused, row.wake_at)
+            self._write(row, status, paused, row.wake_at, in_queue=1)
             self._engine.committer.after(self._engine.gates.advance, row.lock, row.lane)  # whoever is behind it may go
         else:
             self.move(row, status, paused)
@@ -172,8 +204,6 @@ class Rows:
         for promise in self._engine.store.promises_of(row.n):
             if not promise.status and not self._engine.settling.is_under_way(promise.id):
                 self._engine.committer.batch.settles.append(SettleRow(promise.id, WITHDRAWN, now, b""))
-        if _counts(row):
-            self._engine.gates.count(self.gate(row))
         self._write(row, status, outcome, None)
         self._engine.links.tell(row, End(row.id, outcome, b""))
         self._engine.committer.after(self._ended, row)
@@ -184,19 +214,33 @@ class Rows:
 
     def unheard(self, row: InvocationRow) -> int:
         """How many entries were added to a journal while nobody ran it."""
-        return self._length(row.n) - max(0, self.obeyed(row))
+        return self.length(row.n) - max(0, self.obeyed(row))
 
-    def _length(self, n: int) -> int:
+    def length(self, n: int) -> int:
+        """How many entries a journal will have."""
         known = self._lengths.get(n)
         return self._engine.store.length(n) if known is None else known
 
     def _ended(self, row: InvocationRow) -> None:
         self._engine.tell(row.n)
-        self._engine.gates.leave(row.n, self.gate(row), paused=not _counts(row))
+        self._engine.gates.leave(row.n, self.gate(row))
 
     def _is_ending(self, n: int) -> bool:
-        stored = self._engine.store.entries(n)[: self._length(n)]  # what is beyond is being taken out
+        try:
+            stored = self._engine.store.entries(n)[: self.length(n)]  # what is beyond is being taken out
+        except (StoreCorrupt, Unreadable):
+            stored = []  # who loads it will say so, and a second cancel does nothing
         return n in self._ending or any(_is_cancel(body) for body in stored)
+
+    def _go_on(self, row: InvocationRow) -> None:
+        """Something has come for one that nobody runs: it will be loaded."""
+        try:
+            woken = self._woken(row)
+        except Unreadable as damage:
+            if row.status == Status.SUSPENDED:  # a READY one is left out, as it is
+                self.pause(row, damage)
+        else:
+            self.move(row, Status.READY, woken)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
         return None if row.began is None else records.Woken(self.obeyed(row), tries_of(row))
@@ -208,12 +252,13 @@ class Rows:
             self._engine.committer.after(self._engine.gates.arrived, gate)
 
     def _write(
-        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, at: int | None = None
-    ) -> None:
+        self, row: InvocationRow, status: Status, outcome: Outcome | None, wake_at: int | None, *,
+        at: int | None = None, in_queue: int = 0,
+    ) -> None:  # fmt: skip
         body = None if outcome is None else records.encode(outcome)
         now = self._engine.clock.now() if at is None else at
-        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body))
-        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body))
+        self._engine.committer.batch.moves.append(MoveRow(row.n, status, now, wake_at, body, in_queue=in_queue))
+        self._change(row.n, row._replace(status=status, updated=now, wake_at=wake_at, outcome=body, in_queue=in_queue))
 
     def _change(self, n: int, row: InvocationRow | None) -> None:
         self._open[n] = row

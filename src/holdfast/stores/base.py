@@ -42,6 +42,7 @@ class InvocationRow(NamedTuple):
     call: str | None = None  # the parent's step that waits for it; None for a send
     build: str = ""
     origin: str | None = None  # "ID from STEP": what it was restarted or forked from
+    in_queue: int = 0  # 1: paused while it waited for its turn; resumed, it waits for it again
 
 
 class EntryRow(NamedTuple):
@@ -50,6 +51,14 @@ class EntryRow(NamedTuple):
     n: int
     seq: int  # 0, 1, 2, ... without gaps
     body: bytes
+
+
+class KeyRow(NamedTuple):
+    """All that is kept for a workflow's key: the promises of no invocation whose id is service, key and a name, with
+    colons between and none in the name; values and lists."""
+
+    service: str
+    key: str
 
 
 class RewriteRow(NamedTuple):
@@ -68,6 +77,7 @@ class MoveRow(NamedTuple):
     wake_at: int | None
     outcome: bytes | None
     began: int | None = None  # None leaves it as it is
+    in_queue: int = 0
 
 
 class BlobRow(NamedTuple):
@@ -140,6 +150,7 @@ class Batch:
     """What one commit writes, in this order of tables; within a table in list order."""
 
     purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises and waiters
+    forgets: list[KeyRow] = field(default_factory=list)
     rewrites: list[RewriteRow] = field(default_factory=list)
     starts: list[InvocationRow] = field(default_factory=list)
     entries: list[EntryRow] = field(default_factory=list)
@@ -157,6 +168,7 @@ class Batch:
         """How many rows the commit writes."""
         return (
             len(self.purges)
+            + len(self.forgets)
             + len(self.rewrites)
             + len(self.starts)
             + len(self.entries)
@@ -229,7 +241,7 @@ class Store(Protocol):
         """The earliest wake_at of a SUSPENDED or QUEUED invocation."""
 
     def holder(self, lock: str) -> int | None:
-        """The invocation that has begun under a lock and is READY, SUSPENDED or PAUSED."""
+        """The invocation that has begun under a lock and is READY, SUSPENDED or PAUSED, but not in its queue."""
 
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         """Numbers of invocations QUEUED for a lock, without wake_at, in order of (updated, n)."""
@@ -244,15 +256,16 @@ class Store(Protocol):
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         """The same for lanes."""
 
-    def lane_running(self, lane: str) -> int:
-        """How many invocations of a lane are READY or SUSPENDED."""
+    def lane_running(self, lane: str) -> list[int]:
+        """Numbers of the invocations of a lane that are READY or SUSPENDED, smallest first."""
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """What an invocation called or sent, smallest n first."""
 
     def ended_before(self, until: int, limit: int) -> list[int]:
         """Numbers of invocations that ended before `until`, oldest first, then by n; not those whose parent, or one
-        that waits for their id, is stored and has not ended."""
+        that waits for their id, is stored and has not ended; and not one that is called as its service and key, with a
+        colon between, while another of that service and key has not ended."""
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:
         """(number, digest) of all blobs of an owner."""
@@ -272,8 +285,8 @@ class Store(Protocol):
     def state(self, service: str, key: str, name: str) -> bytes | None:
         """One value of an object."""
 
-    def state_names(self, service: str, key: str) -> list[str]:
-        """Names of an object's values, sorted."""
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
+        """Names of an object's values that are greater than `after`, sorted."""
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         """Keys greater than `after` of the service's objects that have a value, sorted."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.core.invocation import Status
 from holdfast.errors import StoreError, StoreFailed, StoreLocked, UsageError
-from holdfast.stores.base import Batch, BlobRow, InvocationRow, MoveRow, PromiseRow
+from holdfast.stores.base import Batch, BlobRow, InvocationRow, KeyRow, MoveRow, PromiseRow
 
 OPEN, WITHDRAWN = 0, 3  # PromiseRow.status
 HOLDS = (Status.READY, Status.SUSPENDED, Status.PAUSED)
@@ -62,6 +62,8 @@ class MemoryStore:
     def _write_invocations(self, batch: Batch) -> None:
         for n in batch.purges:
             self._purge(n)
+        for forgotten in batch.forgets:
+            self._forget(forgotten)
         for rewrite in batch.rewrites:
             journal = self._entries.get(rewrite.n, {})
             self._entries[rewrite.n] = {seq: body for seq, body in journal.items() if seq < rewrite.seq}
@@ -103,6 +105,11 @@ class MemoryStore:
         self._promises = {id: promise for id, promise in self._promises.items() if promise.n != n}
         self._waiters = {waiter for waiter in self._waiters if row is None or waiter[0] != row.id}
 
+    def _forget(self, key: KeyRow) -> None:
+        self._promises = {id: promise for id, promise in self._promises.items() if not _is_named(promise, key)}
+        self._states = {at: body for at, body in self._states.items() if at[:2] != key}
+        self._items = {at: body for at, body in self._items.items() if at[:2] != key}
+
     def _move(self, move: MoveRow) -> None:
         row = self._invocations[move.n]
         self._invocations[move.n] = row._replace(
@@ -111,6 +118,7 @@ class MemoryStore:
             wake_at=move.wake_at,
             outcome=move.outcome,
             began=row.began if move.began is None else move.began,
+            in_queue=move.in_queue,
         )
 
     def maintain(self, idle: bool) -> bool:  # noqa: ARG002 - there is nothing to tidy up
@@ -161,7 +169,7 @@ class MemoryStore:
     def holder(self, lock: str) -> int | None:
         self._check_open()
         rows = [row for row in self._invocations.values() if row.lock == lock and row.began is not None]
-        return min((row.n for row in rows if row.status in HOLDS), default=None)
+        return min((row.n for row in rows if row.status in HOLDS and not row.in_queue), default=None)
 
     def queued_for_lock(self, lock: str, limit: int) -> list[int]:
         self._check_open()
@@ -183,9 +191,9 @@ class MemoryStore:
         lanes = {row.lane for row in self._invocations.values() if row.lane is not None and _queued(row)}
         return sorted(lane for lane in lanes if lane > after)[:limit]
 
-    def lane_running(self, lane: str) -> int:
+    def lane_running(self, lane: str) -> list[int]:
         self._check_open()
-        return sum(row.lane == lane and row.status in RUNS for row in self._invocations.values())
+        return sorted(row.n for row in self._invocations.values() if row.lane == lane and row.status in RUNS)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         self._check_open()
@@ -196,6 +204,9 @@ class MemoryStore:
         going_on = {row.n for row in self._invocations.values() if row.status < Status.DONE}
         wanted = {subject for subject, n in self._waiters if n in going_on}
         ended = [row for row in self._invocations.values() if row.n not in going_on and row.id not in wanted]
+        keys = {(_service(row), row.key) for row in self._invocations.values() if row.n in going_on}
+        wanted_keys = {f"{service}:{key}": (service, key) for service, key in keys}
+        ended = [row for row in ended if wanted_keys.get(row.id) != (_service(row), row.key)]
         rows = [row for row in ended if row.parent not in going_on]
         return [n for updated, n in sorted((row.updated, row.n) for row in rows) if updated < until][:limit]
 
@@ -228,9 +239,10 @@ class MemoryStore:
         self._check_open()
         return self._states.get((service, key, name))
 
-    def state_names(self, service: str, key: str) -> list[str]:
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
         self._check_open()
-        return sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+        names = sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+        return [name for name in names if name > after][:limit]
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         self._check_open()
@@ -316,7 +328,8 @@ class MemoryStore:
             return "a READY invocation was given a time"
         if _clash([row[:2] for row in batch.blobs], {key for key in self._blobs if key[0] not in gone}):
             return "a blob was written twice"
-        promises = [row for row in self._promises.values() if row.n not in gone]
+        stored_promises = [row for row in self._promises.values() if row.n not in gone]
+        promises = [row for row in stored_promises if not any(_is_named(row, key) for key in batch.forgets)]
         made = {row.id: row.n for row in batch.promises}
         taken = {row.id for row in promises if row.status != WITHDRAWN or made.get(row.id) != row.n}
         if _clash([row.id for row in batch.promises], taken):
@@ -325,7 +338,7 @@ class MemoryStore:
         settled = [row.id for row in batch.settles]
         if len(set(settled)) < len(settled) or not still_open.issuperset(settled):
             return "a promise that is not open was settled"
-        if _clash([row[:4] for row in batch.items], self._items):
+        if _clash([row[:4] for row in batch.items], [at for at in self._items if at[:2] not in batch.forgets]):
             return "an element of a list was written twice"
         return ""
 
@@ -336,6 +349,16 @@ class MemoryStore:
             ends[n] = min(seq, ends.get(n, seq))
         numbers = {row.n for row in batch.entries} - gone
         return {(n, seq) for n in numbers for seq in self._entries.get(n, ()) if n not in ends or seq < ends[n]}
+
+
+def _service(row: InvocationRow) -> str:
+    return row.target.rpartition("/")[0]
+
+
+def _is_named(promise: PromiseRow, key: KeyRow) -> bool:
+    """Whether it belongs to a workflow's key."""
+    owner, _, _ = promise.id.rpartition(":")
+    return promise.n == 0 and owner == f"{key.service}:{key.key}"
 
 
 def _queued(row: InvocationRow) -> bool:

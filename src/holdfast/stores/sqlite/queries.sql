@@ -6,7 +6,7 @@
 -- name: row
 -- The columns of an InvocationRow.
 n, id, target, status, created, updated, seed, wake_at, input, outcome,
-began, key, lock, lane, parent, call, build, origin;
+began, key, lock, lane, parent, call, build, origin, in_queue;
 
 -- name: page
 -- What all lists ask beyond their index, from a number downwards. A parent (?6) always goes by its index.
@@ -19,7 +19,7 @@ ORDER BY n DESC LIMIT ?7;
 
 -- name: at_lock
 -- The condition of invocation_lock.
-((status <> 2 AND status < 4 AND began IS NOT NULL) OR (status = 2 AND wake_at IS NULL));
+((status <> 2 AND status < 4 AND began IS NOT NULL AND in_queue = 0) OR (status = 2 AND wake_at IS NULL));
 
 -- name: in_lane
 -- The condition of invocation_lane.
@@ -50,6 +50,22 @@ DELETE FROM blob WHERE owner IN ({values});
 -- Their promises.
 DELETE FROM promise WHERE n IN ({values});
 
+-- name: forget_promises
+-- Promises of workflows' keys. A key may have colons in it, a promise's name has none. By id: +n goes by no index.
+DELETE FROM promise WHERE lsn IN (
+    SELECT lsn FROM ({values}) CROSS JOIN promise
+    WHERE id > column1 || ':' || column2 || ':' AND id < column1 || ':' || column2 || ';' AND +n = 0
+    AND instr(substr(id, length(column1) + length(column2) + 3), ':') = 0
+);
+
+-- name: forget_states
+-- Their values.
+DELETE FROM state WHERE (service, key) IN ({values});
+
+-- name: forget_items
+-- Their lists.
+DELETE FROM item WHERE (service, key) IN ({values});
+
 -- name: rewrite
 -- The ends of journals, to be written anew.
 DELETE FROM entry WHERE lsn IN (SELECT lsn FROM ({values}) CROSS JOIN entry WHERE n = column1 AND seq >= column2);
@@ -79,7 +95,8 @@ settled = excluded.settled, value = excluded.value WHERE promise.status = 3 AND 
 -- name: move
 -- Changes of status. At most one row of {values} per invocation: with two, UPDATE FROM takes either.
 UPDATE OR ROLLBACK invocation
-SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began)
+SET status = column2, updated = column3, wake_at = column4, outcome = column5, began = coalesce(column6, began),
+in_queue = column7
 FROM ({values}) WHERE n = column1;
 
 -- name: settle
@@ -212,19 +229,25 @@ WITH RECURSIVE found (name) AS (
 SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: lane_running
--- How full a lane is.
-SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
+-- Who has a place in a lane.
+SELECT n FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
 
 -- name: children
 -- What an invocation called or sent.
 SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ? ORDER BY n LIMIT ?;
 
 -- name: ended_before
--- What may be purged: over for long, and so are its parent and all that wait for it.
+-- What may be purged: over for long, and so are its parent and all that wait for it; of a workflow's main run also the
+-- others of its key.
 SELECT n FROM invocation AS i INDEXED BY invocation_ended
 WHERE status >= 4 AND updated < ?
 AND NOT EXISTS (SELECT 1 FROM invocation AS p WHERE p.n = i.parent AND p.status < 4)
 AND NOT EXISTS (SELECT 1 FROM waiter CROSS JOIN invocation AS w USING (n) WHERE subject = i.id AND w.status < 4)
+AND NOT EXISTS (
+    SELECT 1 FROM invocation AS o INDEXED BY invocation_key
+    WHERE i.id = substr(i.target, 1, instr(i.target, '/') - 1) || ':' || i.key
+    AND o.key = i.key AND o.status < 4 AND instr(o.target, substr(i.target, 1, instr(i.target, '/'))) = 1
+)
 ORDER BY updated, n LIMIT ?;
 
 -- name: blob_digests
@@ -290,8 +313,8 @@ SELECT target FROM found WHERE target IS NOT NULL;
 SELECT body FROM state WHERE service = ? AND key = ? AND name = ?;
 
 -- name: state_names
--- What an object has values for.
-SELECT name FROM state WHERE service = ? AND key = ? ORDER BY name;
+-- What an object has values for. No limit is -1.
+SELECT name FROM state WHERE service = ? AND key = ? AND name > ? ORDER BY name LIMIT ?;
 
 -- name: object_keys
 -- Objects of a service that have a value, each found from the one before it.

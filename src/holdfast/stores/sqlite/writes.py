@@ -16,11 +16,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from holdfast.stores.base import Batch, MoveRow, StateRow
+from holdfast.stores.base import Batch, KeyRow, MoveRow, StateRow
 from holdfast.stores.sqlite.queries import QUERIES
 
 SIZES = (1, 4, 16, 64, 256, 1024)
-PARAMETERS_MAX = 18 * 256  # a prepared statement keeps about 200 bytes for each
+PARAMETERS_MAX = 19 * 256  # a prepared statement keeps about 200 bytes for each
 
 
 class Write(NamedTuple):
@@ -53,9 +53,9 @@ class ManyRows:
             yield Write(self._statements[size], values, len(part) if self._counted else None)
 
 
-_STARTS = ManyRows("add_starts", 18)
+_STARTS = ManyRows("add_starts", 19)
 _ENTRIES = ManyRows("add_entries", 3)
-_MOVES = ManyRows("move", 6, counted=True)
+_MOVES = ManyRows("move", 7, counted=True)
 _BLOBS = ManyRows("add_blobs", 4)
 _PROMISES = ManyRows("add_promises", 7, counted=True)
 _SETTLES = ManyRows("settle", 4, counted=True)
@@ -66,6 +66,7 @@ _ITEMS = ManyRows("add_items", 5)
 _TRIMS = ManyRows("trim", 4)
 _WAITERS = ManyRows("add_waiters", 2)
 _NO_WAITERS = ManyRows("drop_waiters", 1)
+_FORGETS = [ManyRows(f"forget_{table}", 2) for table in ("promises", "states", "items")]
 _PURGES = [ManyRows(f"purge_{table}", 1) for table in ("waiters", "invocations", "entries", "blobs", "promises")]
 
 
@@ -89,6 +90,11 @@ def _purges(numbers: list[int]) -> Iterator[Write]:
         yield from table.writes(rows)
 
 
+def _forgets(keys: list[KeyRow]) -> Iterator[Write]:
+    for table in _FORGETS:
+        yield from table.writes(keys)
+
+
 def _states(states: list[StateRow]) -> Iterator[Write]:
     last = {row[:3]: row for row in states}
     yield from _STATES.writes([row for row in last.values() if row.body is not None])
@@ -102,6 +108,7 @@ def _unwaits(subjects: list[str]) -> Iterator[Write]:
 # In the order of Batch.
 _TABLES: dict[str, Callable[[Any], Iterable[Write]]] = {
     "purges": _purges,
+    "forgets": _forgets,
     "rewrites": _REWRITES.writes,
     "starts": _STARTS.writes,
     "entries": _ENTRIES.writes,

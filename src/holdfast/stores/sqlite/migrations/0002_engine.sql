@@ -11,6 +11,7 @@ ALTER TABLE invocation ADD COLUMN parent INTEGER;
 ALTER TABLE invocation ADD COLUMN call TEXT;
 ALTER TABLE invocation ADD COLUMN build TEXT NOT NULL DEFAULT '';
 ALTER TABLE invocation ADD COLUMN origin TEXT;
+ALTER TABLE invocation ADD COLUMN in_queue INTEGER NOT NULL DEFAULT 0;
 
 -- Schema 1 knew no queue: whatever it started could begin at once.
 UPDATE invocation SET began = created WHERE status <> 2;
@@ -28,7 +29,8 @@ WHERE status = 0 OR (status IN (1, 2) AND wake_at IS NOT NULL) OR (status = 2 AN
 -- Who has a lock or a place in a lane, and who waits for it, in order of arrival. The status comes first, so that
 -- neither is found by passing the others.
 CREATE INDEX invocation_lock ON invocation (status, lock, updated)
-WHERE lock IS NOT NULL AND ((status <> 2 AND status < 4 AND began IS NOT NULL) OR (status = 2 AND wake_at IS NULL));
+WHERE lock IS NOT NULL
+AND ((status <> 2 AND status < 4 AND began IS NOT NULL AND in_queue = 0) OR (status = 2 AND wake_at IS NULL));
 CREATE INDEX invocation_lane ON invocation (status, lane, updated)
 WHERE lane IS NOT NULL AND (status < 2 OR (status = 2 AND wake_at IS NULL));
 CREATE INDEX invocation_parent ON invocation (parent) WHERE parent IS NOT NULL;
