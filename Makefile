@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # What may behave differently under another Python or hash seed.
-MATRIX := tests/core tests/crash tests/integrations/test_agents_sdk.py
+MATRIX := tests/core tests/crash $(addprefix tests/integrations/test_, agents_sdk.py httpx_openai.py langgraph.py pydantic_ai.py)
 # One worker a core. More than four only take time from the processes that the tests start and kill.
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 

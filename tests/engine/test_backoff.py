@@ -125,8 +125,8 @@ def test_what_was_tried_and_when_it_is_tried_next_is_seen(world, waiting):
             assert (view.kind, view.id, view.tries) == ("step", "fetch#1", attempt)
             assert view.error == "ConnectionError: the other side is down"
             assert view.started == begun
-            assert view.next_at == begun + timedelta(minutes=attempt)
-            assert one.client.attach("x").status().wake_at == view.next_at
+            assert view.due == begun + timedelta(minutes=attempt)
+            assert one.client.attach("x").status().wake_at == view.due
             if not waiting:
                 parked(one)
             wind(one, clock, 59.999)

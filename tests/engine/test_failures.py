@@ -57,7 +57,7 @@ def test_a_step_between_attempts_shows_how_often_it_failed_and_why(world):
         handle = client.start(h)
         (view,) = wait_for(lambda: [view for view in handle.journal() if view.state == "retrying"])
         assert (view.tries, view.error) == (1, "ConnectionError: reset by the other side")
-        assert handle.status().status == "ready"
+        wait_for(lambda: handle.status().status == "suspended", "it holds no place while it waits")
 
 
 def test_used_up_attempts_raise_step_failed_at_the_await(world):

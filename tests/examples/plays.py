@@ -3,6 +3,6 @@
 How an example is added: docs/testing.md.
 """
 
-from tests.examples import plays_plain, plays_sdk
+from tests.examples import plays_frameworks, plays_plain, plays_sdk
 
-PLAYS = {**plays_plain.PLAYS, **plays_sdk.PLAYS}
+PLAYS = {**plays_frameworks.PLAYS, **plays_plain.PLAYS, **plays_sdk.PLAYS}

@@ -17,6 +17,7 @@ from pydantic_ai.capabilities import RequestInput
 from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import ModelResponse, RetryPromptPart, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 from pydantic_ai.toolsets import DynamicToolset, FunctionToolset
@@ -435,6 +436,32 @@ async def test_a_tool_that_takes_too_long_is_told_to_the_model():
     agent = agent_of(lambda messages: "; ".join(told(messages)) or calls(("tool", {})))
     agent.tool_plain(name="tool", timeout=0.05)(tool)
     assert "Timed out" in (await run(handler_of(agent)))[0]
+
+
+async def test_a_run_is_walked_through_and_goes_on_with_its_history():
+    agent = agent_of(lambda messages: f"after {len(messages)} messages")
+
+    async def h(ctx: Context) -> list:
+        nodes = []
+        async with agent.iter("one") as first:
+            nodes = [type(node).__name__ async for node in first]
+        second = await agent.run("two", message_history=first.result.all_messages())
+        return [nodes, second.output]
+
+    result, journal = await run(h)
+    assert result == [["UserPromptNode", "ModelRequestNode", "CallToolsNode", "End"], "after 3 messages"]
+    assert len(journal) == 2
+
+
+async def test_the_models_of_a_fallback_are_tried_in_one_step():
+    def down(messages: list[Any], info: AgentInfo) -> ModelResponse:
+        COUNTS["down"] += 1
+        raise ModelHTTPError(503, "m")
+
+    models = FallbackModel(FunctionModel(down), model(lambda messages: "from the second"))
+    agent = Agent(models, name="guide", capabilities=[HoldfastDurability()])
+    result, journal = await run(handler_of(agent))
+    assert (result, len(journal), COUNTS) == ("from the second", 1, {"down": 1, "model": 1})
 
 
 class Down:

@@ -13,6 +13,7 @@ ENTRY_POINTS = {
     "holdfast.cli.__main__",
     "holdfast.cli.starter.app",
     "holdfast.integrations",
+    "holdfast.integrations.httpx",
     "holdfast.integrations.openai_agents",
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from holdfast.core.commands import (
     CancelStep,
     Command,
     EndCancelled,
+    FindOut,
     OpenPromise,
     Raise,
     Return,
@@ -32,17 +33,20 @@ from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
+from holdfast.core.tasks import Step
 from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState, Unwritten
+from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
+from holdfast.engine.watcher import Watcher
 from holdfast.errors import HandlerFault, HoldfastError, StoreCorrupt, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
@@ -52,21 +56,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""
 
 
 class Driver:
@@ -84,6 +73,7 @@ class Driver:
         self._deps = deps
         self._watcher = watcher
         self.bodies = Bodies(self, committer, clock)
+        self.once = OnceSteps(self, committer)
         self.timers: Timers
         self.links: Links
 
@@ -134,7 +124,7 @@ class Driver:
 
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
-        self._append(resident, entry)
+        self.append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
             self.tell(resident)  # it is kept until this is durable: then the next entry's place can be read
@@ -154,10 +144,14 @@ class Driver:
 
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
-        decoded = resident.machine.waiting[local].read(value, ok=ok)
-        entry = records.PromiseSettled(self.now(resident), local, self.pack(resident, value), ok)
+        step = resident.machine.waiting[local]
+        decoded = step.read(value, ok=ok)
         resident.promises.pop(local, None)
-        self.deliver(resident, entry, decoded)
+        said = self._said(resident, step, decoded, self.pack(resident, value), ok=ok)
+        if said is None:
+            self.once.again(resident, step)
+        else:
+            self.deliver(resident, *said)
 
     def returned(self, resident: Resident, local: str, child: str, text: bytes) -> None:
         """Delivers the result of an invocation that was called or attached to."""
@@ -242,7 +236,8 @@ class Driver:
         machine.begin(handler.fn, machine.context, *args, **kwargs)
 
     def _fresh(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
-        resident = self.resident(row._replace(began=row.began or row.created), handler, fresh=True)
+        begun = row if row.began is not None else row._replace(began=row.created)
+        resident = self.resident(begun, handler, fresh=True)
         resident.texts = BlobIndex()
         resident.text = text
         resident.row = row._replace(input=self.pack(resident, join_headers(text, headers)))
@@ -267,10 +262,20 @@ class Driver:
             local = locals[row.id]
             promise = machine.waiting.get(local)
             if row.status in (1, 2) and promise is not None and promise.id == row.id and row.value is not None:
-                entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
-                value = promise.read(self.read(resident.n, row.value), ok=entry.ok)
-                self._append(resident, entry)
-                machine.receive(entry, value)
+                ok = row.status == 1
+                value = promise.read(self.read(resident.n, row.value), ok=ok)
+                said = self._said(resident, promise, value, row.value, ok=ok)
+                if said is not None:  # else it is begun again in place of being asked about
+                    self.append(resident, said[0])
+                    machine.receive(*said)
+
+    def _said(
+        self, resident: Resident, step: Step[Any], value: Any, payload: bytes, *, ok: bool
+    ) -> tuple[Completion, Any] | None:
+        # What a settlement completes, and with which value; None for one that says a step was not done.
+        if step.kind == "step":
+            return self.once.told(resident, step, value, ok=ok)
+        return records.PromiseSettled(self.now(resident), step.local, payload, ok), value
 
     def _run(self, resident: Resident, go: Callable[[], None]) -> None:
         try:
@@ -332,7 +337,7 @@ class Driver:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
             elif isinstance(note, records.Emitted):
                 note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
-            self._append(resident, note)
+            self.append(resident, note)
 
     def _follow(self, resident: Resident, entry: Completion, value: Any) -> None:
         # A paused handler sees what is recorded, for a body it gives up by it must not be recorded any more: a replay
@@ -348,12 +353,15 @@ class Driver:
 
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
-            case RunStep():
-                self.bodies.ask(resident, command.step, command.spec)
+            case FindOut(step, spec) if step in resident.machine.unknown:
+                self.once.find_out(resident, step, spec)
+            case RunStep(step, spec) | FindOut(step, spec):
+                self.bodies.ask(resident, step, spec)
             case CancelStep():
                 self.bodies.give_up(resident, command.step)
+                self._withdraw(resident, command.step)
             case OpenPromise():
-                self._open_promise(resident, command)
+                self.open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
             case SetState() | AppendItem():
@@ -371,7 +379,8 @@ class Driver:
             case _:
                 self.links.obey(resident, command)
 
-    def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
+    def open_promise(self, resident: Resident, command: OpenPromise) -> None:
+        """Makes a promise, unless it is there already."""
         if command.promise in resident.promises:
             return
         resident.promises[command.promise] = command.id
@@ -459,7 +468,8 @@ class Driver:
     def _awake(self, resident: Resident) -> Status:
         return move(resident.status, Move.WAKE) if resident.status is Status.SUSPENDED else resident.status
 
-    def _append(self, resident: Resident, entry: Entry) -> None:
+    def append(self, resident: Resident, entry: Entry) -> None:
+        """Adds to the journal, in the open batch."""
         self._committer.batch.entries.append(EntryRow(resident.n, resident.length, records.encode(entry)))
         resident.length += 1
         self._watcher.recorded(resident.n)

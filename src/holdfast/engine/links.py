@@ -71,6 +71,7 @@ class Links:
         self._waits = Waits(engine)
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._ends: dict[str, End] = {}  # that are not durable yet
+        self._waited = False  # somebody was attached to another, in this life
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
         self._shared: dict[str, PromiseRow] = {}  # promises made or settled that are not durable yet
         self._forgotten: Counter[str] = Counter()  # owners of promises whose purge is not durable yet
@@ -170,8 +171,10 @@ class Links:
             self.later(self._deliver, row.parent, row.call, end)
         self._ends[end.id] = end
         self._engine.committer.after(self._is_told, end.id)
+        if self._engine.is_new(row.n) and not self._waited:
+            return  # nobody can be attached to it, and the store need not be asked
         waiters = self._waiters(end.id)
-        if all(self._ready(n) is not None for n in waiters):
+        if waiters and all(self._ready(n) is not None for n in waiters):
             self._dismiss(end.id)  # else they stay noted: the result is kept for those who ask for it again
         for n in waiters:
             self.later(self._deliver_all, n, end)
@@ -346,6 +349,7 @@ class Links:
     def _wait(self, resident: Resident, subject: str) -> None:
         if resident.n in self._waiters(subject):
             return
+        self._waited = True
         self._engine.committer.batch.waiters.append(WaiterRow(subject, resident.n))
         self._waiting.setdefault(subject, []).append(resident.n)
         self._engine.committer.after(self._is_durable, subject, resident.n)

@@ -168,10 +168,9 @@ class Rows:
         """Changes a status."""
         gates, after = self._engine.gates, row._replace(status=status)
         if _counts(row) and not _counts(after):
-            gates.count(self.gate(row))
-            self._engine.committer.after(gates.pause, row.lock, row.lane)
+            self._engine.committer.after(gates.pause, row.n, row.lock, row.lane)
         elif _counts(after) and not _counts(row):
-            gates.place(self.gate(row))
+            gates.place(row.n, self.gate(row))
         self._write(row, status, outcome, None)
 
     def arrive(self, row: InvocationRow) -> None:
@@ -205,8 +204,6 @@ class Rows:
         for promise in self._engine.store.promises_of(row.n):
             if not promise.status and not self._engine.settling.is_under_way(promise.id):
                 self._engine.committer.batch.settles.append(SettleRow(promise.id, WITHDRAWN, now, b""))
-        if _counts(row):
-            self._engine.gates.count(self.gate(row))
         self._write(row, status, outcome, None)
         self._engine.links.tell(row, End(row.id, outcome, b""))
         self._engine.committer.after(self._ended, row)
@@ -226,7 +223,7 @@ class Rows:
 
     def _ended(self, row: InvocationRow) -> None:
         self._engine.tell(row.n)
-        self._engine.gates.leave(row.n, self.gate(row), paused=not _counts(row))
+        self._engine.gates.leave(row.n, self.gate(row))
 
     def _is_ending(self, n: int) -> bool:
         try:

@@ -17,8 +17,7 @@ from holdfast import Context
 
 @dataclass
 class Approval:
-    """A person's answer. `arguments` are the tool's when the decision is "edit"; `reason` tells the model why it was
-    rejected."""
+    """A person's answer. An "edit" needs the `arguments`; a `reason` tells the model why it was rejected."""
 
     decision: Literal["approve", "edit", "reject"]
     arguments: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """A Pydantic AI agent: it looks at three cities at once, books a hotel when a person allows it, and survives kill -9.
 
-    python -m examples.pydantic_ai_agent
-    holdfast serve examples.pydantic_ai_agent:hf
+    python -m examples.f1_pydantic_ai
+    holdfast serve examples.f1_pydantic_ai:hf
 
 The agent is the library's own, and so are its tools: `HoldfastDurability` is one capability among its arguments. Kill
 the program while the weather comes in, while the question waits or while the booking is on its way: the next one goes
@@ -72,7 +72,7 @@ async def plan(ctx: Context, wish: str) -> Plan:
     return (await agent.run(wish)).output
 
 
-hf = Holdfast("pydantic_ai_agent.db", services=[weekends], deps=dependencies())
+hf = Holdfast("f1_pydantic_ai.db", services=[weekends], deps=dependencies())
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A LangGraph graph: three nodes ask the model at the same time, one writes, a person allows, and it survives kill -9.
 
-    python -m examples.langgraph_agent
-    holdfast serve examples.langgraph_agent:hf
+    python -m examples.f2_langgraph
+    holdfast serve examples.f2_langgraph:hf
 
 The graph is the library's own and nothing of it is wrapped: its nodes run on Holdfast's event loop, in the handler. The
 model's client is a plain AsyncOpenAI over a durable transport, so each request of a node is a step. `interrupt` becomes
@@ -113,7 +113,7 @@ async def letter_about(ctx: Context, city: str) -> str:
     return f"{state['outcome']}: {state['draft']}"
 
 
-hf = Holdfast("langgraph_agent.db", services=[letters], deps=dependencies())
+hf = Holdfast("f2_langgraph.db", services=[letters], deps=dependencies())
 
 
 def main() -> None:
