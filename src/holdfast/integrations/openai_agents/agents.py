@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from agents import Agent, Handoff, Model, RunConfig, RunState
+from agents import Agent, Handoff, Model, RunConfig, RunState, Tool
 from agents.mcp import MCPServer
 
 from holdfast.integrations.openai_agents.mcp import DurableMCPServer
 from holdfast.integrations.openai_agents.models import DurableProvider, durable_model
-from holdfast.integrations.openai_agents.tools import Edits, durable_tool
+from holdfast.integrations.openai_agents.tools import durable_tool
 
 ORIGINAL = "_holdfast_original"
 
@@ -25,7 +26,6 @@ class Preparation:
     """The copies that one run works on."""
 
     def __init__(self) -> None:
-        self.edits: Edits = {}  # arguments that a person has changed
         self._copies: dict[int, tuple[Agent[Any], Agent[Any]]] = {}  # by the original's address, which stays in use
 
     def agent(self, agent: Agent[Any]) -> Agent[Any]:
@@ -40,9 +40,11 @@ class Preparation:
         setattr(made, ORIGINAL, agent)
         if isinstance(agent.model, Model):
             made.model = durable_model(agent.model)
-        made.tools = [durable_tool(tool, self.edits) for tool in agent.tools]
+        made.tools = [durable_tool(tool) for tool in agent.tools]
         made.handoffs = [self._handoff(one) for one in agent.handoffs]
         made.mcp_servers = self._servers(agent.mcp_servers)
+        made.get_mcp_tools = functools.partial(_offered, made.get_mcp_tools, has_steps=True)  # type: ignore[method-assign]
+        made.get_all_tools = functools.partial(_offered, made.get_all_tools)  # type: ignore[method-assign]
         return made
 
     def config(self, config: RunConfig | dict[str, Any] | None) -> RunConfig:
@@ -74,6 +76,13 @@ class Preparation:
 
     def _servers(self, servers: Sequence[MCPServer]) -> list[MCPServer]:
         return [server if isinstance(server, DurableMCPServer) else DurableMCPServer(server) for server in servers]
+
+
+async def _offered(
+    get: Callable[[Any], Awaitable[list[Tool]]], run_context: Any, *, has_steps: bool = False
+) -> list[Tool]:
+    """Tools that are made while the run goes on: by MCP servers, and by subclasses of Agent."""
+    return [durable_tool(tool, has_steps=has_steps) for tool in await get(run_context)]
 
 
 def restore(result: Any) -> None:

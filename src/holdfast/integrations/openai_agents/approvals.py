@@ -1,7 +1,7 @@
 """Tool calls that need a person's word, as questions in the inbox.
 
 Promises: all calls of a turn that wait are asked for at once; an answer given while nothing runs is honoured; what a
-person has changed is what the tool is called with, and the model is told so. Refuses: to run a tool without its answer.
+person has changed is what the tool is called with. Refuses: to run a tool without its answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agents import RunState
 from agents.items import ToolApprovalItem
 
 from holdfast import Context
-from holdfast.integrations.openai_agents.tools import Edits
+from holdfast.integrations.openai_agents.options import Edits
 
 
 @dataclass
@@ -40,7 +40,7 @@ async def decide(ctx: Context, state: RunState[Any], waiting: list[ToolApprovalI
             state.reject(item, rejection_message=answer.reason)
             continue
         if answer.decision == "edit" and item.call_id is not None:
-            edits[item.call_id] = json.dumps(answer.arguments)
+            edits[item.name or "", item.call_id] = json.dumps(answer.arguments)
         state.approve(item)
 
 
