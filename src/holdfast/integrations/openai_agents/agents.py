@@ -15,6 +15,7 @@ from typing import Any
 from agents import Agent, Handoff, Model, RunConfig, RunState, Tool
 from agents.mcp import MCPServer
 
+from holdfast import BadArguments
 from holdfast.integrations.openai_agents.mcp import DurableMCPServer
 from holdfast.integrations.openai_agents.models import DurableProvider, durable_model
 from holdfast.integrations.openai_agents.tools import durable_tool
@@ -49,9 +50,7 @@ class Preparation:
 
     def config(self, config: RunConfig | dict[str, Any] | None) -> RunConfig:
         """The run's configuration, with durable models."""
-        if config is None:
-            return RunConfig(model_provider=DurableProvider())
-        known = RunConfig(**config) if isinstance(config, dict) else config
+        known = config if isinstance(config, RunConfig) else RunConfig(**(config or {}))
         provider = known.model_provider
         if not isinstance(provider, DurableProvider):
             provider = DurableProvider(provider)
@@ -61,6 +60,12 @@ class Preparation:
     def input(self, input: Any) -> Any:
         """The run's input; the agent of a state goes on as its copy."""
         if isinstance(input, RunState) and input._current_agent is not None:
+            if input.get_interruptions() and not hasattr(input._current_agent, ORIGINAL):
+                raise BadArguments(
+                    "a state whose calls wait for approval was not made by a run in this handler",
+                    cause="it was read from JSON, so its calls would be made past the journal",
+                    fix="let run(...) ask, or go on with result.to_state() in the handler that has the result",
+                )
             input._current_agent = self.agent(input._current_agent)
         return input
 
