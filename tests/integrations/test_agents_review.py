@@ -352,7 +352,7 @@ def test_tools_that_a_subclass_of_agent_adds_are_steps() -> None:
     agent = Growing(name="A", model=calling("weather", '{"city":"Rome"}'))
     answer, steps = steps_of(handler_of(agent))
     assert answer == "sunny in Rome"
-    assert [step.id.rpartition("/")[2] for step in steps] == ["model#1", "weather#1", "model#2"]
+    assert [step.id.rpartition("/")[2] for step in steps] == ["model#1", "weather#1", "model#1"]
 
 
 def test_a_stream_that_a_handler_stops_reading() -> None:
