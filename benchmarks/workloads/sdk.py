@@ -19,8 +19,7 @@ from benchmarks.measure import Spent, quantile, stored_bytes
 from benchmarks.options import Options
 from benchmarks.report import Report
 from benchmarks.talkers import MESSAGE_BYTES, Talker, look, said, second
-from holdfast import Context, Holdfast, Service
-from holdfast import HttpOptions as Where
+from holdfast import Context, Holdfast, HttpOptions, Service
 from holdfast.http.server import Listeners, Servers
 from holdfast.integrations.openai_agents import run, run_streamed
 
@@ -94,7 +93,7 @@ def sizes(folder: Path) -> dict[int, int]:
 
 async def first_words(folder: Path, count: int) -> list[float]:
     """Seconds from the model's first word to a watcher's having it, over HTTP."""
-    listeners = Listeners(Where(port=0, admin_port=0))
+    listeners = Listeners(HttpOptions(port=0, admin_port=0))
     host, port = listeners.ingress.getsockname()
     heard = []
     talker.first_words.clear()

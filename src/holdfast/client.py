@@ -307,7 +307,7 @@ class AsyncClient:
         id = _id_of(handler, id, key, idempotency_key)
         known = make_id(engine.clock.now(), engine.entropy.bits(72)) if id is None else check_id(id)
         not_before = None if not delay else engine.clock.now() + _milliseconds(delay)
-        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before))
+        await engine.submit(Order(known, handler, text, key, check_headers(headers), not_before, fresh=id is None))
         return AsyncHandle(engine, known, handler)
 
     def _problem(self, row: Any) -> str | None:

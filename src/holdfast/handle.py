@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 from holdfast.core import entries as records
+from holdfast.core.machine import OUTCOMES
 from holdfast.engine.engine import Engine
 from holdfast.engine.starts import split_headers
 from holdfast.errors import (
@@ -52,12 +53,10 @@ class AsyncHandle(Generic[R]):
     async def result_json(self, timeout: float | None = None) -> bytes:
         """The same as JSON text. Raises as `result`."""
         async with asyncio.timeout(timeout):
-            outcome = await self._engine.result(self.id)
+            n, outcome = await self._engine.outcome(self.id)
         match outcome:
             case records.Returned(value):
-                row = self._engine.row(self.id)
-                assert row is not None  # for the type checker: it has an outcome
-                return reader(self._engine.reading(), row.n)(value)
+                return reader(self._engine.reading(), n)(value)
             case records.Raised(failure) if failure.status is not None:
                 raise TerminalError(failure.message, status=failure.status)
             case records.Raised(failure):
@@ -67,7 +66,7 @@ class AsyncHandle(Generic[R]):
             case records.Paused(_, reason, _):
                 raise InvocationPaused(self.id, reason)
             case records.Woken():
-                raise AssertionError(outcome)  # no end: Engine.result waits for one
+                raise AssertionError(outcome)  # no end: Engine.outcome waits for one
 
     async def status(self) -> InvocationView:
         """What the store knows of it now, input and output included, and why one that is queued has not begun."""
@@ -149,7 +148,7 @@ class AsyncHandle(Generic[R]):
         store = self._engine.reading()
         for body in store.entries(row.n):
             entry = records.decode_entry(body)
-            if isinstance(entry, (records.StepCompleted, records.StepErrored)) and entry.step == step:
+            if isinstance(entry, OUTCOMES) and entry.step == step:
                 return plain(reader(store, row.n)(entry.inputs))
         raise UnknownInvocation(f"invocation {self.id!r} has no recorded step {step!r}", fix="see its journal()")
 

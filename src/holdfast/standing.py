@@ -19,11 +19,10 @@ from holdfast.core.machine import Machine
 from holdfast.core.payload import unpack
 from holdfast.core.tasks import Step
 from holdfast.engine import rehearsal
-from holdfast.engine.effects import Body
 from holdfast.engine.engine import Engine
 from holdfast.engine.gates import FIRST
 from holdfast.engine.reasons import tries_of
-from holdfast.errors import BadArguments, HandlerFault
+from holdfast.errors import BadArguments, HandlerFault, Unreadable
 from holdfast.stores.base import InvocationRow, PromiseRow, Store
 from holdfast.views import (
     QueueView,
@@ -69,14 +68,32 @@ def queue_of(engine: Engine, row: InvocationRow) -> QueueView | None:
             held = None if holder is None else store.get(holder)
             return QueueView("key", row.lock, None if held is None else held.id, ahead)
     if row.lane is not None:
-        queue = [n for _, n in store.queued_for_lane(row.lane, FIRST, QUEUE_MAX)]
-        return QueueView("limit", row.lane, None, _ahead(queue, row.n))
+        ahead = _ahead([n for _, n in store.queued_for_lane(row.lane, FIRST, QUEUE_MAX)], row.n)
+        if ahead or not _has_room(engine, row, row.lane):
+            return QueueView("limit", row.lane, None, ahead)
     return QueueView("room", None, None, 0)
+
+
+def steps_of(engine: Engine, row: InvocationRow) -> dict[str, StepView]:
+    """The steps that are being worked on, or wait for their next attempt, by id."""
+    resident = engine.resident(row.n)
+    if resident is not None:
+        return {step: view_body(body) for step, body in (*resident.bodies.items(), *resident.resting.items())}
+    with contextlib.suppress(Unreadable):  # told when it is loaded, and pauses
+        return {tried.step: view_tried(tried) for tried in tries_of(row)}
+    return {}
 
 
 def reader(store: Store, n: int) -> Callable[[bytes], bytes]:
     """What turns payloads of an invocation into JSON text."""
     return lambda payload: unpack(payload, lambda first, last: store.blobs(n, first, last))
+
+
+def _has_room(engine: Engine, row: InvocationRow, lane: str) -> bool:
+    handler = engine.handler_of(row.target)
+    if handler is None or handler.limit is None or handler.limit.concurrency is None or handler.limit.rate is not None:
+        return False
+    return len(engine.reading().lane_running(lane)) < handler.limit.concurrency
 
 
 def _ahead(queue: list[int], n: int) -> int:
@@ -89,7 +106,7 @@ def _open_lines(engine: Engine, row: InvocationRow, asked: Mapping[str, PromiseR
     if waits is None:  # nobody can say what the handler waits for now, but what it has asked for is known
         open_promises = [(step, promise) for step, promise in asked.items() if promise.status == 0]
         promised = [view_promised(promise.id, step, promise) for step, promise in open_promises]
-        return promised + [view_called(child.call or "", child) for child in called]
+        return [*steps_of(engine, row).values(), *promised] + [view_called(child.call or "", child) for child in called]
     shown = {line.child for line in waits}
     return waits + [view_given_up(child) for child in called if child.id not in shown]
 
@@ -98,7 +115,7 @@ def _waits_of(engine: Engine, row: InvocationRow, asked: Mapping[str, PromiseRow
     """What an invocation waits for, None if its code cannot be asked."""
     resident = engine.resident(row.n)
     if resident is not None:
-        return _waits(engine, resident.machine, asked, {**resident.bodies, **resident.resting})
+        return _waits(engine, resident.machine, asked, steps_of(engine, row))
     handler = engine.handler_of(row.target)
     if handler is None:
         return None
@@ -108,21 +125,20 @@ def _waits_of(engine: Engine, row: InvocationRow, asked: Mapping[str, PromiseRow
     with contextlib.suppress(HandlerFault, Exception):
         journal = rehearsal.journal_of(engine.driver, row.n)
         with rehearsal.rehearsed(engine.driver, row, handler, journal) as machine:
-            return _waits(engine, machine, asked, {tried.step: tried for tried in tries_of(row)})
+            return _waits(engine, machine, asked, steps_of(engine, row))
     return None
 
 
 def _waits(
-    engine: Engine, machine: Machine, asked: Mapping[str, PromiseRow], bodies: Mapping[str, Body | records.Tried]
+    engine: Engine, machine: Machine, asked: Mapping[str, PromiseRow], steps: Mapping[str, StepView]
 ) -> list[StepView]:
-    lines = [_wait(engine, step, asked, bodies.get(step.local)) for step in machine.waiting.values()]
+    """`steps` are those that were begun, as they are shown."""
+    lines = [steps.get(step.local) or _wait(engine, step, asked) for step in machine.waiting.values()]
     timers = sorted(machine.loop.timers.values(), key=lambda timer: timer.when())
     return lines + [view_waiting("timer", timer.id, due=moment(math.ceil(timer.when() * 1000))) for timer in timers]
 
 
-def _wait(
-    engine: Engine, step: Step[Any], asked: Mapping[str, PromiseRow], body: Body | records.Tried | None
-) -> StepView:
+def _wait(engine: Engine, step: Step[Any], asked: Mapping[str, PromiseRow]) -> StepView:
     match step.kind:
         case "promise":
             return view_promised(step.id, step.local, asked.get(step.local))
@@ -134,9 +150,10 @@ def _wait(
         case "signal":
             return view_waiting("signal", signal_of(step.local))
         case _:
-            if isinstance(body, records.Tried):
-                return view_tried(body)
-            return view_waiting("step", step.local) if body is None else view_body(body)
+            if step.id == step.local:
+                return view_waiting("step", step.local)
+            row = asked.get(step.local)  # somebody is asked what came of it
+            return view_promised(step.id, step.local, row if row is not None and row.id == step.id else None)
 
 
 def _unanswered(store: Store, n: int) -> list[InvocationRow]:

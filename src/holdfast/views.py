@@ -63,6 +63,8 @@ class StepView:
     "version" and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called
     invocation, `promise` the id by which a promise is settled. `due` is when a timer fires, a question's time is over
     or a step is tried again; `place` the line's number in the journal, None for what is not recorded.
+    Of a step declared once, lines of kind "once" say that its body has "begun" and that nothing came of it ("not done",
+    and `error` who says so and why). "checking" it is while its checker runs, "unknown" when its handler was told so.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
     conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts, `details` is what
@@ -264,6 +266,12 @@ def _view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: 
             error, details = _told(failure)
             began, tries = moment(entry.started), failure.attempts
             return StepView("step", entry.step, "failed", began, at, tries, shown, None, error, large, details=details)
+        case records.StepUnknown():
+            shown, large = _inputs(entry.inputs)
+            failure = entry.failure
+            why, tries, began = failure.message, failure.attempts, moment(entry.started)
+            details = failure.details or None
+            return StepView("step", entry.step, "unknown", began, at, tries, shown, None, why, large, details=details)
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
@@ -302,6 +310,11 @@ def _view_note(note: records.Note, read: Callable[[bytes], bytes], at: datetime 
             return StepView("version", note.note, "done", None, at, 1, None, note.version, None)
         case records.Emitted():
             return StepView("emit", note.note, "done", None, at, 1, None, plain(read(note.value)), None)
+        case records.StepBegun():
+            return StepView("once", note.note, "begun", None, at, note.attempt, None, None, None)
+        case records.StepNotDone():
+            says = f"the {note.by} says so: {note.why}" if note.why else f"the {note.by} says so"
+            return StepView("once", note.note, "not done", None, at, 1, None, None, says)
 
 
 def view_waiting(kind: str, id: str, *, child: str | None = None, due: datetime | None = None) -> StepView:
@@ -327,7 +340,8 @@ def view_given_up(child: InvocationRow) -> StepView:
 
 def view_body(body: Body) -> StepView:
     """The picture of a step whose body was asked for: at work, between two attempts, or waiting for room."""
-    state = "retrying" if body.retrying else "running" if body.started else "waiting"
+    works = "running" if body.begun is None else "checking"
+    state = "retrying" if body.retrying else works if body.started else "waiting"
     error, details = (None, None) if body.last_error is None else _told(body.last_error)
     began, shown, due = moment(body.started or None), plain(body.inputs), moment(body.next_at or None)
     return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, due=due, details=details)

@@ -12,7 +12,8 @@ from holdfast.core.invocation import Status
 from holdfast.engine.bus import Chunk
 from holdfast.engine.engine import Engine
 from holdfast.errors import BadArguments, EngineStopped
-from holdfast.standing import reader
+from holdfast.standing import reader, steps_of
+from holdfast.stores.base import InvocationRow
 from holdfast.views import plain, plain_view, view_entry, view_invocation
 
 
@@ -20,8 +21,9 @@ from holdfast.views import plain, plain_view, view_entry, view_invocation
 class EventView:
     """One event. Given as `after`, `id` is where a watcher goes on.
 
-    `kind` is that of the journal's line ("step", "timer", "promise", "call", "signal", "cancel", "retry", "emit"),
-    "chunk" for what a step's body tells while it runs (`data` has step, attempt, index and event), or "status".
+    `kind` is that of the journal's line ("step", "once", "timer", "promise", "call", "signal", "cancel", "retry" or
+    "emit"), "attempt" for a step whose attempt has failed and is followed by another, "chunk" for what a step's body
+    tells while it runs (`data` has step, attempt, index and event), or "status". Attempts and chunks are live only.
     """
 
     id: str
@@ -34,6 +36,7 @@ class _Place:
 
     def __init__(self, after: str | None) -> None:
         self.chunks: dict[str, tuple[int, int]] = {}  # by step: attempt and index of the last one seen
+        self.failed: dict[str, int] = {}  # by step: the last attempt that was seen failing; not kept in the id
         self.life = 0  # in which they were seen
         try:
             match (after or "0").split(";"):
@@ -91,7 +94,7 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
                 return
             if status is None:
                 return  # purged
-            for event in _news(engine, row.n, place):
+            for event in [*_news(engine, row.n, place), *_live(engine, status, place)]:
                 yield event
             state = Status(status.status)
             if shown != state.name:
@@ -116,7 +119,16 @@ def _news(engine: Engine, n: int, place: _Place) -> list[EventView]:
             continue  # nothing happened
         view = view_entry(entry, at, read, asked)
         events.append(EventView(place.id, view.kind, plain_view(view)))
-    chunks = engine.bus.chunks(n)
+    return events
+
+
+def _live(engine: Engine, row: InvocationRow, place: _Place) -> list[EventView]:
+    events = []
+    for step in steps_of(engine, row).values():
+        if step.state == "retrying" and place.failed.get(step.id) != step.tries:
+            place.failed[step.id] = step.tries
+            events.append(EventView(place.id, "attempt", plain_view(step)))
+    chunks = engine.bus.chunks(row.n)
     place.forget_ended({chunk.step for chunk in chunks})
     for chunk in chunks:
         if place.is_new(chunk):

@@ -1,5 +1,6 @@
 """The starter project and the quickstart page: what they say is done, and comes out as they say."""
 
+import json
 import re
 import subprocess
 import sys
@@ -36,6 +37,8 @@ def test_init_writes_a_project_and_nothing_over_another(tmp_path: Path) -> None:
     assert (folder / "app.py").read_bytes() == before
     (tmp_path / "file").touch()
     assert init(tmp_path, "file").returncode == 2
+    told = json.loads(init(tmp_path, "for-a-machine", "--json").stdout)
+    assert told["files"] == [f"for-a-machine/{name}" for _, name in FILES]
     (tmp_path / "empty").mkdir()
     assert init(tmp_path, "empty").returncode == 0
 

@@ -286,3 +286,47 @@ def test_a_watch_of_nothing(world):
                 await anext(client.watch("nothing"))
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("waiting", [0, 9])
+def test_a_watcher_sees_each_attempt_that_failed_and_when_the_next_one_is(world, waiting):
+    go = threading.Event()
+
+    def flaky() -> str:
+        if step().attempt < 4:
+            raise ConnectionError("no route")
+        go.wait(5)
+        return "there"
+
+    async def fetch(ctx: Context) -> str:
+        return await ctx.run(flaky, retry=Retry(initial=0.02, factor=1, jitter=0))
+
+    with world.holdfast(fetch, limits=Limits(waiting=waiting)) as client:
+        seen = []
+        for event in client.start(fetch).watch():
+            seen.append(event)
+            if event.kind == "attempt" and event.data["tries"] == 3:
+                go.set()
+        failed = [event.data for event in seen if event.kind == "attempt"]
+        assert failed, "there is always the last"
+        tries = [data["tries"] for data in failed]
+        assert (tries, tries[-1]) == (sorted(set(tries)), 3)
+        assert {(data["id"], data["state"], data["error"]) for data in failed} == {
+            ("flaky#1", "retrying", "ConnectionError: no route")
+        }
+        assert all(data["due"] is not None for data in failed)
+        assert [event.kind for event in seen[-2:]] == ["step", "status"]
+
+
+def test_who_begins_to_watch_sees_at_once_what_is_being_tried_again(world):
+    def down() -> None:
+        raise ConnectionError("no route")
+
+    async def fetch(ctx: Context) -> None:
+        await ctx.run(down, retry=Retry(initial=3600))
+
+    with world.life(fetch, limits=Limits(waiting=0)) as client:
+        handle = client.start(fetch, id="x")
+        wait_for(lambda: handle.status().status == "suspended")
+        (event,) = seen_until(handle, lambda events: any(event.kind == "attempt" for event in events))
+        assert (event.kind, event.data["tries"]) == ("attempt", 1)

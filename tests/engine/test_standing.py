@@ -259,10 +259,11 @@ def test_one_that_waits_for_room_says_so(memory_world):
     async def busy(ctx: Context) -> None:
         await ctx.run(go.wait, 5, returns=bool)
 
-    with life(memory_world, busy, limits=Limits(running=1)) as one:
+    with life(memory_world, busy, *ALL, limits=Limits(running=1)) as one:
         first, second = one.client.start(busy), one.client.start(busy)
         wait_for(first.journal)
         assert second.status().queue.waits_for == "room"
+        assert one.client.start(limited, "anna").status().queue.waits_for == "room", "its limit has a place"
         go.set()
         second.result(5)
         assert second.status().queue is None

@@ -221,7 +221,7 @@ def test_a_change_within_a_loop_is_one_change(world, waiting):
         client.start("h", id="x")
         client.signal("x", "go")
         client.signal("x", "go")
-        wait_for(lambda: len(client.attach("x").journal()) == 2)
+        wait_for(lambda: [view.state for view in client.attach("x").journal()].count("done") == 2)
     with world.holdfast(at(True), limits=limits) as client:
         client.start("h", id="y")
         for id in ("x", "x", "y", "y", "y", "y"):

@@ -272,7 +272,7 @@ def test_a_wait_for_a_promise_that_is_given_up(world, weather):
 
     with world.holdfast(flow, **weather) as client:
         handle = client.start(run, key="k")
-        wait_for(lambda: any(view.kind == "timer" for view in handle.journal()))
+        wait_for(lambda: any((view.kind, view.state) == ("timer", "done") for view in handle.journal()))
         client.call(say, "hi", key="k", timeout=5)
         handle.signal("go")
         assert handle.result(5) == "late, hi"

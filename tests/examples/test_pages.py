@@ -21,8 +21,7 @@ from pathlib import Path
 import pytest
 
 from examples.offline import Fault, OfflineServer, Request
-from holdfast import Holdfast
-from holdfast.http.server import Options
+from holdfast import Holdfast, HttpOptions
 from holdfast.stores.sqlite import SqliteStore
 from tests.examples.plays import PLAYS
 from tests.http.serving import Serving
@@ -32,7 +31,7 @@ from tests.tidy.tree import ROOT
 HELD = 600.0  # seconds: longer than any test, so that the request is in flight at the kill
 SETTLE = 0.3  # seconds in which what was answered before reaches the journal
 PAGES = sorted((ROOT / "docs" / "examples").glob("*.md"))
-SECTION = re.compile(r"^## ([A-F]\d+) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## ([A-FP]\d+) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```\n(\$ .*?)^```$", re.MULTILINE | re.DOTALL)
 SERVE = re.compile(r"^holdfast serve (examples\.\w+):hf$")
 MILLISECONDS = re.compile(r" +\d+ ms")
@@ -45,6 +44,7 @@ KILLED: dict[str, Fault | Callable[[list[Request]], bool]] = {  # what is in fli
     "D1": Fault("slow", path="/v1/chat/completions", contains="writer of replies", seconds=HELD),
     "F1": Fault("slow", path="/v1/current.json", contains="Lisbon", seconds=HELD),
     "F2": Fault("slow", path="/v1/chat/completions", contains="city guide for hotels", seconds=HELD),
+    "P1": Fault("late", path="/v1/payments", seconds=HELD),
 }
 
 
@@ -71,7 +71,7 @@ class Reader:
 
     def _serve(self, module: str) -> None:
         program = self._running.enter_context(stored_in(self._folder, importlib.import_module(module).hf))
-        self._play = Play(self._running.enter_context(Serving(program, Options(port=0, admin_port=0)).running()))
+        self._play = Play(self._running.enter_context(Serving(program, HttpOptions(port=0, admin_port=0)).running()))
 
     def _kill(self, line: str) -> None:
         at = KILLED[self._id]

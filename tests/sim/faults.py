@@ -30,9 +30,11 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("named", "sender", "follower"),
     ("talker", "listener", "patient"),
     ("ping", "talker", "interrupted"),
+    ("tries", "steps", "race"),
     ("flawed", "flawed_key", "add", "renewed"),
     ("proceed", "approve", "witness", "follower"),
     ("narrow", "turns", "paced", "spaced", "crowd"),
+    ("purchase", "bazaar", "deposit"),
 )
 
 
@@ -89,6 +91,8 @@ class Options:
     mended_from: int  # the life from which on its bugs are mended
     drain_seconds: float  # of a clean stop
     every: int = 0  # seconds between two ticks of the schedule; 0: there is none
+    cron: str = ""  # its times, instead
+    rescheduled_from: int = 0  # the life from which on the program wants other times; 0: it never does
     missed: str = "once"
     keyed: bool = False  # it ticks on an object
     twins: bool = False  # a second engine on the same store, as if the lock did not hold; never drawn
@@ -166,6 +170,8 @@ def draw(seed: int) -> Options:
         mended_from=random.randint(0, lives),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
         every=random.choice([40, 400, 4_000]) if random.random() < 0.25 else 0,
+        cron=random.choice(["*/2 * * * *", "7 * * * *"]) if random.random() < 0.3 else "",
+        rescheduled_from=random.randint(1, lives + 1) if random.random() < 0.3 else 0,
         missed=random.choice(["once", "skip", "all"]),
         keyed=random.random() < 0.3,
         limits=limits,

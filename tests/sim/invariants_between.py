@@ -269,7 +269,7 @@ def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
     )
     begun: set[int] = set()
     last = {(commit, n): moved for commit, _, n, moved in changes}
-    runs = {(commit, n) for commit, _, n, moved in changes if _has_begun(moved)}
+    runs = {(commit, n) for commit, _, n, moved in changes if moved.runs}
     found: dict[str, list[tuple[int, set[int]]]] = defaultdict(lambda: [(0, set())])
     for (commit, n), moved in sorted(last.items(), key=lambda item: (item[0][0], item[1].status not in _OVER)):
         if moved.status is Status.QUEUED:
@@ -282,10 +282,6 @@ def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
             holders.add(n)
         held.append((commit, holders))
     return found
-
-
-def _has_begun(moved: Moved) -> bool:
-    return moved.status in RUNS or (moved.row.began is not None and moved.status is not Status.QUEUED)
 
 
 _OVER = {Status.DONE, Status.FAILED, Status.CANCELLED, Status.KILLED, Status.QUEUED}
@@ -538,7 +534,8 @@ def g7_the_sent_go_on(look: Inspection) -> None:
 
 def g3_notes_are_recorded_once(look: Inspection) -> None:
     for facts in look.fine():
-        names = [record.entry.note for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        notes = [record.entry for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        names = [note.note for note in notes if not isinstance(note, records.STARTS)]  # a body may begin again
         if doubles := [name for name, times in Counter(names).items() if times > 1]:
             look.broken("G3", f"{facts.id} has noted {doubles} more than once")
 
@@ -578,8 +575,10 @@ def g6_watchers_see_each_event_once(look: Inspection) -> None:
 
 def _told(entry: Any) -> tuple[str, str] | None:
     match entry:
-        case records.StepCompleted() | records.StepErrored():
+        case records.StepCompleted() | records.StepErrored() | records.StepUnknown():
             return "step", entry.step
+        case records.StepBegun() | records.StepNotDone():
+            return "once", entry.note
         case records.TimerFired():
             return "timer", entry.timer
         case records.PromiseSettled():
@@ -624,10 +623,25 @@ def _due(id: str) -> int:
     return int(when.timestamp()) * 1000
 
 
+def g5_cron_is_kept(look: Inspection) -> None:
+    """In a zone whose hours begin with those of UTC."""
+    options = look.world.options
+    if not options.cron:
+        return
+    for facts in _occurrences(look):
+        minute, second = divmod(_due(facts.id) // 1000 % 3600, 60)
+        fits = minute % 2 == 0 if options.cron.startswith("*/2") else minute == 7
+        began = look.events[facts.started - 1].life
+        if not (0 < options.rescheduled_from <= began) and (second or not fits):
+            look.broken("G5", f"{facts.id} is none of the times of {options.cron!r}")
+
+
 def g5_schedules_make_up_for_all(look: Inspection) -> None:
     """Where a schedule was never stopped, taken out or wound: every time there was, in even steps."""
     options = look.world.options
     if not options.every or options.missed != "all" or options.clock_back or options.clock_steps:
+        return
+    if options.cron or options.rescheduled_from:
         return
     stopped = any(answer.call == "schedule" and answer.value == "pause_schedule" and answer.life < options.lives
                   for answer in look.history.of(Answered))  # fmt: skip
@@ -649,5 +663,5 @@ CHECKS = [
     g7_cancel_reaches_the_called, g7_kill_reaches_the_called, g7_the_sent_go_on, g3_notes_are_recorded_once,
     g3_what_was_emitted_is_recorded, g3_what_a_failed_one_had_read_is_recorded,
     g6_watchers_see_each_event_once, g4_no_occurrence_twice,
-    g5_no_occurrence_is_early, g5_schedules_make_up_for_all,
+    g5_no_occurrence_is_early, g5_schedules_make_up_for_all, g5_cron_is_kept,
 ]  # fmt: skip

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
 UNASKED = (*records.NOTES, records.Reopened)  # what is no completion
 EDITS = ("", "argument", "name", "fewer")
-BEGUN = {Status.READY, Status.SUSPENDED, Status.DONE, Status.FAILED, Status.CANCELLED}
 FOREVER = 1 << 60  # commits
 WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
@@ -58,6 +57,13 @@ class Moved(NamedTuple):
     status: Status
     row: InvocationRow | MoveRow
     event: Committed
+
+    @property
+    def runs(self) -> bool:
+        """Whether its handler was run by then, and not only its row changed."""
+        if self.status in {Status.READY, Status.SUSPENDED}:
+            return True
+        return self.row.began is not None and self.status is not Status.QUEUED
 
 
 @dataclass
@@ -196,6 +202,8 @@ class Facts:
         before: Version | None = None
         for version in self.versions:
             runs = self.runs(version)
+            if runs is None:
+                return
             completions = version.completions
             for index, segment in enumerate(version.replayed.path):
                 if index < version.first:
@@ -210,10 +218,9 @@ class Facts:
                     yield Act(commit, index - 1, command)
             before = version
 
-    def runs(self, version: Version) -> int:
-        """The commit with which it went on in a version of its journal, or began."""
-        begun = (moved.commit for moved in self.moves if moved.commit >= version.since and moved.status in BEGUN)
-        return next(begun, version.since)
+    def runs(self, version: Version) -> int | None:
+        """The commit with which it went on in a version of its journal, or began; None if it never did."""
+        return next((moved.commit for moved in self.moves if moved.commit >= version.since and moved.runs), None)
 
     def _asked_again(self, version: Version, index: int, segment: Segment) -> Iterator[Act]:
         # What a copy still waits for, or has to ask again after a retry, was never asked for in its own name.

@@ -152,10 +152,12 @@ class HandlerLoop(asyncio.AbstractEventLoop):
     def close_generators(self) -> bool:
         """Begins to close the async generators the handler left open, oldest first. False if there are none."""
         left_open = self._live_generators()
+        if not left_open:
+            return False
         with _Stepping(self):
             for generator, context in left_open:
                 self._close_generator(generator, context)
-        return bool(left_open)
+        return True
 
     def branch(self) -> Branch:
         """The branch of the code that is running now."""
@@ -179,20 +181,10 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         """
         self._dead = True
         tasks = self.live_tasks()
-        with _Stepping(self, dead=True):
-            for task in reversed(tasks):
-                _throw(self, task)
-            for generator, context in reversed(self._live_generators()):
-                _throw_generator(generator, context)
-            untie(tasks)
-            for handle in (*self._ready, *(self._deferred or ()), *self.timers.values()):
-                handle.cancel()
-            self._tasks.clear()
-            self._ready.clear()
-            self._deferred = self._generators = self._cancel_retries = self.fault = None
-            self._heap.clear()
-            self.timers.clear()
-        self.host = Nobody()
+        if tasks or self._ready or self._deferred or self._generators or self.timers:
+            with _Stepping(self, dead=True):
+                self._throw_out(tasks)
+        self.host, self.fault = Nobody(), None
 
     def time(self) -> float:
         """The time of the last completion delivered: the same on replay."""
@@ -320,6 +312,20 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         task.branch = branch
         self._tasks.append(task)
         return task
+
+    def _throw_out(self, tasks: list[Task[Any]]) -> None:
+        for task in reversed(tasks):
+            _throw(self, task)
+        for generator, context in reversed(self._live_generators()):
+            _throw_generator(generator, context)
+        untie(tasks)
+        for handle in (*self._ready, *(self._deferred or ()), *self.timers.values()):
+            handle.cancel()
+        self._tasks.clear()
+        self._ready.clear()
+        self._deferred = self._generators = self._cancel_retries = None
+        self._heap.clear()
+        self.timers.clear()
 
     def _defer(self, handle: Handle, callback: MethodType) -> bool:
         # anyio cancels a scope again on every turn until its tasks have ended. A task that swallows its cancels

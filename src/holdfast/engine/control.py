@@ -94,7 +94,7 @@ class Control:
         await engine.durable()
 
     async def resume(self, id: str) -> None:
-        """Lets a paused invocation go on. Raises UnknownInvocation, WrongStatus."""
+        """Lets a paused invocation go on. Raises UnknownInvocation, WrongStatus, Unreadable."""
         engine = self._open()
         row = await engine.known(id)
         resident = engine.resident(row.n)

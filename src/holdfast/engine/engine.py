@@ -14,8 +14,6 @@ from datetime import timedelta
 from typing import Any
 
 from holdfast.core import entries as records
-from holdfast.core.commands import Command
-from holdfast.core.entries import Outcome
 from holdfast.core.ids import counter_of, number
 from holdfast.core.invocation import Status
 from holdfast.engine.admission import Admission
@@ -113,13 +111,15 @@ class Engine:
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.bodies.effects = self._effects
+        self._effects.once = self.driver.once
         self.driver.timers = self._timers
+        self.driver.links = self.links
         install_guard()
         self._watchdog = Watchdog(self.loop, limits.stuck_seconds)
         self._watchdog.start()
         try:
             refuse_coded(self.store)
-            self._counter = counter_of(self.store.last_number())
+            self._first = self._counter = counter_of(self.store.last_number())
             if not self.resting:
                 self.admission.fill()
                 self._timers.start()
@@ -160,22 +160,24 @@ class Engine:
         self.check_open()
         async with self._starts:
             self.check_open()
-            is_new = not self._exists(order)
+            is_new = order.fresh or not self._exists(order)
             if is_new:
                 self.create(order)
             await self.durable()
             if not is_new:
                 self._exists(order)  # one that was queued in this turn can be compared only now
 
-    async def result(self, id: str) -> records.Outcome:
-        """How the invocation ended, or why it is paused; waits for either. Raises UnknownInvocation, StoreError,
-        EngineStopped."""
+    async def outcome(self, id: str) -> tuple[int, records.Outcome]:
+        """The number of an invocation, and how it ended or why it is paused; waits for either. Raises
+        UnknownInvocation, StoreError, EngineStopped."""
         while True:
             self.check_running()
-            row = self.row(id)
-            if row is not None and row.outcome is not None and _is_over(row):
-                return records.decode_outcome(row.outcome)
-            n = self._numbers[id] if row is None else row.n
+            n = self._numbers.get(id)
+            if n is None or n not in self._residents or _is_over(self._residents[n].status):
+                row = self.row(id)
+                if row is not None and row.outcome is not None and _is_over(row.status):
+                    return row.n, records.decode_outcome(row.outcome)
+                n = self._numbers[id] if row is None else row.n
             waiter = self.loop.create_future()
             waiters = self._waiters.setdefault(n, [])
             waiters.append(waiter)
@@ -197,18 +199,22 @@ class Engine:
         n = self.claim(order.id)
         now = self.clock.now()
         gate = order.gate
+        try:
+            begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
+        except BaseException:
+            del self._numbers[order.id]  # who asks for it would wait for ever
+            raise
         row = InvocationRow(
-            n, order.id, order.handler.target, Status.QUEUED, now, now, self.entropy.bits(64) - (1 << 63),
-            order.not_before, b"", None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
+            n, order.id, order.handler.target, Status.READY if begins else Status.QUEUED,
+            now, now if begins else self.rows.joins(n), self.entropy.bits(64) - (1 << 63), order.not_before, b"", None,
+            began=now if begins else None, key=order.key, lock=gate.lock, lane=gate.lane, parent=order.parent,
             call=order.call, build=self.build,
         )  # fmt: skip
-        if order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None):
+        if begins:
             self.admission.enter(n)
-            row = row._replace(began=now, status=Status.READY)
             self._residents[n] = self.driver.create(row, order.handler, order.text, order.headers)
-            return
-        row = row._replace(updated=self.rows.joins(n))
-        self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
+        else:
+            self.rows.added(self.driver.enqueue(row, order.handler, order.text, order.headers))
 
     def reading(self) -> Store:
         """The store, to read from, also while the engine stops. Raises EngineStopped when it was let go."""
@@ -270,26 +276,30 @@ class Engine:
         n = self._numbers[id] = number(self._counter, id)
         return n
 
+    def is_new(self, n: int) -> bool:
+        """Whether it was started in this life of the engine."""
+        return counter_of(n) > self._first
+
     def bring_back(self, n: int) -> Resident | None:
         """An invocation in memory that has begun and goes on, loaded if need be. None for one that is paused, queued or
         over, or when nothing may run here."""
         resident = self._residents.get(n)
         if resident is not None or self.resting or self.stopping or self.rows.is_open(n):
             return resident
-        row = self.rows.get(n)
+        row = self.rows.read(n)
         if row is None or row.status not in {Status.READY, Status.SUSPENDED}:
             return None
         return self.load_row(row)
 
     def load_row(self, row: InvocationRow) -> Resident | None:
-        """Brings an invocation back to memory; None if it could not be, and is paused."""
+        """Brings an invocation back to memory; None if it could not be, and is paused. Raises as `Driver.load`."""
         try:
             handler = self.registry.find(row.target)
         except UnknownHandler as error:
             self.rows.pause(row, error)
             return None
-        self._numbers[row.id] = row.n
         resident = self.driver.load(row, handler)
+        self._numbers[row.id] = row.n
         self._residents[row.n] = resident
         if row.began is not None and row.status != Status.QUEUED:
             self.gates.hold(row.n, resident.gate, resumed=row.status == Status.PAUSED)
@@ -297,19 +307,6 @@ class Engine:
         if not resident.unsettled:
             self.settled(resident)
         return resident if row.n in self._residents else None
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """From the driver: the handler wants something of another invocation."""
-        self.links.obey(resident, command)
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """From the driver: an invocation has ended, in the open batch."""
-        self.links.ended(resident, outcome, text)
-
-    @property
-    def crowded(self) -> bool:
-        """For the driver: whether what handlers ask for now waits for the next batch."""
-        return self.links.crowded
 
     def recorded(self, n: int) -> None:
         """From the driver: there is more in a journal."""
@@ -334,9 +331,9 @@ class Engine:
             if not resident.busy:
                 self._drop(resident)
                 if resident.status.ended:
-                    self.gates.leave(n, resident.gate, paused=False)
+                    self.gates.leave(n, resident.gate)
                 else:
-                    self.gates.pause(resident.gate.lock, resident.gate.lane)
+                    self.gates.pause(n, resident.gate.lock, resident.gate.lane)
         elif resident.pausing:  # it was cancelled, and goes on by replay
             if not resident.busy:
                 self._drop(resident)
@@ -386,6 +383,8 @@ class Engine:
 
     async def durable(self) -> None:
         """Returns once everything so far is durable. Raises what stopped the store."""
+        if self.failure is not None:  # in this very turn of the loop: nobody would be told any more
+            raise self.failure.with_traceback(None)
         ack: asyncio.Future[None] = self.loop.create_future()
         self._acks[ack] = None
         self.committer.after(_acknowledge, ack)
@@ -456,7 +455,7 @@ class Engine:
         until = self.loop.time() + self._limits.drain_seconds
         while self.failure is None and self.loop.time() < until:
             bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
-            if not any(body.future is not None for body in bodies):
+            if not any(body.active for body in bodies):
                 return
             await asyncio.sleep(0.01)
 
@@ -484,8 +483,8 @@ class Engine:
         self.over.set()
 
 
-def _is_over(row: InvocationRow) -> bool:
-    return Status(row.status).ended or row.status == Status.PAUSED
+def _is_over(status: int) -> bool:
+    return status >= Status.PAUSED
 
 
 def _acknowledge(ack: asyncio.Future[None]) -> None:

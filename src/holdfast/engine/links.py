@@ -71,6 +71,7 @@ class Links:
         self._waits = Waits(engine)
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._ends: dict[str, End] = {}  # that are not durable yet
+        self._waited = False  # somebody was attached to another, in this life
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
         self._shared: dict[str, PromiseRow] = {}  # promises made or settled that are not durable yet
         self._forgotten: Counter[str] = Counter()  # owners of promises whose purge is not durable yet
@@ -105,12 +106,38 @@ class Links:
         self._delivered = 0
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
+        # Damage stops who met it, and no other (G10): it asks again. A deed (known by the id it is for) would not be
+        # asked for again, for others of its turn are done: nothing of this batch is.
+        if isinstance(whom, str):
+            self._engine.fail(damage)
+            return
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
         else:
             log.error("nothing could be delivered to %s: %s", whom, damage)
+
+    def look(self, commands: list[Command]) -> None:
+        """Reads what deeds will need, before any is done. Raises StoreCorrupt, Unreadable."""
+        try:
+            for command in commands:
+                self._look(command)
+        except (StoreCorrupt, Unreadable):
+            raise
+        except Exception as error:  # noqa: BLE001  # it would leave half a turn to be committed
+            self._engine.fail(as_failure(error))
+
+    def _look(self, command: Command) -> None:
+        rows = self._engine.rows
+        match command:
+            case SendSignal(id) | CancelOther(id) | CancelCall(_, id):
+                row = rows.find(id)
+                if row is not None and self._engine.resident(row.n) is None:
+                    rows.length(row.n)
+            case SendCall(spec):
+                rows.find(spec.id)
+            case SettleShared(id):
+                self.shared(id)
 
     def obey(self, resident: Resident, command: Command) -> None:
         """A handler wants something of another invocation."""
@@ -122,7 +149,7 @@ class Links:
             case SharePromise():
                 self.later(self._share, resident, command)
             case SendCall(spec):
-                self.later(self._send, resident, spec)
+                self.later(self._send, spec.id, resident, spec)
             case SendSignal(id, name, text):
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
@@ -144,8 +171,10 @@ class Links:
             self.later(self._deliver, row.parent, row.call, end)
         self._ends[end.id] = end
         self._engine.committer.after(self._is_told, end.id)
+        if self._engine.is_new(row.n) and not self._waited:
+            return  # nobody can be attached to it, and the store need not be asked
         waiters = self._waiters(end.id)
-        if all(self._ready(n) is not None for n in waiters):
+        if waiters and all(self._ready(n) is not None for n in waiters):
             self._dismiss(end.id)  # else they stay noted: the result is kept for those who ask for it again
         for n in waiters:
             self.later(self._deliver_all, n, end)
@@ -278,9 +307,9 @@ class Links:
             return (row.target, row.key) != (order.handler.target, order.key)  # else damage, of that one alone (G10)
         return True
 
-    def _send(self, resident: Resident, spec: CallSpec) -> None:
+    def _send(self, id: str, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
-        row = engine.rows.find(spec.id)
+        row = engine.rows.find(id)
         order = _order(resident, spec, None)
         if row is None:
             if spec.delay:
@@ -320,6 +349,7 @@ class Links:
     def _wait(self, resident: Resident, subject: str) -> None:
         if resident.n in self._waiters(subject):
             return
+        self._waited = True
         self._engine.committer.batch.waiters.append(WaiterRow(subject, resident.n))
         self._waiting.setdefault(subject, []).append(resident.n)
         self._engine.committer.after(self._is_durable, subject, resident.n)

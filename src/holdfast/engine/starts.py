@@ -32,6 +32,7 @@ class Order:
     not_before: int | None = None  # ms; it is queued until then
     parent: int | None = None
     call: str | None = None  # the caller's step that waits for it
+    fresh: bool = False  # its id was made for it: nobody else can have it
 
     def __post_init__(self) -> None:
         check_headers(self.headers)  # refused here: nothing may fail once a key or a place is taken

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import holdfast
-from holdfast import BadArguments, Context, Retry, StepInfo, TooLarge, WrongPlace
+from holdfast import BadArguments, Retry, StepInfo, TooLarge, WrongPlace
+from holdfast.integrations._handlers import running
 from holdfast.integrations._recorded import Answer, Events, Question
 
 BODY_BYTES_MAX = 16 * 1024 * 1024  # of an answer; a step may return 32 MiB of JSON, and bytes grow by a third in it
@@ -47,7 +48,7 @@ class Durable(Generic[T]):
 
         Raises WrongPlace in a handler.
         """
-        if _handler() is not None:
+        if running() is not None:
             raise WrongPlace(
                 "a durable transport was made in a handler",
                 cause="the client is made there, and would be made again at each replay",
@@ -63,7 +64,7 @@ class Durable(Generic[T]):
 
     async def handle_async_request(self, request: Any) -> Any:
         """One request: a step if a handler makes it."""
-        ctx = _handler()
+        ctx = running()
         if ctx is None:
             return await self._wrapped.handle_async_request(request)
         if "upgrade" in request.headers:
@@ -155,15 +156,8 @@ class Durable(Generic[T]):
         await self._wrapped.__aexit__(kind, error, trace)
 
 
-def _handler() -> Context | None:
-    try:
-        return holdfast.current()
-    except WrongPlace:
-        return None
-
-
 def _refuse_in_handler(what: str) -> None:
-    if _handler() is not None:
+    if running() is not None:
         raise WrongPlace(
             f"a durable client was {what} in a handler",
             cause="its connections belong to the process, and other invocations use them",

@@ -13,7 +13,7 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli import wire
-from holdfast.cli.render.words import STATUS_STYLES, clean, first_line, json_text, now, span, status
+from holdfast.cli.render.words import STATUS_STYLES, ago, clean, first_line, json_text, now, span, status
 
 TIME_CHARS = 12
 
@@ -28,7 +28,7 @@ class Picture:
     def line(self, event: wire.Event, questions: Sequence[str] = ()) -> Text:
         """The line for an event that is no chunk. `questions` are those that wait for a person."""
         data: dict[str, Any] = event.data if isinstance(event.data, dict) else {"value": event.data}
-        at = _moment(data)
+        at = now() if event.kind == "attempt" else _moment(data)
         if event.kind == "status":  # stored when it was entered; entries may have come since, under the same one
             at = max(at, self._last)
         self._last = max(at, self._last)
@@ -41,6 +41,8 @@ class Picture:
                 if questions:
                     more = f" and {len(questions) - 1} more" if len(questions) > 1 else ""
                     text.append(f"  asks: {first_line(questions[0])}{more}  (holdfast answer)")
+            case "attempt":
+                _attempt(text, msgspec.convert(data, wire.Step))
             case "emit":
                 text.append(clean(told(data.get("output"))), "italic")
             case _:
@@ -51,6 +53,12 @@ class Picture:
 def told(value: Any) -> str:
     """What a handler or a body told its watchers: a text as it is, or JSON."""
     return value if isinstance(value, str) else json_text(value)
+
+
+def _attempt(text: Text, step: wire.Step) -> None:
+    text.append(f"{clean(step.id)}  attempt {step.tries} failed", STATUS_STYLES["retrying"])
+    again = f"; tried again {ago(step.due, now())}" if step.due else ""
+    text.append(f"  {first_line(step.error)}{again}")
 
 
 def _step(text: Text, step: wire.Step) -> None:

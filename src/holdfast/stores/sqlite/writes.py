@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from holdfast.stores.base import Batch, KeyRow, MoveRow, StateRow
@@ -69,27 +70,6 @@ _FORGETS = [ManyRows(f"forget_{table}", 2) for table in ("promises", "states", "
 _PURGES = [ManyRows(f"purge_{table}", 1) for table in ("waiters", "invocations", "entries", "blobs", "promises")]
 
 
-def plan(batch: Batch) -> list[Write]:
-    """The statements of one commit, in the order of `Batch`."""
-    parts: tuple[tuple[Sequence[Any], Callable[[Any], Iterable[Write]]], ...] = (
-        (batch.purges, _purges),
-        (batch.forgets, _forgets),
-        (batch.rewrites, _REWRITES.writes),
-        (batch.starts, _STARTS.writes),
-        (batch.entries, _ENTRIES.writes),
-        (batch.moves, _moves),
-        (batch.blobs, _BLOBS.writes),
-        (batch.promises, _PROMISES.writes),
-        (batch.settles, _SETTLES.writes),
-        (batch.states, _states),
-        (batch.items, _ITEMS.writes),
-        (batch.trims, _TRIMS.writes),
-        (batch.waiters, _WAITERS.writes),
-        (batch.unwaits, _unwaits),
-    )
-    return [write for rows, writes in parts if rows for write in writes(rows)]
-
-
 def last_moves(moves: list[MoveRow]) -> list[MoveRow]:
     """Of several moves of one invocation the last, which overwrites all that the others wrote, but for `began`."""
     last: dict[int, MoveRow] = {}
@@ -123,3 +103,29 @@ def _states(states: list[StateRow]) -> Iterator[Write]:
 
 def _unwaits(subjects: list[str]) -> Iterator[Write]:
     return _NO_WAITERS.writes([(subject,) for subject in subjects])
+
+
+# In the order of Batch.
+_TABLES: dict[str, Callable[[Any], Iterable[Write]]] = {
+    "purges": _purges,
+    "forgets": _forgets,
+    "rewrites": _REWRITES.writes,
+    "starts": _STARTS.writes,
+    "entries": _ENTRIES.writes,
+    "moves": _moves,
+    "blobs": _BLOBS.writes,
+    "promises": _PROMISES.writes,
+    "settles": _SETTLES.writes,
+    "states": _states,
+    "items": _ITEMS.writes,
+    "trims": _TRIMS.writes,
+    "waiters": _WAITERS.writes,
+    "unwaits": _unwaits,
+}
+_rows_of = attrgetter(*_TABLES)
+
+
+def plan(batch: Batch) -> list[Write]:
+    """The statements of one commit, in the order of `Batch`."""
+    tables = zip(_rows_of(batch), _TABLES.values(), strict=True)
+    return [write for rows, writes in tables if rows for write in writes(rows)]
