@@ -12,6 +12,7 @@ import pytest
 from agents import (
     Agent,
     InputGuardrail,
+    RunContextWrapper,
     RunHooks,
     Runner,
     RunState,
@@ -353,6 +354,19 @@ def test_tools_that_a_subclass_of_agent_adds_are_steps() -> None:
     answer, steps = steps_of(handler_of(agent))
     assert answer == "sunny in Rome"
     assert [step.id.rpartition("/")[2] for step in steps] == ["model#1", "weather#1", "model#1"]
+
+
+def test_an_agent_that_is_changed_between_two_runs_of_a_tool() -> None:
+    helper = Agent(name="Helper", model=scripted(lambda items: "first"))
+
+    @function_tool
+    async def ask_twice(wrapper: RunContextWrapper[Context]) -> str:
+        helper.model = scripted(lambda items: "first")
+        first = await Runner.run(helper, "go")
+        helper.model = scripted(lambda items: "second")
+        return f"{first.final_output}, {(await Runner.run(helper, 'go')).final_output}"
+
+    assert once(handler_of(Agent(name="A", tools=[ask_twice], model=calling("ask_twice")))) == "first, second"
 
 
 def test_a_stream_that_a_handler_stops_reading() -> None:

@@ -7,9 +7,7 @@ Refuses: `Runner.run_sync` in a handler, which would block every other invocatio
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from agents import Agent, Runner, RunResult, RunResultStreaming
@@ -22,8 +20,6 @@ from holdfast.integrations.openai_agents.agents import Preparation, restore
 from holdfast.integrations.openai_agents.approvals import decide
 from holdfast.integrations.openai_agents.options import Options, Price, chosen, running
 from holdfast.integrations.openai_agents.tracing import mute_replays
-
-_preparation: ContextVar[Preparation | None] = ContextVar("holdfast_agents_preparation", default=None)
 
 
 class DurableRunner(AgentRunner):
@@ -61,7 +57,7 @@ class DurableRunner(AgentRunner):
 
     def _prepare(self, agent: Agent[Any], input: Any, kwargs: dict[str, Any]) -> tuple[Agent[Any], Any]:
         mute_replays()
-        preparation = _preparation.get() or Preparation()
+        preparation = Preparation()
         kwargs["run_config"] = preparation.config(kwargs.get("run_config"))
         return preparation.agent(agent), preparation.input(input)
 
@@ -84,7 +80,7 @@ async def run(
     ctx = current()
     made = Options(retry, tool_retry, dict(prices or {}))
     wished = {"context": ctx if context is None else context, **kwargs}
-    with chosen(made), _prepared(Preparation()):
+    with chosen(made):
         result = await Runner.run(agent, input, **wished)
         while result.interruptions:
             state = result.to_state()
@@ -100,7 +96,6 @@ class Streamed:
         self._agent = agent
         self._input = input
         self._options = options
-        self._preparation = Preparation()
         self._wished = wished
         self.result: RunResultStreaming | None = None
 
@@ -113,7 +108,7 @@ class Streamed:
         """The events of the run, through all approvals. Raises as `run`."""
         input = self._input
         while True:
-            with chosen(self._options), _prepared(self._preparation):  # the SDK begins the run's task here
+            with chosen(self._options):  # the SDK begins the run's task here
                 result = Runner.run_streamed(self._agent, input, **self._wished)
             async for event in result.stream_events():
                 yield event
@@ -143,16 +138,6 @@ def install() -> None:
     runner = get_default_agent_runner()
     if not isinstance(runner, DurableRunner):
         set_default_agent_runner(DurableRunner(runner))
-
-
-@contextmanager
-def _prepared(preparation: Preparation) -> Iterator[None]:
-    """Runs that begin within work on these copies."""
-    token = _preparation.set(preparation)
-    try:
-        yield
-    finally:
-        _preparation.reset(token)
 
 
 async def _events(
