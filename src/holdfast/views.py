@@ -168,16 +168,10 @@ def moment(ms: int | None) -> datetime | None:
 
 def view_invocation(row: InvocationRow, parent: str | None) -> InvocationView:
     """The picture of a stored invocation. Damage is shown and not raised: one row must not hide the others (G10)."""
-    reason = None
-    if row.outcome is not None:
-        try:
-            reason = _reason(records.decode_outcome(row.outcome))
-        except Unreadable as damage:
-            reason = str(damage)
     at = moment
     return InvocationView(
         row.id, row.target, row.key, Status(row.status).name.lower(), _must(at(row.created)), at(row.began),
-        _must(at(row.updated)), at(row.wake_at), reason, parent, row.build, row.origin,
+        _must(at(row.updated)), at(row.wake_at), _reason(row), parent, row.build, row.origin,
     )  # fmt: skip
 
 
@@ -234,13 +228,18 @@ def plain(text: bytes) -> Any:
         ) from None
 
 
-def _reason(outcome: records.Outcome) -> str | None:
+def _reason(row: InvocationRow) -> str | None:
+    """Why one is paused, or did not end well."""
+    try:
+        outcome = None if row.outcome is None else records.decode_outcome(row.outcome)
+    except Unreadable as damage:
+        return str(damage)
     match outcome:
         case records.Raised(failure):
             return f"{failure.type}: {failure.message}"
         case records.Paused(_, why) | records.Cancelled(why):
             return why
-        case records.Returned() | records.Woken():
+        case _:
             return None
 
 
@@ -333,9 +332,11 @@ def view_called(call: str, child: InvocationRow) -> StepView:
 
 def view_given_up(child: InvocationRow) -> StepView:
     """The picture of one that was called, and that its caller does not wait for any more."""
-    why = "its caller does not wait for it any more"
-    state = "failed" if Status(child.status).ended else "running" if child.began is not None else "waiting"
-    return StepView("call", child.call or "", state, moment(child.began), None, 1, None, None, why, child=child.id)
+    ended = Status(child.status).ended
+    why = (_reason(child) if ended else None) or "its caller does not wait for it any more"
+    state = "failed" if ended else "running" if child.began is not None else "waiting"
+    began, finished = moment(child.began), moment(child.updated) if ended else None
+    return StepView("call", child.call or "", state, began, finished, 1, None, None, why, child=child.id)
 
 
 def view_body(body: Body) -> StepView:
