@@ -24,7 +24,7 @@ from holdfast.cli.where import Where
 from holdfast.cli.wire import Check, Copied, Info
 from holdfast.core.ids import make_id
 from holdfast.engine.ports import SystemClock, SystemEntropy
-from holdfast.errors import Unreachable
+from holdfast.errors import BadCommand, Unreachable
 
 PANEL = "Operate"
 BESIDE = ("", "-wal", "-shm", ".lock")
@@ -37,6 +37,10 @@ def register(app: typer.Typer) -> None:
 
 async def check(where: Where, screen: Screen) -> Exit:
     """Tells which unfinished journals the code at hand would break."""
+    if where.url is None and where.app is None:
+        raise BadCommand(
+            f"there is no code to check {where.store} against", fix=f"name its app: --app app:hf --store {where.store}"
+        )
     async with connect(where) as link, _judging(link, where) as judge:
         found = await judge.get("/check", list[Check])
     screen.show(found, lists.checks)
