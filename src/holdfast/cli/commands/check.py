@@ -37,10 +37,6 @@ def register(app: typer.Typer) -> None:
 
 async def check(where: Where, screen: Screen) -> Exit:
     """Tells which unfinished journals the code at hand would break."""
-    if where.url is None and where.app is None:
-        raise BadCommand(
-            f"there is no code to check {where.store} against", fix=f"name its app: --app app:hf --store {where.store}"
-        )
     async with connect(where) as link, _judging(link, where) as judge:
         found = await judge.get("/check", list[Check])
     screen.show(found, lists.checks)
@@ -50,6 +46,10 @@ async def check(where: Where, screen: Screen) -> Exit:
 @asynccontextmanager
 async def _judging(link: Link, where: Where) -> AsyncIterator[Link]:
     """The link to who has both the code at hand and the journals."""
+    if not link.server and where.app is None:
+        raise BadCommand(
+            f"there is no code to check {where.store} against", fix=f"name its app: --app app:hf --store {where.store}"
+        )
     if not link.server or where.app is None:
         yield link
         return
