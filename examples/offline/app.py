@@ -1,4 +1,5 @@
-"""The HTTP face of the offline services: an OpenAI-compatible model, a search, a browser, weather, bookings, an outbox.
+"""The HTTP face of the offline services: an OpenAI-compatible model, a search, a browser, weather, bookings, payments,
+an outbox.
 
 Promises: the request and response shapes of the real services, as far as agents use them; every request logged, every
 fault on order obeyed. Refuses requests without a key, as the real ones do, and never keeps the key.
@@ -68,6 +69,7 @@ class OfflineApp:
         self._ledger = Ledger()
         self._outbox = world.Outbox()
         self._bookings = world.Bookings()
+        self._payments = world.Payments()
         self.asgi = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._serve(self._chat), methods=["POST"]),
@@ -79,9 +81,12 @@ class OfflineApp:
                 Route("/reminders", self._serve(self._remind), methods=["POST"]),
                 Route("/mails", self._serve(self._mail), methods=["POST"]),
                 Route("/bookings/{reference}", self._serve(self._book), methods=["PUT", "DELETE"]),
+                Route("/v1/payments", self._serve(self._pay), methods=["POST"]),
+                Route("/v1/payments", self._serve(self._find_payments)),
                 Route("/admin/requests", self._requests),
                 Route("/admin/outbox", self._sent),
                 Route("/admin/bookings", self._booked),
+                Route("/admin/payments", self._paid),
                 Route("/admin/faults", self._order, methods=["POST", "DELETE"]),
                 Route("/admin/reset", self._reset, methods=["POST"]),
             ]
@@ -107,7 +112,8 @@ class OfflineApp:
 
     async def _answer(self, http: HTTPRequest, logged: Request, work: Work, fault: Fault | None) -> Response:
         logged.fault = fault.kind if fault else ""
-        if await _client_left(http, self._latency + (fault.seconds if fault else 0.0)):
+        late = fault.seconds if fault is not None and fault.kind == "late" else 0.0
+        if await _client_left(http, self._latency + (fault.seconds if fault is not None and not late else 0.0)):
             logged.outcome = "gone"
             return Response(status_code=CLIENT_LEFT)
         if fault is not None and fault.kind == "error":
@@ -116,6 +122,9 @@ class OfflineApp:
         answer = work.answer(fault is not None and fault.kind == "empty")
         logged.status = answer.status
         logged.prompt_tokens, logged.completion_tokens = work.prompt_tokens, answer.completion_tokens
+        if await _client_left(http, late):
+            logged.outcome = "gone"
+            return Response(status_code=CLIENT_LEFT)
         if fault is not None and fault.kind in {"cut", "malformed"}:
             logged.outcome = "cut" if fault.kind == "cut" else "failed"
             return _response(answer, fault)
@@ -174,6 +183,22 @@ class OfflineApp:
 
         return Work(digest_of([http.method, reference, what]), f"{http.method} {what}", answer)
 
+    def _pay(self, http: HTTPRequest, body: Any, _: Request) -> Work:
+        key, reference, amount = http.headers.get("idempotency-key", ""), str(body["reference"]), int(body["amount"])
+
+        def answer(_: bool) -> Answer:
+            payment = self._payments.pay(key, reference, amount)
+            if payment is None:
+                return Answer.of({"error": "the Idempotency-Key was used for another payment"}, status=422)
+            return Answer.of(payment, status=201)
+
+        return Work(digest_of([key, reference, amount]), reference, answer)
+
+    def _find_payments(self, http: HTTPRequest, _: Any, __: Request) -> Work:
+        reference = http.query_params.get("reference", "")
+        found = {"data": self._payments.find(reference)}
+        return Work(digest_of(reference), reference, lambda empty: Answer.of({"data": []} if empty else found))
+
     async def _models(self, _: HTTPRequest) -> Response:
         names = [*self._scripts.models, "offline"]
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "offline"} for name in names]
@@ -187,6 +212,9 @@ class OfflineApp:
 
     async def _booked(self, _: HTTPRequest) -> Response:
         return JSONResponse({"status": self._bookings.status, "cancelled": self._bookings.cancelled})
+
+    async def _paid(self, _: HTTPRequest) -> Response:
+        return JSONResponse({"payments": self._payments.all})
 
     async def _order(self, http: HTTPRequest) -> Response:
         if http.method == "DELETE":
@@ -204,6 +232,7 @@ class OfflineApp:
         self._faults.clear()
         self._outbox.clear()
         self._bookings.clear()
+        self._payments.clear()
         return JSONResponse({"ok": True})
 
 

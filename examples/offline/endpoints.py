@@ -34,7 +34,7 @@ class Endpoints:
     browser: Endpoint  # Browserless
     reminders: Endpoint  # takes POST {"message"} with an Idempotency-Key
     weather: Endpoint  # WeatherAPI
-    office: Endpoint  # bookings and mails; only the offline one, there is no API that all of them speak
+    office: Endpoint  # bookings, mails and payments; only the offline one, there is no API that all of them speak
 
 
 @contextmanager

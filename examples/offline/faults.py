@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from examples.offline.conversation import BadRequest
 
-Kind = Literal["slow", "error", "cut", "malformed", "empty"]
+Kind = Literal["slow", "late", "error", "cut", "malformed", "empty"]
 HEADER = "x-offline-fault"
 
 
@@ -21,10 +21,11 @@ HEADER = "x-offline-fault"
 class Fault:
     """One order.
 
-    slow: waits `seconds`, then answers. error: answers with `status` (and Retry-After). cut: breaks the connection in
-    the middle of the answer. malformed: answers with broken JSON. empty: answers without choices, output or results.
-    Any kind waits `seconds` first. A request is hit when its path begins with `path`, its text contains `contains`,
-    and the model has spoken `turn` times so far; what is None or empty does not matter.
+    slow: waits `seconds`, then answers. late: does what it was asked to, waits `seconds`, then answers. error: answers
+    with `status` (and Retry-After). cut: breaks the connection in the middle of the answer. malformed: answers with
+    broken JSON. empty: answers without choices, output or results. Any kind but late waits `seconds` first. A request
+    is hit when its path begins with `path`, its text contains `contains`, and the model has spoken `turn` times so far;
+    what is None or empty does not matter.
     """
 
     kind: Kind

@@ -53,6 +53,11 @@ class OfflineAdmin:
         references: list[str] = self._call("GET", "/admin/bookings")["cancelled"]
         return references
 
+    def payments(self) -> list[dict[str, Any]]:
+        """What the bank has paid."""
+        paid: list[dict[str, Any]] = self._call("GET", "/admin/payments")["payments"]
+        return paid
+
     def order(self, fault: Fault) -> None:
         """From now on this goes wrong."""
         self._call("POST", "/admin/faults", asdict(fault))
@@ -61,7 +66,7 @@ class OfflineAdmin:
         self._call("DELETE", "/admin/faults")
 
     def reset(self) -> None:
-        """Forgets all requests, faults, messages and bookings."""
+        """Forgets all requests, faults, messages, bookings and payments."""
         self._call("POST", "/admin/reset")
 
     def wait_for(self, met: Callable[[list[Request]], bool], *, seconds: float = 20.0) -> list[Request]:

@@ -1,4 +1,4 @@
-"""The small world behind the offline services: pages to find and read, weather, bookings, and an outbox."""
+"""The small world behind the offline services: pages to find and read, weather, bookings, payments, and an outbox."""
 
 from __future__ import annotations
 
@@ -156,3 +156,33 @@ class Bookings:
     def clear(self) -> None:
         self.status.clear()
         self.cancelled.clear()
+
+
+class Payments:
+    """A bank's: one for each Idempotency-Key, however often it comes. Without a key, what is asked twice is paid twice.
+
+    The reference is the payer's own, to find a payment again by.
+    """
+
+    def __init__(self) -> None:
+        self.all: list[dict[str, Any]] = []
+        self._of_key: dict[str, dict[str, Any]] = {}
+
+    def pay(self, key: str, reference: str, amount: int) -> dict[str, Any] | None:
+        """The payment; None if the key was used for another one."""
+        asked = {"reference": reference, "amount": amount}
+        payment = self._of_key.get(key)
+        if payment is not None:
+            return payment if asked.items() <= payment.items() else None
+        payment = {"id": f"pay_{len(self.all) + 1}", **asked}
+        self.all.append(payment)
+        if key:
+            self._of_key[key] = payment
+        return payment
+
+    def find(self, reference: str) -> list[dict[str, Any]]:
+        return [payment for payment in self.all if payment["reference"] == reference]
+
+    def clear(self) -> None:
+        self.all.clear()
+        self._of_key.clear()

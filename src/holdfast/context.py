@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import MappingProxyType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,7 @@ from holdfast.core.patches import running
 from holdfast.core.retry import Retry
 from holdfast.core.tasks import Step
 from holdfast.errors import BadArguments, BadTimer, HandlerMissing, UnknownHandler, WrongPlace
+from holdfast.once import Policy
 from holdfast.service import Handler, Registry, run_id
 from holdfast.steps import find_dep, plan_step, secrets_of
 from holdfast.values import MISSING, codec_for, digest, encode_value, schema_of, show_inputs
@@ -83,18 +84,21 @@ class Context:
     @overload
     def run(
         self, fn: Callable[..., Awaitable[T]], /, *args: Any, name: str | None = None, key: str | None = None,
-        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING, **kwargs: Any,
+        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING,
+        once: bool | Literal["raise"] | Callable[..., Awaitable[T]] | Callable[..., T] = False, **kwargs: Any,
     ) -> Step[T]: ...  # fmt: skip
 
     @overload
     def run(
         self, fn: Callable[..., T], /, *args: Any, name: str | None = None, key: str | None = None,
-        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING, **kwargs: Any,
+        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING,
+        once: bool | Literal["raise"] | Callable[..., Awaitable[T]] | Callable[..., T] = False, **kwargs: Any,
     ) -> Step[T]: ...  # fmt: skip
 
     def run(
         self, fn: Callable[..., Any], /, *args: Any, name: str | None = None, key: str | None = None,
-        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING, **kwargs: Any,
+        retry: Retry | None = None, timeout: float | timedelta | None = None, returns: Any = MISSING,
+        once: Policy = False, **kwargs: Any,
     ) -> Step[Any]:  # fmt: skip
         """Runs `fn(*args, **kwargs)` as a step: once its result is recorded it never runs again (G2).
 
@@ -106,11 +110,15 @@ class Context:
         retry: what follows a failure; without it, patient for a day, then a pause.
         timeout: seconds an attempt may take; a late attempt counts as failed.
         returns: the result's type, for a function without a return annotation.
+        once: for what must not be done twice. Its start is written before it begins, and it is not begun again before
+            it is known that nothing came of it: after a crash in its middle, and after an attempt that raised anything
+            but NotDone or TerminalError. True asks a person; a function, called as `fn` would be, looks and returns the
+            result or raises NotDone; "raise" raises OutcomeUnknown. `retry` is for NotDone, and for the function.
 
-        At the await: TerminalError if the body raised it, StepFailed when retries are used up.
+        At the await: TerminalError if the body raised it, StepFailed when retries are used up, OutcomeUnknown.
         Raises WrongPlace outside the running handler, BadArguments for options that cannot be.
         """
-        spec = plan_step(fn, args, kwargs, name=name, key=key, retry=retry, timeout=timeout, returns=returns)
+        spec = plan_step(fn, args, kwargs, name=name, key=key, retry=retry, timeout=timeout, returns=returns, once=once)
         return self._machine.ask_step(spec)
 
     async def sleep(self, delay: float | timedelta) -> None:

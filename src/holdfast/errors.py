@@ -1,4 +1,4 @@
-"""Every error a user can meet, in one tree.
+"""Every error a user can meet, in one tree; those of requests over HTTP are in http/refusals.py.
 
 Promises: each error says what happened and to which thing, then the likely cause and the next step, and carries a
 code that docs/errors.md explains. Refuses: an error without a next step.
@@ -38,18 +38,9 @@ code that docs/errors.md explains. Refuses: an error without a next step.
     ├── InvocationCancelled      HF504
     ├── InvocationPaused         HF505
     ├── EngineStopped            HF506
-    ├── RequestError             a request over HTTP that was refused before anything was done
-    │   ├── UnknownRoute         HF601
-    │   ├── WrongMethod          HF602
-    │   ├── BadRequest           HF603
-    │   ├── Unauthorised         HF604
-    │   ├── Forbidden            HF605
-    │   ├── BodyTooLarge         HF606
-    │   ├── WrongContentType     HF607
-    │   ├── HeadersTooLarge      HF608
-    │   ├── TooSlow              HF609
-    │   ├── Busy                 HF610
-    │   └── InternalError        HF611   a mistake in Holdfast; the log has it
+    ├── OutcomeUnknown           HF507   of a step declared once
+    ├── NotDone                  HF508   raised by users: nothing was done
+    ├── RequestError             HF600
     └── Unreachable HF703, TimedOut HF704: the command line, with nobody to talk to, or not in time
 
     HandlerFault(BaseException)  handler code did what cannot be replayed; SDKs cannot swallow it
@@ -286,6 +277,39 @@ class StepFailed(HoldfastError):
         self.details = details
 
 
+class OutcomeUnknown(HoldfastError):
+    """A step declared once was begun, and nobody knows what came of it: it may have done its work, or not.
+
+    `step` is the step's id, `idempotency_key` that of its body, `details` a traceback as text, if there was one.
+    """
+
+    code = "HF507"
+
+    def __init__(self, step: str, why: str, *, idempotency_key: str, details: str = "") -> None:
+        super().__init__(
+            f"nobody knows what came of step {step!r}: {why}",
+            fix=f"look for what it was to do, by its idempotency key {idempotency_key}, before it is done again",
+        )
+        self.step = step
+        self.idempotency_key = idempotency_key
+        self.details = details
+
+
+class NotDone(HoldfastError):
+    """Raise it in the body or the checker of a step declared once: nothing was done, and nothing will come of it.
+
+    Raised `from` the error of a client, it is tried again when that one's `Retry-After` says.
+    """
+
+    code = "HF508"
+
+    def __init__(self, message: object = "nothing was done") -> None:
+        super().__init__(str(message))
+
+    def __str__(self) -> str:
+        return self.what
+
+
 class InvocationFailed(HoldfastError):
     """The handler raised. `error_type`, `message` and `details` are those of the handler's exception."""
 
@@ -353,93 +377,6 @@ class TimedOut(HoldfastError):
     """Not over in the time that was given; it goes on."""
 
     code = "HF704"
-
-
-class RequestError(HoldfastError):
-    """A request over HTTP that was refused. `status` is the answer's, `headers` are sent with it."""
-
-    code = "HF600"
-    status: ClassVar[int] = 400
-
-    def __init__(self, what: str, *, cause: str = "", fix: str = "", headers: dict[str, str] | None = None) -> None:
-        super().__init__(what, cause=cause, fix=fix)
-        self.headers = headers or {}
-
-
-class UnknownRoute(RequestError):
-    """Nothing is served under that path."""
-
-    code = "HF601"
-    status = 404
-
-
-class WrongMethod(RequestError):
-    """The path does not know that method."""
-
-    code = "HF602"
-    status = 405
-
-
-class BadRequest(RequestError):
-    """A parameter, a header or a body that cannot be read."""
-
-    code = "HF603"
-
-
-class Unauthorised(RequestError):
-    """There is no token, or none that is known."""
-
-    code = "HF604"
-    status = 401
-
-
-class Forbidden(RequestError):
-    """A host name or an origin that is not allowed: a foreign web page may have sent it."""
-
-    code = "HF605"
-    status = 403
-
-
-class BodyTooLarge(RequestError):
-    """The body is over the limit."""
-
-    code = "HF606"
-    status = 413
-
-
-class WrongContentType(RequestError):
-    """The body is not declared as JSON."""
-
-    code = "HF607"
-    status = 415
-
-
-class HeadersTooLarge(RequestError):
-    """The request line and headers are over the limit."""
-
-    code = "HF608"
-    status = 431
-
-
-class TooSlow(RequestError):
-    """The request did not arrive in time."""
-
-    code = "HF609"
-    status = 408
-
-
-class Busy(RequestError):
-    """No place is free, or the server is stopping. The same request may be sent again."""
-
-    code = "HF610"
-    status = 503
-
-
-class InternalError(RequestError):
-    """A mistake in Holdfast."""
-
-    code = "HF611"
-    status = 500
 
 
 def call_error(code: str, child: str, failure: Any) -> HoldfastError:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 from holdfast.core import entries as records
+from holdfast.core.machine import OUTCOMES
 from holdfast.engine.engine import Engine
 from holdfast.engine.starts import split_headers
 from holdfast.errors import (
@@ -147,7 +148,7 @@ class AsyncHandle(Generic[R]):
         store = self._engine.reading()
         for body in store.entries(row.n):
             entry = records.decode_entry(body)
-            if isinstance(entry, (records.StepCompleted, records.StepErrored)) and entry.step == step:
+            if isinstance(entry, OUTCOMES) and entry.step == step:
                 return plain(reader(store, row.n)(entry.inputs))
         raise UnknownInvocation(f"invocation {self.id!r} has no recorded step {step!r}", fix="see its journal()")
 

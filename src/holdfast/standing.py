@@ -93,7 +93,7 @@ def _has_room(engine: Engine, row: InvocationRow, lane: str) -> bool:
     handler = engine.handler_of(row.target)
     if handler is None or handler.limit is None or handler.limit.concurrency is None or handler.limit.rate is not None:
         return False
-    return engine.reading().lane_running(lane) < handler.limit.concurrency
+    return len(engine.reading().lane_running(lane)) < handler.limit.concurrency
 
 
 def _ahead(queue: list[int], n: int) -> int:
@@ -150,7 +150,10 @@ def _wait(engine: Engine, step: Step[Any], asked: Mapping[str, PromiseRow]) -> S
         case "signal":
             return view_waiting("signal", signal_of(step.local))
         case _:
-            return view_waiting("step", step.local)
+            if step.id == step.local:
+                return view_waiting("step", step.local)
+            row = asked.get(step.local)  # somebody is asked what came of it
+            return view_promised(step.id, step.local, row if row is not None and row.id == step.id else None)
 
 
 def _unanswered(store: Store, n: int) -> list[InvocationRow]:

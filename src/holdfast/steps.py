@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, copy_context
@@ -11,9 +12,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from holdfast.core.commands import StepSpec
-from holdfast.core.ids import secret_name
+from holdfast.core.ids import idempotency_key
 from holdfast.core.retry import Retry
 from holdfast.errors import BadArguments, BadHandler, UnknownDependency, Unserialisable, WrongPlace
+from holdfast.once import Policy, plan_once
 from holdfast.values import MISSING, ValueCodec, codec_for, digest, encode_value, returns_of
 
 STEP_NAME_CHARS_MAX = 100
@@ -43,7 +45,7 @@ class StepInfo:
     @property
     def idempotency_key(self) -> str:
         """35 characters that are the same in every attempt and every process, and no other step has (G2)."""
-        return secret_name("hf_", self._seed, self.invocation, self.id, self._reopened)
+        return idempotency_key(self._seed, self.invocation, self.id, self._reopened)
 
     def dep(self, name: str) -> Any:
         """A dependency registered as Holdfast(deps={name: ...}). Raises UnknownDependency."""
@@ -99,15 +101,26 @@ def plan_step(
     retry: Retry | None = None,
     timeout: float | timedelta | None = None,
     returns: Any = MISSING,
+    once: Policy = False,
     threaded: bool = False,
 ) -> StepSpec:
     """The step for a call of `fn`. Raises BadArguments for options that cannot be."""
     known_name = _name_of(fn) if name is None else _checked_name(name)
     codec = _codec_of(fn) if returns is MISSING else codec_for(returns)
+    seconds = _seconds(timeout)
+    if once is not False and seconds is not None and not is_async(fn):
+        raise BadArguments(
+            f"step {known_name!r} is declared once and has a timeout, but it runs in a thread",
+            cause="nothing can stop a thread: after the timeout it may still do what it was to do",
+            fix="write it as async def, or give the timeout to the client it uses",
+        )
+    policy = None
+    if once is not False:
+        policy = plan_once(once, codec, lambda: returns_of(fn) if returns is MISSING else returns)
     return StepSpec(
         known_name, fn, args, kwargs,
-        digest=digest(args, kwargs, key), codec=codec, context=copy_context(),
-        retry=retry, timeout=_seconds(timeout), threaded=threaded,
+        digest=digest(args, kwargs, key), codec=codec, context=copy_context(), retry=retry, timeout=seconds,
+        threaded=threaded, once=policy,
     )  # fmt: skip
 
 
@@ -118,6 +131,14 @@ def plan_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         return plan_step(fn, args, kwargs, threaded=True)
     except (BadHandler, Unserialisable):
         return plan_step(fn, args, kwargs, threaded=True, returns=Any)
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Whether a body runs on the engine's loop; any other runs in a thread."""
+    code = getattr(fn, "__code__", None)
+    if code is not None and not hasattr(fn, "__wrapped__"):
+        return bool(code.co_flags & inspect.CO_COROUTINE)
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 def _codec_of(fn: Callable[..., Any]) -> ValueCodec:

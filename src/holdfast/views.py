@@ -63,6 +63,8 @@ class StepView:
     "version" and "emit"; `state` "done", "failed", "running", "retrying" or "waiting". `child` is the id of a called
     invocation, `promise` the id by which a promise is settled. `due` is when a timer fires, a question's time is over
     or a step is tried again; `place` the line's number in the journal, None for what is not recorded.
+    Of a step declared once, lines of kind "once" say that its body has "begun" and that nothing came of it ("not done",
+    and `error` who says so and why). "checking" it is while its checker runs, "unknown" when its handler was told so.
     `inputs` are the arguments (of an ask: the question and what it is about) and `output` the result, both plain JSON
     data. Inputs that hold large values are left out (None, and `large` is true), for a model is asked the whole
     conversation each turn: `handle.inputs(id)` reads those of one step. `tries` counts attempts, `details` is what
@@ -166,16 +168,10 @@ def moment(ms: int | None) -> datetime | None:
 
 def view_invocation(row: InvocationRow, parent: str | None) -> InvocationView:
     """The picture of a stored invocation. Damage is shown and not raised: one row must not hide the others (G10)."""
-    reason = None
-    if row.outcome is not None:
-        try:
-            reason = _reason(records.decode_outcome(row.outcome))
-        except Unreadable as damage:
-            reason = str(damage)
     at = moment
     return InvocationView(
         row.id, row.target, row.key, Status(row.status).name.lower(), _must(at(row.created)), at(row.began),
-        _must(at(row.updated)), at(row.wake_at), reason, parent, row.build, row.origin,
+        _must(at(row.updated)), at(row.wake_at), _reason(row), parent, row.build, row.origin,
     )  # fmt: skip
 
 
@@ -232,13 +228,18 @@ def plain(text: bytes) -> Any:
         ) from None
 
 
-def _reason(outcome: records.Outcome) -> str | None:
+def _reason(row: InvocationRow) -> str | None:
+    """Why one is paused, or did not end well."""
+    try:
+        outcome = None if row.outcome is None else records.decode_outcome(row.outcome)
+    except Unreadable as damage:
+        return str(damage)
     match outcome:
         case records.Raised(failure):
             return f"{failure.type}: {failure.message}"
         case records.Paused(_, why) | records.Cancelled(why):
             return why
-        case records.Returned() | records.Woken():
+        case _:
             return None
 
 
@@ -264,6 +265,12 @@ def _view_entry(entry: records.Entry, read: Callable[[bytes], bytes], promises: 
             error, details = _told(failure)
             began, tries = moment(entry.started), failure.attempts
             return StepView("step", entry.step, "failed", began, at, tries, shown, None, error, large, details=details)
+        case records.StepUnknown():
+            shown, large = _inputs(entry.inputs)
+            failure = entry.failure
+            why, tries, began = failure.message, failure.attempts, moment(entry.started)
+            details = failure.details or None
+            return StepView("step", entry.step, "unknown", began, at, tries, shown, None, why, large, details=details)
         case records.TimerFired():
             return StepView("timer", entry.timer, "done", None, at, 1, None, None, None)
         case records.PromiseSettled():
@@ -302,6 +309,11 @@ def _view_note(note: records.Note, read: Callable[[bytes], bytes], at: datetime 
             return StepView("version", note.note, "done", None, at, 1, None, note.version, None)
         case records.Emitted():
             return StepView("emit", note.note, "done", None, at, 1, None, plain(read(note.value)), None)
+        case records.StepBegun():
+            return StepView("once", note.note, "begun", None, at, note.attempt, None, None, None)
+        case records.StepNotDone():
+            says = f"the {note.by} says so: {note.why}" if note.why else f"the {note.by} says so"
+            return StepView("once", note.note, "not done", None, at, 1, None, None, says)
 
 
 def view_waiting(kind: str, id: str, *, child: str | None = None, due: datetime | None = None) -> StepView:
@@ -320,14 +332,17 @@ def view_called(call: str, child: InvocationRow) -> StepView:
 
 def view_given_up(child: InvocationRow) -> StepView:
     """The picture of one that was called, and that its caller does not wait for any more."""
-    why = "its caller does not wait for it any more"
-    state = "failed" if Status(child.status).ended else "running" if child.began is not None else "waiting"
-    return StepView("call", child.call or "", state, moment(child.began), None, 1, None, None, why, child=child.id)
+    ended = Status(child.status).ended
+    why = (_reason(child) if ended else None) or "its caller does not wait for it any more"
+    state = "failed" if ended else "running" if child.began is not None else "waiting"
+    began, finished = moment(child.began), moment(child.updated) if ended else None
+    return StepView("call", child.call or "", state, began, finished, 1, None, None, why, child=child.id)
 
 
 def view_body(body: Body) -> StepView:
     """The picture of a step whose body was asked for: at work, between two attempts, or waiting for room."""
-    state = "retrying" if body.retrying else "running" if body.started else "waiting"
+    works = "running" if body.begun is None else "checking"
+    state = "retrying" if body.retrying else works if body.started else "waiting"
     error, details = (None, None) if body.last_error is None else _told(body.last_error)
     began, shown, due = moment(body.started or None), plain(body.inputs), moment(body.next_at or None)
     return StepView("step", body.step, state, began, None, body.attempt, shown, None, error, due=due, details=details)

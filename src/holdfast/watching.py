@@ -21,9 +21,9 @@ from holdfast.views import plain, plain_view, view_entry, view_invocation
 class EventView:
     """One event. Given as `after`, `id` is where a watcher goes on.
 
-    `kind` is that of the journal's line ("step", "timer", "promise", "call", "signal", "cancel", "retry", "emit"),
-    "attempt" for a step whose attempt has failed and is followed by another, "chunk" for what a step's body tells while
-    it runs (`data` has step, attempt, index and event), or "status". Attempts and chunks are live only.
+    `kind` is that of the journal's line ("step", "once", "timer", "promise", "call", "signal", "cancel", "retry" or
+    "emit"), "attempt" for a step whose attempt has failed and is followed by another, "chunk" for what a step's body
+    tells while it runs (`data` has step, attempt, index and event), or "status". Attempts and chunks are live only.
     """
 
     id: str

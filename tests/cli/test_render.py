@@ -138,6 +138,24 @@ def test_a_timeline_shows_attempts_errors_sizes_and_children() -> None:
     assert lines[-1].index("0/book#1") == lines[-2].index("0/pay#1") + 2
 
 
+def test_a_timeline_shows_a_step_that_was_begun_and_nobody_knows_of() -> None:
+    steps = [
+        wire.Step("once", "pay#1", "begun", finished=seconds(1)),
+        wire.Step("once", "pay#1", "not done", finished=seconds(2), error="the person says so: I rang the bank"),
+        wire.Step("once", "pay#1", "begun", finished=seconds(3), tries=2),
+        wire.Step("promise", "pay#1", "waiting", seconds(4), inputs=["What came of step 'pay#1'?", {"step": "pay#1"}]),
+    ]
+    run = timeline.Run(head(status="suspended"), steps)
+    told = [line.split("pay#1", 1)[1].strip() for line in drawn(timeline.show(run, full=False), 120)[-4:]]
+    assert told[0] == "begun"
+    assert [" ".join(line.split()) for line in told[1:]] == [
+        "not done the person says so: I rang the bank",
+        "begun, 2 tries",
+        "waiting asks: What came of step 'pay#1'?",
+    ]
+    assert timeline.hint(run) == "to answer: holdfast asks"
+
+
 def test_what_is_waited_for_is_plain_to_see() -> None:
     due = words.now() + timedelta(minutes=5, milliseconds=400)
     steps = [
@@ -211,7 +229,8 @@ def test_a_failure_is_shown_with_its_traceback() -> None:
 
 @pytest.mark.parametrize(
     "stored,state,shown",
-    [("ready", "running", "running"), ("ready", "retrying", "running"), ("ready", "done", "ready"),
+    [("ready", "running", "running"), ("ready", "retrying", "running"), ("ready", "checking", "running"),
+     ("ready", "done", "ready"),
      ("paused", "running", "paused")],
 )  # fmt: skip
 def test_what_works_on_a_step_is_running(stored: str, state: str, shown: str) -> None:

@@ -29,8 +29,11 @@ from holdfast.core.entries import (
     Returned,
     SignalArrived,
     StateRead,
+    StepBegun,
     StepCompleted,
     StepErrored,
+    StepNotDone,
+    StepUnknown,
     TimerFired,
     Tried,
     VersionMarked,
@@ -68,6 +71,9 @@ SAMPLES: dict[str, list[Any]] = {
         Emitted(AT, "2/emit#1", b'\x00{"done":0.5}'),
         Reopened(AT),
         Reopened(AT, 2),
+        StepBegun(AT, "2.1/pay#1", bytes(range(8)), 2),
+        StepNotDone(AT, "2.1/pay#1", "person", "I rang the bank"),
+        StepUnknown(AT, "2.1/pay#1", bytes(range(8)), FAILURE, b"\x00[12]", AT - 900),
     ],
     "outcome": [
         Returned(b"\x00null"),
@@ -83,6 +89,7 @@ SAMPLES: dict[str, list[Any]] = {
     "info": [
         PromiseInfo("promise#1"),
         PromiseInfo("ask#1", "Approve?", '{"type":"boolean"}', '{"amount":12}', AT + 60_000),
+        PromiseInfo("pay#1", "What came of it?", '{"type":"object"}', '{"step":"pay#1"}', begun=2),
     ],
 }
 

@@ -4,7 +4,8 @@
 
 Starts COUNT invocations by id (or attaches to them), prints `started ID` when each is acknowledged and `ended ID VALUE`
 when each has ended. Every body appends one line to FOLDER/bodies before it returns, in one write that the kernel keeps
-when the process dies. With a point (of POINTS) the process kills itself the NUMBER-th time it comes by there.
+when the process dies; one that must not be done twice, its idempotency key to FOLDER/paid. With a point (of POINTS) the
+process kills itself the NUMBER-th time it comes by there.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from holdfast import Context, Holdfast, Limits, Service, step
+from holdfast import Context, Holdfast, Limits, NotDone, Service, step
 from holdfast.stores.base import Batch
 from holdfast.stores.sqlite import SqliteStore
 
@@ -25,6 +26,7 @@ POINTS = (
     "after a commit",
     "in a body",
     "at a body's end",
+    "after a payment",
     "before housekeeping",
     "after housekeeping",
 )
@@ -76,6 +78,21 @@ def look(name: str) -> str:  # in a thread
     return note(name.upper())
 
 
+async def pay(what: str) -> str:
+    await asyncio.sleep(0.001)
+    os.write(step().dep("paid"), f"{step().idempotency_key}\n".encode())
+    Mine.step_on("after a payment")
+    await asyncio.sleep(0.001)
+    return f"{what} paid"
+
+
+async def find(what: str) -> str:
+    size = os.fstat(step().dep("paid")).st_size
+    if step().idempotency_key not in os.pread(step().dep("paid"), size, 0).decode().split():
+        raise NotDone
+    return f"{what} paid"
+
+
 @work.handler
 async def agent(ctx: Context, goal: str) -> str:
     said = [goal]
@@ -84,6 +101,7 @@ async def agent(ctx: Context, goal: str) -> str:
         async with asyncio.timeout(60):
             said += await asyncio.gather(tool(ctx, said[-1]), tool(ctx, said[-1]), ctx.run(look, "b"))
         await asyncio.sleep(0.005)
+    said.append(await ctx.run(pay, goal, once=find))
     async for part in parts(ctx):
         said.append(part)
     return " ".join(said)
@@ -99,10 +117,10 @@ async def parts(ctx: Context) -> AsyncIterator[str]:
 
 
 async def live(folder: Path, count: int) -> None:
-    bodies = os.open(folder / "bodies", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    bodies, paid = (os.open(folder / name, os.O_RDWR | os.O_APPEND | os.O_CREAT) for name in ("bodies", "paid"))
     limits = Limits(running=4, waiting=2, bodies=6, threads=3)
     store = MinedStore(folder / "work.db")
-    async with Holdfast(store, services=[work], deps={"bodies": bodies}, limits=limits) as client:
+    async with Holdfast(store, services=[work], deps={"bodies": bodies, "paid": paid}, limits=limits) as client:
 
         async def one(number: int) -> None:
             handle = await client.start(agent, f"g{number}", id=f"work-{number}")

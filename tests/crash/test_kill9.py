@@ -33,7 +33,7 @@ def expected(number: int) -> str:
     for turn in range(3):
         answer = f"{goal}{turn}!"
         said += [answer, f"{answer.upper()}!", f"{answer.upper()}!", "B"]
-    return " ".join([*said, "x!", "y!"])
+    return " ".join([*said, f"{goal} paid", "x!", "y!"])
 
 
 def recorded(folder: Path) -> set[tuple[str, str]]:
@@ -110,7 +110,7 @@ def test_a_kill_at_a_point_of_our_choice_loses_nothing_either(point: str, tmp_pa
         return out.splitlines(), child.returncode != 0
 
     kills = live_until_done(tmp_path, until_the_point)
-    assert kills >= (1 if "housekeeping" in point else 5)
+    assert kills >= (1 if "housekeeping" in point else 3 if "payment" in point else 5)  # some points are passed seldom
 
 
 def live_until_done(folder: Path, one_life: Callable[[], tuple[list[str], bool]]) -> int:
@@ -134,6 +134,8 @@ def live_until_done(folder: Path, one_life: Callable[[], tuple[list[str], bool]]
         if not killed:
             break
         kills += 1
+    paid = (folder / "paid").read_text(encoding="utf-8").split()
+    assert len(set(paid)) == len(paid) == COUNT, "what must not be done twice was"
     assert acknowledged == set(answers) == {f"work-{number}" for number in range(COUNT)}
     assert answers == {f"work-{number}": expected(number) for number in range(COUNT)}
     # In one life four invocations ran (Limits of the child), each with three steps at most that run or have ended and

@@ -79,11 +79,11 @@ class Life:
 
 
 @contextlib.contextmanager
-def life(world, *handlers, dies_at=0, keeps_last=False, declare=None, **options):
+def life(world, *handlers, dies_at=0, keeps_last=False, declare=None, kind=Held, **options):
     """A process that dies at the end of the block, or earlier, if the test wants it. `declare` is given the Holdfast
-    before it runs."""
+    before it runs; `kind` is that of its store."""
     stores = []
-    hf = world.holdfast(*handlers, wrap=lambda inner: stores.append(Held(inner)) or stores[0], **options)
+    hf = world.holdfast(*handlers, wrap=lambda inner: stores.append(kind(inner)) or stores[0], **options)
     if declare is not None:
         declare(hf)
     stores[0].dies_at, stores[0].keeps_last = dies_at, keeps_last

@@ -20,6 +20,7 @@ from holdfast import (
     InvocationPaused,
     Object,
     ObjectContext,
+    OutcomeUnknown,
     Retry,
     Service,
     WouldDeadlock,
@@ -35,6 +36,7 @@ CHANGING = (
     (r"raised at \S+\.py:\d+\n", "raised at FILE:LINE\n"),
     (r"http://127\.0\.0\.1:\d+", "SERVER"),
     (r"prm_[0-9a-f]{32}", "PROMISE"),
+    (r"hf_[0-9a-f]{32}", "KEY"),
     (r"<.*> tried to wake", "CALLBACK tried to wake"),
     (r"\S*/?(agent|notes|data/agent)\.db", "FILE.db"),
     (r"process \d+ on \S+ since \S+", "PROCESS"),
@@ -319,6 +321,21 @@ def invocation_failed(world: World) -> str:
     return failure_of(world, trip, "trip-1")
 
 
+def outcome_unknown(world: World) -> str:
+    async def transfer() -> None:
+        raise ConnectionError("cut")
+
+    async def pay_out(ctx: Context) -> str:
+        try:
+            await ctx.run(transfer, once="raise")
+        except OutcomeUnknown as unknown:
+            return str(unknown)
+        return ""
+
+    with world.holdfast(pay_out) as client:
+        return client.call(pay_out)
+
+
 def invocation_paused(world: World) -> str:
     def parse() -> None:
         pasre()  # noqa: F821
@@ -399,6 +416,7 @@ MADE = (
     store_foreign,
     invocation_failed,
     invocation_paused,
+    outcome_unknown,
     bad_command,
     app_not_loaded,
     unreachable,

@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 
 from holdfast import BadHandler, Context, InvocationFailed, Limit, Limits, Object, Service, WouldDeadlock
+from holdfast.engine import retirement
 from tests.engine.lives import Flags, all_in_lane, life
 from tests.engine.world import FakeClock, Wrapped, engine_of, in_engine, wait_for
 
@@ -198,7 +200,9 @@ def test_so_often_after_a_first_burst_evenly_and_over_restarts(world):
     with work.life(world, clock=clock) as one:
         for name in names:
             one.client.start(work.h, name, id=name)
-        wait_for(lambda: len(work.flags.ran) == 3)
+        for name in names[:3]:  # a body whose record the death comes before would run again
+            one.client.attach(name).result(5)
+        assert work.flags.ran == names[:3]
         clock.wind(19.9)
         advance(one.client, "S/h")
         one.client.start(work.free).result(5)
@@ -509,3 +513,34 @@ def test_a_place_is_given_once_whatever_is_durable_before_anybody_heard_of_it(wo
         assert b.status().status == "queued"
         a.signal("go", "x")
         wait_for(lambda: b.status().status == "suspended")
+
+
+def test_a_rate_that_is_whole_again_leaves_nothing_behind(world, monkeypatch):
+    """By an argument there is one for each value there ever was."""
+    monkeypatch.setattr(retirement, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(retirement, "RATES_SLICE", 7)
+    clock, work = FakeClock(), Work(Limit(rate=2, per=60, by="who"))
+    users = [f"u{n:02}" for n in range(30)]
+    with work.life(world, clock=clock) as one:
+        store = one.engine.store
+        for who in users:
+            work.flags.gate(who).set()
+            one.client.start(work.h, who, who=who).result(5)
+        assert len(store.state_names("", "rate")) == 30
+        clock.wind(3_600)
+        for name in ("again", "once more", "and more"):
+            work.flags.gate(name).set()
+            one.client.start(work.h, name, who="u07", id=name)
+        wait_for(lambda: work.flags.ran[-2:] == ["again", "once more"])
+        time.sleep(0.05)
+        assert len(store.state_names("", "rate")) == 30, "a clock may be set back"
+        clock.wind(31)
+        advance(one.client, 'S/h="u07"')
+        one.client.attach("and more").result(5)
+        wait_for(lambda: store.state_names("", "rate") == ['S/h="u07"'])
+    with work.life(world, clock=clock) as one:
+        work.flags.gate("late").set()
+        for id in ("late", "later"):
+            one.client.start(work.h, "late", who="u07", id=id)
+        one.client.start(work.free).result(5)
+        assert [one.client.attach(id).status().status for id in ("late", "later")] == ["queued"] * 2, "it is not whole"

@@ -294,7 +294,10 @@ def test_a_kill_reaches_those_it_called_and_not_those_it_sent(world):
         assert {view.id: view.status for view in one.client.list()} == {
             "root": "killed", "middle": "killed", "leaf": "killed", "sent": "ready",
         }  # fmt: skip
-        assert one.client.attach("leaf").status().reason == "killed: its caller was killed: enough"
+        assert one.client.attach("leaf").status().reason == "killed: its caller 'middle' was killed: enough"
+        (line,) = [line for line in one.client.attach("root").journal() if line.child == "middle"]
+        assert (line.state, line.error) == ("failed", "killed: its caller 'root' was killed: enough")
+        assert line.finished == one.client.attach("middle").status().updated
     with life(world, service) as one:
         flags.gate("sent").set()
         assert one.client.attach("sent").result(5) == "sent"

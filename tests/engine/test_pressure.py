@@ -10,8 +10,8 @@ from holdfast import Context, Limit, Limits, Object, Service
 from holdfast.core.entries import Cancelled
 from holdfast.core.invocation import Move
 from holdfast.errors import StoreCorrupt
-from tests.engine.lives import Flags, life
-from tests.engine.world import FakeClock, Wrapped, engine_of, wait_for
+from tests.engine.lives import DEAD, Flags, Held, life
+from tests.engine.world import FakeClock, World, Wrapped, engine_of, wait_for
 
 
 class Crew:
@@ -321,3 +321,96 @@ def test_those_beyond_the_line_are_not_overtaken_by_those_that_come_later(world)
         for name in names:
             one.client.attach(name).result(5)
     assert flags.ran == names
+
+
+class Everything:
+    """Writers of some keys under one limit, a limit of its own for each user, those that only want room, and sleepers
+    that wake among them; the bodies that ran, in order, over all lives."""
+
+    def __init__(self, keys, users, each):
+        self.ran = []
+        self.service = desk = Object("Desk")
+        self.others = group = Service("Group")
+        self.clock = FakeClock()
+
+        async def note(name: str) -> None:
+            self.ran.append(name)
+            await asyncio.sleep(0)
+
+        @desk.handler(limit=Limit(concurrency=4))
+        async def write(ctx: Context, name: str) -> str:
+            await ctx.run(note, name)
+            return name
+
+        @group.handler(limit=Limit(concurrency=1, by="user"))
+        async def serve(ctx: Context, name: str, user: str) -> str:
+            await ctx.run(note, name)
+            return name
+
+        @group.handler
+        async def plain(ctx: Context, name: str) -> str:
+            await ctx.run(note, name)
+            return name
+
+        @group.handler
+        async def sleeper(ctx: Context, name: str) -> str:
+            await ctx.sleep(5)
+            await ctx.run(note, name)
+            return name
+
+        self.lines = [
+            f"{kind}{n}" for kind, count in (("k", keys), ("u", users), ("p", 1), ("s", 1)) for n in range(count)
+        ]
+        self.work = [(line, place) for place in range(each) for line in self.lines]
+        self.handlers = {"k": write, "u": serve, "p": plain, "s": sleeper}
+
+    def start(self, client):
+        for line, place in self.work:
+            name = f"{line}.{place}"
+            more = {"k": {"key": line}, "u": {"user": line}}.get(line[0], {})
+            yield client.start(self.handlers[line[0]], name, id=name, **more)
+
+    def order(self, line):
+        return list(dict.fromkeys(name for name in self.ran if name.partition(".")[0] == line))
+
+
+@pytest.mark.parametrize("kind, each", [("memory", 12), ("sqlite", 60)])
+def test_thousands_behind_keys_limits_and_room_at_once_all_have_their_turn_in_order(tmp_path, kind, each):
+    """The engine dies again and again in the midst of it."""
+    world = World(kind, tmp_path)
+    all_of_it = Everything(keys=9, users=5, each=each)
+    total = len(all_of_it.work)
+    limits = Limits(running=6, waiting=5, bodies=4, backlog=20)
+
+    async def queue():
+        async with world.holdfast(all_of_it.service, all_of_it.others, clock=all_of_it.clock).resting() as client:
+            await asyncio.gather(*all_of_it.start(client))
+
+    async def live(until):
+        stores = []
+        hf = world.holdfast(
+            all_of_it.service, all_of_it.others, limits=limits, clock=all_of_it.clock,
+            wrap=lambda inner: stores.append(Held(inner)) or stores[0],
+        )  # fmt: skip
+        async with hf as client:
+            if until < total:
+                while len(set(all_of_it.ran)) < until:
+                    await asyncio.sleep(0.001)
+                    all_of_it.clock.wind(1)
+                    client._engine._timers._tick()
+                stores[0].dead = True
+                client._engine.fail(DEAD)
+            else:
+                for line, place in all_of_it.work:
+                    handle = await client.attach(f"{line}.{place}")
+                    assert await handle.result(20) == handle.id
+
+    asyncio.run(queue())
+    for share in (0.2, 0.4, 0.6, 0.8, 1.0):
+        asyncio.run(live(int(total * share)))
+    for line in all_of_it.lines[:-2]:  # of keys and users; the others have no queue of their own
+        assert all_of_it.order(line) == [f"{line}.{place}" for place in range(each)], line
+    half = list(dict.fromkeys(all_of_it.ran))[: total // 2]
+    shares = {line: sum(name.partition(".")[0] == line for name in half) for line in all_of_it.lines}
+    assert min(shares.values()) >= each / 6, shares
+    assert len(all_of_it.ran) - total <= 5 * limits.running, "what ran twice ran as its process died"

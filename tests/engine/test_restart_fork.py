@@ -618,8 +618,15 @@ def test_a_step_that_had_failed_is_the_failing_point_of_the_copy_too(world):
     assert flags.ran == ["a"]
 
 
-@pytest.mark.xfail(reason="an invocation sent by the original is not known to the copy under the id it has there")
-def test_a_copy_reaches_what_the_original_has_sent(world):
+UNNAMED = pytest.mark.xfail(
+    strict=True,
+    reason="an id that Holdfast makes is the invocation's own: to the copy it names nobody (docs/concepts.md). Were it "
+    "the original's, every copy and fork would steer what the original has sent, also while that still runs",
+)
+
+
+@pytest.mark.parametrize("id", [pytest.param(None, marks=UNNAMED), "child"])
+def test_a_copy_reaches_what_the_original_has_sent(world, id):
     service = Service("S")
 
     @service.handler
@@ -628,7 +635,7 @@ def test_a_copy_reaches_what_the_original_has_sent(world):
 
     @service.handler
     async def h(ctx: Context) -> str:
-        sent = ctx.send(child)
+        sent = ctx.send(child, id=id)
         await ctx.run(abs, 1)
         ctx.signal(sent, "go", "on")
         return await ctx.attach(sent, str)

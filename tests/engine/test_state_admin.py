@@ -200,6 +200,60 @@ def test_a_writer_that_begins_while_a_value_is_being_set_sees_it(world, monkeypa
         assert one.client.state("Desk", "k") == {"n": 11, "log": [1]}
 
 
+async def after(work, turns):
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return await work()
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_on_a_slow_disk_a_value_and_a_writer_that_begins_about_then_come_one_after_the_other(world, monkeypatch, turns):
+    all_in_lane(monkeypatch)
+    desk = Desk()
+    with desk.life(world) as one:
+        client = one.client._client
+        one.store.seconds = 0.003
+        for first in ("value", "writer"):
+            before = one.client.call(desk.add, key="k", timeout=5)
+            value = 100 * before
+
+            def put(value=value):
+                return client.set_state("Desk", "k", "n", value)
+
+            def add():
+                return client.call(desk.add, key="k")
+
+            works = [after(put, 0), after(add, turns)] if first == "value" else [after(put, turns), after(add, 0)]
+            refusal, total = one.together(*works)
+            left = one.client.state("Desk", "k")["n"]
+            if isinstance(refusal, WrongStatus):
+                assert total == left == before + 1, "the writer had begun"
+            elif total == value + 1:
+                assert left == total, "what it wrote later is there"
+            else:
+                assert (total, left) == (before + 1, value), "the writer had ended"
+            if first == "value" and turns > 4:
+                assert total == value + 1, "it was being written when the writer came"
+
+
+def test_on_a_slow_disk_those_that_wait_for_the_key_read_the_value_and_a_reader_hinders_nobody(world, monkeypatch):
+    all_in_lane(monkeypatch)
+    desk = Desk()
+    with desk.life(world) as one:
+        client = one.client._client
+        one.store.seconds = 0.003
+        for n in range(1, 6):
+            value = 100 * n
+            works = [client.set_state("Desk", "k", "n", value)]
+            works += [after(lambda: client.call(desk.add, key="k"), 6) for _ in range(3)]
+            works += [after(lambda: client.call(desk.look, key="k"), 6)]
+            outcomes = one.together(*works)
+            assert outcomes[:4] == [None, value + 1, value + 2, value + 3]
+            assert one.client.state("Desk", "k")["n"] == value + 3
+    with desk.life(world) as one:
+        assert one.client.call(desk.look, key="k", timeout=5) == 503
+
+
 def test_values_set_at_once_are_all_kept(world, monkeypatch):
     all_in_lane(monkeypatch)
     desk = Desk()

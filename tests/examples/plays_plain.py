@@ -24,6 +24,7 @@ from examples import d7_orchestrator_workers as d7
 from examples import d8_evaluator_optimizer as d8
 from examples import d9_moderation as d9
 from examples import d10_chat_session as d10
+from examples import p1_payments as p1
 from examples.offline import OfflineAdmin
 from holdfast import AsyncClient
 from tests.examples.survival import Act, Play, Seen
@@ -98,5 +99,6 @@ PLAYS = {
     "d7": Play(d7.hf, one(d7.compose, d7.TASK)),
     "d8": Play(d8.hf, one(d8.explain, d8.TASK)),
     "d9": Play(d9.hf, one(d9.moderate, d9.POST), answers=True),
+    "p1": Play(p1.hf, one(p1.sell, 30)),
     "d10": Play(d10.hf, talk(d10.message, "My name is Ada.", "What is my name?"), seen=state_of("Chat")),
 }

@@ -31,7 +31,7 @@ from tests.tidy.tree import ROOT
 HELD = 600.0  # seconds: longer than any test, so that the request is in flight at the kill
 SETTLE = 0.3  # seconds in which what was answered before reaches the journal
 PAGES = sorted((ROOT / "docs" / "examples").glob("*.md"))
-SECTION = re.compile(r"^## ([A-F]\d+) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## ([A-FP]\d+) .*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```\n(\$ .*?)^```$", re.MULTILINE | re.DOTALL)
 SERVE = re.compile(r"^holdfast serve (examples\.\w+):hf$")
 MILLISECONDS = re.compile(r" +\d+ ms")
@@ -44,6 +44,7 @@ KILLED: dict[str, Fault | Callable[[list[Request]], bool]] = {  # what is in fli
     "D1": Fault("slow", path="/v1/chat/completions", contains="writer of replies", seconds=HELD),
     "F1": Fault("slow", path="/v1/current.json", contains="Lisbon", seconds=HELD),
     "F2": Fault("slow", path="/v1/chat/completions", contains="city guide for hotels", seconds=HELD),
+    "P1": Fault("late", path="/v1/payments", seconds=HELD),
 }
 
 

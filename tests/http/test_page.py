@@ -30,6 +30,8 @@ LINE_CHARS = 110
 LINES_MAX = 24
 STEADY = (
     (PROMISE, "PROMISE"),
+    (re.compile(r"\bhf_[0-9a-f]{32}"), "KEY"),
+    (re.compile(r"\d{4}-\d\d-\d\d [0-9:]{8} UTC"), "MOMENT"),
     (re.compile(r"\b(inv|idm)_\w{24,32}"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z"), "TIME"),
     (re.compile(r"TIME\+[0-9a-f]{8}"), "TIME"),
@@ -185,16 +187,17 @@ def test_every_route_has_its_request_on_the_page(server):
 
 def test_the_table_of_statuses_is_that_of_the_code():
     from holdfast import errors
+    from holdfast.http import refusals
     from holdfast.http.problems import status_of
 
     rows = re.findall(r"^\| (\d{3}) \| (.+?) \|", PAGE.partition("## Errors")[2], re.MULTILINE)
     told = {code: int(status) for status, codes in rows for code in re.findall(r"HF\d{3}", codes)}
-    named = (thing for thing in vars(errors).values() if isinstance(thing, type))
+    named = (thing for thing in {**vars(errors), **vars(refusals)}.values() if isinstance(thing, type))
     kinds = [kind for kind in named if issubclass(kind, errors.HoldfastError)]
     for kind in kinds:
         if kind.code in told and kind is not errors.TerminalError:
             assert told[kind.code] == status_of(kind.__new__(kind)), kind.code
-    assert {kind.code for kind in kinds if issubclass(kind, errors.RequestError)} - set(told) == {"HF600"}
+    assert {kind.code for kind in kinds if issubclass(kind, refusals.RequestError)} - set(told) == {"HF600"}
 
 
 def test_the_limits_of_the_page_are_those_of_the_code():

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast import errors
-from holdfast.http import problems
+from holdfast.http import problems, refusals
 from tests.http.serving import PROBLEM, problem
 
 
@@ -178,7 +178,7 @@ def test_a_text_without_a_json_form_is_shown_spelled_out():
 
 
 def test_a_title_is_the_same_for_all_errors_of_a_kind():
-    assert json.loads(problems.problem(errors.UnknownRoute("x")).body)["title"] == "Unknown route"
+    assert json.loads(problems.problem(refusals.UnknownRoute("x")).body)["title"] == "Unknown route"
 
 
 METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])

@@ -367,6 +367,8 @@ async def shopper(ctx: Context, count: int, at_once: bool) -> int:
 @shape(lambda r: (r.choice([2.0, 100.0]),), flow, KEYS, main=True)
 async def proceed(ctx: WorkflowContext, seconds: float) -> int:
     """Waits for word, and passes it on to all who wait for the end."""
+    left = ctx.items("ends", int)
+    expect(ctx, left == [], "G6", f"{ctx.key} was never run, or is purged, and {left} is left of it")
     ctx.set("stage", "begun")
     try:
         async with asyncio.timeout(seconds):

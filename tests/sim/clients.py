@@ -7,6 +7,7 @@ error is fine when the faults of the seed explain it; any other is a breach.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from holdfast.errors import (
     Unreadable,
     WrongStatus,
 )  # fmt: skip
+from holdfast.views import AskView
 from tests.sim.history import Answered, Seen
 from tests.sim.operators import Operators
 from tests.sim.revised import EDITED, FLAWED
@@ -259,8 +261,35 @@ class Clients:
                     await self._settle_one(promise, self._random.randint(0, 99))
             if calm or self._chance(0.5):
                 for ask in await self._client.asks():
-                    if calm or self._chance(0.5):
+                    if not calm and self._chance(0.5):
+                        continue
+                    if "outcome" in ask.schema.get("properties", ()):
+                        await self._decide(ask)
+                    else:
                         await self._settle_one(ask.id, self._chance(0.5))
+
+    async def _decide(self, ask: AskView) -> None:
+        """Says what came of a step that pays, as the bank knows it."""
+        if self._chance(self._options.conflicts):
+            await self._settle(ask.id, {"outcome": "done"}, wrong=True)
+        receipt = self._world.bank.find(ask.about["idempotency_key"])
+        if receipt is not None:
+            answer = {"outcome": "done", "result": receipt}
+        else:
+            answer = {"outcome": "failed" if self._chance(0.2) else "not done", "reason": "the bank says so"}
+        self._life.errands.add(ask.invocation)
+        try:
+            await self._client.answer(ask.id, answer)
+        except (AlreadySettled, UnknownHandler, UnknownPromise, WrongStatus):
+            return
+        except (BadArguments, Unreadable):
+            self._only_if_rotten(ask.invocation, "decide")
+            return
+        except StoreError as error:
+            if error.code == "HF401":
+                return
+            raise
+        self._life.log(Answered, "decide", ask.id, (answer["outcome"], json.dumps(receipt).encode()))
 
     async def _settle_one(self, promise: str, value: Any) -> None:
         if self._chance(self._options.conflicts):
@@ -315,7 +344,7 @@ class Clients:
         try:
             async for event in self._client.watch(plan.known, after=seen.place):
                 seen.place = event.id
-                if event.kind not in {"status", "chunk"}:
+                if event.kind not in {"status", "attempt", "chunk"}:
                     seen.events.append((event.kind, event.data["id"]))
         except (UnknownInvocation, Unreadable):
             return  # purged, or damaged

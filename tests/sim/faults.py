@@ -30,9 +30,11 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("named", "sender", "follower"),
     ("talker", "listener", "patient"),
     ("ping", "talker", "interrupted"),
+    ("tries", "steps", "race"),
     ("flawed", "flawed_key", "add", "renewed"),
     ("proceed", "approve", "witness", "follower"),
     ("narrow", "turns", "paced", "spaced", "crowd"),
+    ("purchase", "bazaar", "deposit"),
 )
 
 
@@ -89,6 +91,8 @@ class Options:
     mended_from: int  # the life from which on its bugs are mended
     drain_seconds: float  # of a clean stop
     every: int = 0  # seconds between two ticks of the schedule; 0: there is none
+    cron: str = ""  # its times, instead
+    rescheduled_from: int = 0  # the life from which on the program wants other times; 0: it never does
     missed: str = "once"
     keyed: bool = False  # it ticks on an object
     twins: bool = False  # a second engine on the same store, as if the lock did not hold; never drawn
@@ -117,17 +121,7 @@ def draw(seed: int) -> Options:
     edits, lives = some(0.4, 0.2, 0.8), random.choice([0, 1, 1, 2, 2, 3, 4, 6])
     controlled = random.random() < 0.6
     shapes = _shapes(random, edited=bool(edits))
-    limits: dict[str, Any] = {}
-    if random.random() < 0.4:
-        limits = {
-            "running": random.randint(1, 4), "waiting": random.randint(0, 3), "bodies": random.randint(1, 5),
-            "backlog": random.randint(1, 5), "threads": random.randint(1, 2),
-        }  # fmt: skip
-    small = {}
-    if random.random() < 0.3:
-        small = {"REFILL_MAX": random.randint(1, 4), "ADMIT_SLICE": random.randint(1, 3), "STARTS_MAX": 2}
-    if random.random() < 0.5:
-        small |= {"INLINE_ROWS_MAX": random.randint(0, 4), "MAINTAIN_COMMITS": random.randint(2, 9)}
+    limits, small = _scarce(random)
     return Options(
         seed=seed,
         lives=lives,
@@ -166,11 +160,29 @@ def draw(seed: int) -> Options:
         mended_from=random.randint(0, lives),
         drain_seconds=random.choice([0.0, 0.3, 10.0]),
         every=random.choice([40, 400, 4_000]) if random.random() < 0.25 else 0,
+        cron=random.choice(["*/2 * * * *", "7 * * * *"]) if random.random() < 0.3 else "",
+        rescheduled_from=random.randint(1, lives + 1) if random.random() < 0.3 else 0,
         missed=random.choice(["once", "skip", "all"]),
         keyed=random.random() < 0.3,
         limits=limits,
         small=small,
     )
+
+
+def _scarce(random: Random) -> tuple[dict[str, Any], dict[str, int]]:
+    """Limits of the engine, and bounds within it, so small that they matter."""
+    limits: dict[str, Any] = {}
+    if random.random() < 0.4:
+        limits = {
+            "running": random.randint(1, 4), "waiting": random.randint(0, 3), "bodies": random.randint(1, 5),
+            "backlog": random.randint(1, 5), "threads": random.randint(1, 2),
+        }  # fmt: skip
+    small: dict[str, int] = {}
+    if random.random() < 0.3:
+        small = {"REFILL_MAX": random.randint(1, 4), "ADMIT_SLICE": random.randint(1, 3), "STARTS_MAX": 2}
+    if random.random() < 0.5:
+        small |= {"INLINE_ROWS_MAX": random.randint(0, 4), "MAINTAIN_COMMITS": random.randint(2, 9)}
+    return limits, small
 
 
 def _shapes(random: Random, *, edited: bool) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ class BodyBegan(NamedTuple):
     attempt: int
     running: int  # bodies at once, this one too
     late: bool  # its engine has said already that it failed; a thread cannot know, and is never late
+    wall: int  # the latest so far
 
 
 class BodyEnded(NamedTuple):

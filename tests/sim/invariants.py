@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
 from holdfast.errors import HandlerMissing
-from tests.sim import invariants_between
+from tests.sim import invariants_between, invariants_once
 from tests.sim.history import (
     Answered,
     BodyBegan,
@@ -27,7 +28,7 @@ from tests.sim.history import (
     Refused,
     Seen,
 )  # fmt: skip
-from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version
+from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version, owner_of
 from tests.sim.loop import HOP_SECONDS_MAX
 from tests.sim.revised import EDITED
 from tests.sim.watched import Segment
@@ -54,7 +55,8 @@ class Inspection(Ledger):
     def run(self) -> None:
         """Every check, in order; the later ones use what the earlier ones read."""
         self.replay_all()
-        for check in TWIN_CHECKS if self.world.options.twins else [*CHECKS, *invariants_between.CHECKS]:
+        every = [*CHECKS, *invariants_between.CHECKS, *invariants_once.CHECKS]
+        for check in TWIN_CHECKS if self.world.options.twins else every:
             self.history.checking = check.__name__
             check(self)
 
@@ -78,7 +80,7 @@ def g2_a_recorded_step_never_runs_again(look: Inspection) -> None:
     for facts in look.fine():
         for version in facts.versions:
             for record in version.records:
-                if isinstance(record.entry, (records.StepCompleted, records.StepErrored)):
+                if isinstance(record.entry, (records.StepCompleted, records.StepErrored, records.StepUnknown)):
                     until = min(facts.removed(record) or FOREVER, facts.purged or FOREVER)
                     recorded[facts.id, record.entry.step].append((record.commit, until))
     for began in look.history.of(BodyBegan):
@@ -141,6 +143,8 @@ def _sure(facts: Facts, version: Version, end: int) -> int:
     """How much of a path every machine must have taken. What one read and could not record, others read anew: at the
     death of its life, and while it was paused, when it sees what comes and does nothing."""
     runs = facts.runs(version)
+    if runs is None:
+        return 0
     for place, commit in enumerate([runs, *(max(runs, record.commit) for record in version.completions)]):
         if commit > end or (place and facts.status_at(commit) is Status.PAUSED):
             return place
@@ -208,6 +212,19 @@ def g5_timers_are_never_early(look: Inspection) -> None:
                 look.broken("G5", f"{facts.id} {entry.timer} was due at {segment.deadline}, and fired at {event.wall}")
 
 
+def g5_starts_wait_for_their_time(look: Inspection) -> None:
+    prompt = {plan.known for plan in look.world.plans if not plan.delay}
+    wanted = {plan.known: plan.delay for plan in look.world.plans if plan.known not in prompt}
+    for facts in look.fine():
+        row = facts.moves[0].row
+        asked = wanted.get(facts.id, 0.0) if facts.row.parent is None and facts.row.origin is None else 0.0
+        waits = row.status == Status.QUEUED and row.wake_at is not None
+        if asked and facts.row.target != "Sim/chain" and not waits:
+            look.broken("G5", f"{facts.id} was to begin in {asked} s, and does not wait")
+        if waits and facts.begun is not None and look.events[facts.begun - 1].wall < row.wake_at:
+            look.broken("G5", f"{facts.id} was to begin at {row.wake_at}, and began before")
+
+
 def g5_timers_are_not_late(look: Inspection) -> None:
     """Where nothing is in their way: room for all, no pause, a wall clock that runs."""
     options = look.world.options
@@ -222,6 +239,8 @@ def g5_timers_are_not_late(look: Inspection) -> None:
         for (_, entry, event), segment in facts.steps:
             if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
                 continue
+            if look.lives[event.life].rests:
+                continue  # where no timer fires
             expected = max(segment.deadline, begun[event.life]) + LATE_MS
             if entry.at > expected:
                 look.broken("G5", f"{facts.id}: a timer was due at {segment.deadline}, and at {entry.at} came {entry}")
@@ -251,8 +270,10 @@ def g6_what_was_seen_never_changes(look: Inspection) -> None:
 def g6_settled_promises_never_change(look: Inspection) -> None:
     told: dict[str, Any] = {}
     for answer in look.history.of(Answered):
-        row = look.promises[answer.id] if answer.call == "settle" else None
-        if row is None or (row.n and not look.sound(look.facts[row.n])):
+        row = look.promises.get(answer.id) if answer.call == "settle" else None
+        if row is None or answer.commits < look.forgotten.get(owner_of(answer.id), 0):
+            continue  # deleted since, and perhaps made anew
+        if row.n and not look.sound(look.facts[row.n]):
             continue
         if told.setdefault(answer.id, answer.value) != answer.value or _times(look, answer) > 1:
             look.broken("G6", f"{answer.id} was settled twice: {told[answer.id]}, {answer.value}")
@@ -265,7 +286,9 @@ def g6_settled_promises_never_change(look: Inspection) -> None:
 
 
 def _times(look: Inspection, answer: Answered) -> int:
-    return sum(1 for other in look.history.of(Answered) if other.call == "settle" and other.id == answer.id)
+    since = look.forgotten.get(owner_of(answer.id), 0)
+    told = (other for other in look.history.of(Answered) if other.call == "settle" and other.id == answer.id)
+    return sum(1 for other in told if other.commits >= since)
 
 
 def _written(answer: Answered) -> tuple[bytes, bool]:
@@ -280,8 +303,15 @@ def _delivered(look: Inspection, facts: Facts, answer: Answered, row: Any) -> No
         for record in facts.entries
         if isinstance(record.entry, records.PromiseSettled) and record.entry.promise == step
     ]
+    if not got and any(_is_cancel(record) and _lay(look, facts, record) for record in facts.entries):
+        return  # nobody ran it between the two, and a cancel is what it heard of first
     if got != [_written(answer)] and facts.status.ended and facts.status is not Status.KILLED:
         look.broken("G6", f"{facts.id} {step} was settled {answer.value}, its handler was given {got}")
+
+
+def _lay(look: Inspection, facts: Facts, record: Record) -> bool:
+    """Whether an entry was written while its invocation was a row alone."""
+    return look.lives[record.event.life].rests or facts.status_at(record.commit - 1) is Status.PAUSED
 
 
 def g6_withdrawn_is_withdrawn(look: Inspection) -> None:
@@ -386,6 +416,26 @@ def g8_pauses_say_why(look: Inspection) -> None:
                 look.broken("G8", f"{facts.id} was paused: {paused.code} {paused.reason[:300]}")
 
 
+def g8_attempts_are_counted_on(look: Inspection) -> None:
+    """What a row says of attempts that failed holds for whoever brings its invocation back."""
+    begun: dict[tuple[str, str], list[BodyBegan]] = defaultdict(list)
+    for began in look.history.of(BodyBegan):
+        begun[began.id, began.step].append(began)
+    for facts in look.fine():
+        for moved, after in pairwise(facts.moves):
+            if after.status is Status.PAUSED:
+                continue  # a person who resumes it begins to count anew
+            outcome = None if moved.row.outcome is None else records.decode_outcome(moved.row.outcome)
+            for tried in outcome.tries if isinstance(outcome, records.Woken) else ():
+                for began in begun[facts.id, tried.step]:
+                    if not moved.commit <= began.commits <= after.commit or began.life > after.event.life:
+                        continue  # who dies in the midst of an attempt leaves no word of those before it
+                    if began.attempt <= tried.failure.attempts or began.wall < tried.next_at:
+                        look.broken(
+                            "G8", f"{facts.id}: {tried} was recorded, and attempt {began.attempt} came after it"
+                        )
+
+
 def g9_bodies_are_bounded(look: Inspection) -> None:
     most = look.world.options.bounds().bodies
     for began in look.history.of(BodyBegan):
@@ -433,19 +483,16 @@ def g11_bodies_start_after_their_commit(look: Inspection) -> None:
 
 def g11_nothing_after_a_failed_sync(look: Inspection) -> None:
     failed: Refused | None = None
-    durable_at = -NEWS_SECONDS
     for event in look.history.events:
         match event:
-            case Committed():
-                durable_at = event.at
             case Refused() if event.code != "HF401":
                 failed = event
             case LifeEnded():
                 failed = None
             case BodyBegan(late=False) if failed is not None and event.at < failed.at + NEWS_SECONDS:
                 continue  # asked for by an earlier commit, and the loop has not heard of this one yet
-            case Answered() | Seen() if failed is not None and event.at == failed.at < durable_at + NEWS_SECONDS:
-                continue  # of the commit before, and told before this one was tried
+            case Answered() | Seen() if failed is not None and event.at == failed.at:
+                continue  # of the commit before, and told before this one was tried, which took its time
             case Answered() | Seen() | BodyBegan() if failed is not None:
                 look.broken("G11", f"after the failed sync in life {failed.life} came {event}")
 
@@ -455,11 +502,11 @@ CHECKS: list[Callable[[Inspection], None]] = [
     g2_a_recorded_step_never_runs_again, g2_one_key_for_all_attempts,
     g3_every_journal_replays_to_its_end, g3_no_life_took_another_path, g3_pauses_for_a_mismatch_have_a_cause,
     g4_no_two_bodies_of_a_step_at_once, g4_the_store_refused_nothing_of_its_own,
-    g5_timers_are_never_early, g5_timers_are_not_late, g5_timers_fire_if_anyone_lives,
+    g5_timers_are_never_early, g5_starts_wait_for_their_time, g5_timers_are_not_late, g5_timers_fire_if_anyone_lives,
     g6_what_was_seen_never_changes, g6_settled_promises_never_change, g6_withdrawn_is_withdrawn,
     g6_nobody_is_asked_for_the_dead,
     g7_cancelled_invocations_end, g7_compensation_runs, g7_no_body_outlives_its_invocation,
-    g8_nothing_waits_for_ever, g8_pauses_say_why,
+    g8_nothing_waits_for_ever, g8_pauses_say_why, g8_attempts_are_counted_on,
     g9_bodies_are_bounded, g9_who_rests_runs_nothing,
     g10_damage_stops_one_only,
     g11_bodies_start_after_their_commit, g11_nothing_after_a_failed_sync,

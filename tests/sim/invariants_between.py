@@ -24,7 +24,7 @@ from holdfast.core.invocation import Status
 from holdfast.engine.objects import ObjectState
 from holdfast.errors import Unreadable
 from tests.sim.history import Answered, LifeBegan
-from tests.sim.ledger import Act, Facts, Moved, StateText
+from tests.sim.ledger import Act, Facts, Moved, StateText, owner_of
 from tests.sim.revised import EDITED
 
 if TYPE_CHECKING:
@@ -233,6 +233,8 @@ def g6_shared_promises_have_one_value(look: Inspection) -> None:
                 continue
             for record in facts.entries:
                 entry = record.entry
+                if record.commit <= look.forgotten.get(owner_of(row.id), 0):
+                    continue  # of one that was deleted with its workflow
                 if isinstance(entry, records.PromiseSettled) and entry.promise.rpartition("/")[2] == f"{name}#1":
                     got = facts.read(entry.value), 1 if entry.ok else 2
                     if row.value is None or got != (row.value[1:], row.status):
@@ -244,6 +246,8 @@ def g6_settled_by_handlers_is_settled(look: Inspection) -> None:
         for act in facts.acts():
             if isinstance(act.command, SettleShared) and done(facts, act):
                 row = look.promises.get(act.command.id)
+                if done_at(facts, act) < look.forgotten.get(owner_of(act.command.id), 0):
+                    continue
                 if row is None or not row.status:
                     look.broken("G6", f"{facts.id} settled {act.command.id}, which is still open")
 
@@ -269,7 +273,7 @@ def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
     )
     begun: set[int] = set()
     last = {(commit, n): moved for commit, _, n, moved in changes}
-    runs = {(commit, n) for commit, _, n, moved in changes if _has_begun(moved)}
+    runs = {(commit, n) for commit, _, n, moved in changes if moved.runs}
     found: dict[str, list[tuple[int, set[int]]]] = defaultdict(lambda: [(0, set())])
     for (commit, n), moved in sorted(last.items(), key=lambda item: (item[0][0], item[1].status not in _OVER)):
         if moved.status is Status.QUEUED:
@@ -282,10 +286,6 @@ def _held(look: Inspection) -> dict[str, list[tuple[int, set[int]]]]:
             holders.add(n)
         held.append((commit, holders))
     return found
-
-
-def _has_begun(moved: Moved) -> bool:
-    return moved.status in RUNS or (moved.row.began is not None and moved.status is not Status.QUEUED)
 
 
 _OVER = {Status.DONE, Status.FAILED, Status.CANCELLED, Status.KILLED, Status.QUEUED}
@@ -384,9 +384,13 @@ def g4_places_of_lists_are_in_order_and_taken_once(look: Inspection) -> None:
     for owner, indexes in places.items():
         if sorted(indexes) != list(range(min(indexes), max(indexes) + 1)):
             look.broken("G4", f"list {owner} has the places {sorted(indexes)}")
-    taken = Counter(item[:4] for event in look.events for item in event.batch.items)
-    if twice := [place for place, times in taken.items() if times > 1]:
-        look.broken("G3", f"places of lists were taken more than once: {twice}")
+    taken: set[Any] = set()
+    for event in look.events:
+        taken = {place for place in taken if place[:2] not in event.batch.forgets}
+        places_now = {item[:4] for item in event.batch.items}
+        if twice := sorted(taken & places_now):
+            look.broken("G3", f"places of lists were taken more than once: {twice}")
+        taken |= places_now
 
 
 def g4_counters_count_their_writers(look: Inspection) -> None:
@@ -538,7 +542,8 @@ def g7_the_sent_go_on(look: Inspection) -> None:
 
 def g3_notes_are_recorded_once(look: Inspection) -> None:
     for facts in look.fine():
-        names = [record.entry.note for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        notes = [record.entry for record in facts.entries if isinstance(record.entry, records.NOTES)]
+        names = [note.note for note in notes if not isinstance(note, records.STARTS)]  # a body may begin again
         if doubles := [name for name, times in Counter(names).items() if times > 1]:
             look.broken("G3", f"{facts.id} has noted {doubles} more than once")
 
@@ -578,8 +583,10 @@ def g6_watchers_see_each_event_once(look: Inspection) -> None:
 
 def _told(entry: Any) -> tuple[str, str] | None:
     match entry:
-        case records.StepCompleted() | records.StepErrored():
+        case records.StepCompleted() | records.StepErrored() | records.StepUnknown():
             return "step", entry.step
+        case records.StepBegun() | records.StepNotDone():
+            return "once", entry.note
         case records.TimerFired():
             return "timer", entry.timer
         case records.PromiseSettled():
@@ -624,10 +631,25 @@ def _due(id: str) -> int:
     return int(when.timestamp()) * 1000
 
 
+def g5_cron_is_kept(look: Inspection) -> None:
+    """In a zone whose hours begin with those of UTC."""
+    options = look.world.options
+    if not options.cron:
+        return
+    for facts in _occurrences(look):
+        minute, second = divmod(_due(facts.id) // 1000 % 3600, 60)
+        fits = minute % 2 == 0 if options.cron.startswith("*/2") else minute == 7
+        began = look.events[facts.started - 1].life
+        if not (0 < options.rescheduled_from <= began) and (second or not fits):
+            look.broken("G5", f"{facts.id} is none of the times of {options.cron!r}")
+
+
 def g5_schedules_make_up_for_all(look: Inspection) -> None:
     """Where a schedule was never stopped, taken out or wound: every time there was, in even steps."""
     options = look.world.options
     if not options.every or options.missed != "all" or options.clock_back or options.clock_steps:
+        return
+    if options.cron or options.rescheduled_from:
         return
     stopped = any(answer.call == "schedule" and answer.value == "pause_schedule" and answer.life < options.lives
                   for answer in look.history.of(Answered))  # fmt: skip
@@ -649,5 +671,5 @@ CHECKS = [
     g7_cancel_reaches_the_called, g7_kill_reaches_the_called, g7_the_sent_go_on, g3_notes_are_recorded_once,
     g3_what_was_emitted_is_recorded, g3_what_a_failed_one_had_read_is_recorded,
     g6_watchers_see_each_event_once, g4_no_occurrence_twice,
-    g5_no_occurrence_is_early, g5_schedules_make_up_for_all,
+    g5_no_occurrence_is_early, g5_schedules_make_up_for_all, g5_cron_is_kept,
 ]  # fmt: skip

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 FROM_OUTSIDE = (records.SignalArrived, records.CancelRequested)
 UNASKED = (*records.NOTES, records.Reopened)  # what is no completion
 EDITS = ("", "argument", "name", "fewer")
-BEGUN = {Status.READY, Status.SUSPENDED, Status.DONE, Status.FAILED, Status.CANCELLED}
 FOREVER = 1 << 60  # commits
 WITHDRAWN = 3  # PromiseRow.status
 LIST = b"\x02"  # first byte of the state row that says where a list begins
@@ -58,6 +57,13 @@ class Moved(NamedTuple):
     status: Status
     row: InvocationRow | MoveRow
     event: Committed
+
+    @property
+    def runs(self) -> bool:
+        """Whether its handler was run by then, and not only its row changed."""
+        if self.status in {Status.READY, Status.SUSPENDED}:
+            return True
+        return self.row.began is not None and self.status is not Status.QUEUED
 
 
 @dataclass
@@ -196,6 +202,8 @@ class Facts:
         before: Version | None = None
         for version in self.versions:
             runs = self.runs(version)
+            if runs is None:
+                return
             completions = version.completions
             for index, segment in enumerate(version.replayed.path):
                 if index < version.first:
@@ -210,10 +218,9 @@ class Facts:
                     yield Act(commit, index - 1, command)
             before = version
 
-    def runs(self, version: Version) -> int:
-        """The commit with which it went on in a version of its journal, or began."""
-        begun = (moved.commit for moved in self.moves if moved.commit >= version.since and moved.status in BEGUN)
-        return next(begun, version.since)
+    def runs(self, version: Version) -> int | None:
+        """The commit with which it went on in a version of its journal, or began; None if it never did."""
+        return next((moved.commit for moved in self.moves if moved.commit >= version.since and moved.runs), None)
 
     def _asked_again(self, version: Version, index: int, segment: Segment) -> Iterator[Act]:
         # What a copy still waits for, or has to ask again after a retry, was never asked for in its own name.
@@ -256,6 +263,7 @@ class Ledger:
         self.promises: dict[str, PromiseRow] = {}
         self.settles: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         self.state: dict[tuple[str, str, str], list[tuple[int, StateText]]] = defaultdict(list)
+        self.forgotten: dict[str, int] = {}  # by owner of named promises: the commit of the last purge
         self.events: list[Committed] = world.history.of(Committed)
         for number, event in enumerate(self.events, 1):
             self._read(number, event)
@@ -264,6 +272,12 @@ class Ledger:
         batch = event.batch
         for n in batch.purges:
             self.facts[n].purged = number
+        for service, key in batch.forgets:
+            owner = f"{service}:{key}"
+            self.forgotten[owner] = number
+            for id in [id for id in self.promises if owner_of(id) == owner]:
+                del self.promises[id]
+                self.settles.pop(id, None)
         fresh = {row.n for row in batch.starts}
         for n, seq in batch.rewrites:
             facts = self.facts[n]
@@ -438,6 +452,11 @@ class Ledger:
             case EndCancelled() if isinstance(outcome, records.Cancelled):
                 return ""
         return f"it is {status.name}, and the journal leads to {end}"
+
+
+def owner_of(promise: str) -> str:
+    """Of a named promise, the workflow's run."""
+    return promise.rpartition(":")[0]
 
 
 def _is_copy(row: InvocationRow) -> bool:

@@ -127,10 +127,14 @@ class Operators:
         self._world.copies += 1
         self._rewrite(view)
         step, result = await self._place(view)
+        new_id = None
+        if view.id in self._world.rotten:
+            new_id = f"copy-{self._world.copies}"
+            self._world.rotten[new_id] = "copied"
         if step is None or result is None or self._random.random() < 0.5:
-            call = self._client.restart(view.id, from_step=step)
+            call = self._client.restart(view.id, from_step=step, new_id=new_id)
         else:
-            call = self._client.fork(view.id, step, result)
+            call = self._client.fork(view.id, step, result, new_id=new_id)
         try:
             handle = await call
         except (WrongStatus, UnknownInvocation, UnknownHandler, BadArguments):
@@ -141,8 +145,6 @@ class Operators:
         except StoreError as error:
             self._only_if_full(error)
             return
-        if view.id in self._world.rotten:
-            self._world.rotten[handle.id] = "copied"
         self._life.log(Answered, "copy", view.id, handle.id)
 
     async def _place(self, view: InvocationView) -> tuple[str | None, Any]:

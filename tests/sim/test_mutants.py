@@ -123,7 +123,7 @@ def queued_before_it_is_durable(patch: Patch) -> None:
 
 @caught_by("G3", "G11")
 def a_result_is_delivered_and_not_recorded(patch: Patch) -> None:
-    append = Driver._append
+    append = Driver.append
     seen = []
 
     def forgetful(self: Any, resident: Any, entry: Any) -> None:
@@ -131,7 +131,7 @@ def a_result_is_delivered_and_not_recorded(patch: Patch) -> None:
         if not isinstance(entry, records.StepCompleted) or len(seen) % 7:
             append(self, resident, entry)
 
-    patch.setattr(Driver, "_append", forgetful)
+    patch.setattr(Driver, "append", forgetful)
 
 
 @caught_by("G3", shapes=("edited",), edits=0.8)
@@ -182,7 +182,7 @@ def a_stopping_engine_does_not_follow(patch: Patch) -> None:
 
     def deaf(self: Any, resident: Any, entry: Any, *value: Any) -> None:
         if self._watcher.stopping:
-            self._append(resident, entry)
+            self.append(resident, entry)
         else:
             deliver(self, resident, entry, *value)
 
@@ -194,6 +194,11 @@ def every_attempt_has_its_own_key(patch: Patch) -> None:
     patch.setattr(StepInfo, "idempotency_key", property(lambda self: f"hf_{self.invocation}_{self.id}_{self.attempt}"))
 
 
+@caught_by("g8_attempts_are_counted_on", shapes=("tries",), transient=0.4, limits=TIGHT | {"waiting": 0})
+def what_was_tried_is_forgotten(patch: Patch) -> None:
+    patch.setattr(Body, "recall", lambda *_: None)
+
+
 @caught_by("G4")
 def a_body_is_begun_twice(patch: Patch) -> None:
     begin = Body.begin
@@ -202,7 +207,7 @@ def a_body_is_begun_twice(patch: Patch) -> None:
         begin(self)
         context = self.spec.context.copy()
         context.run(self.info.bind)
-        self._effects.call(self.spec, context)
+        self._effects.call(self.spec.fn, self.spec, context)
 
     patch.setattr(Body, "begin", twice)
 
@@ -274,13 +279,13 @@ def a_settlement_is_lost_over_a_pause(patch: Patch) -> None:
 
 @caught_by("G3", "G6")
 def a_settlement_is_not_recorded(patch: Patch) -> None:
-    append = Driver._append
+    append = Driver.append
 
     def forgetful(self: Any, resident: Any, entry: Any) -> None:
         if not isinstance(entry, records.PromiseSettled):
             append(self, resident, entry)
 
-    patch.setattr(Driver, "_append", forgetful)
+    patch.setattr(Driver, "append", forgetful)
 
 
 @caught_by("G4", shapes=("approvals", "guarded", "first"))
@@ -320,7 +325,7 @@ def ids_are_forgotten(patch: Patch) -> None:
 @caught_by("G7", shapes=("saga",), cancels=0.7)
 def a_cancel_ends_without_clean_up(patch: Patch) -> None:
     def blunt(self: Any, resident: Any, reason: str) -> None:
-        self._append(resident, records.CancelRequested(self.now(resident), reason))
+        self.append(resident, records.CancelRequested(self.now(resident), reason))
         self.end(resident, Move.CANCEL, records.Cancelled(reason))
 
     patch.setattr(Driver, "cancel", blunt)
@@ -328,13 +333,13 @@ def a_cancel_ends_without_clean_up(patch: Patch) -> None:
 
 @caught_by("G7")
 def a_cancel_is_not_recorded(patch: Patch) -> None:
-    append = Driver._append
+    append = Driver.append
 
     def forgetful(self: Any, resident: Any, entry: Any) -> None:
         if not isinstance(entry, records.CancelRequested):
             append(self, resident, entry)
 
-    patch.setattr(Driver, "_append", forgetful)
+    patch.setattr(Driver, "append", forgetful)
 
 
 @caught_by("G7")

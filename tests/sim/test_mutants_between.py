@@ -23,7 +23,7 @@ from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState
 from holdfast.engine.reruns import Reruns
 from holdfast.engine.rows import Rows
-from holdfast.engine.schedules import Schedules
+from holdfast.engine.schedules import Rule, Schedules
 from holdfast.engine.waits import Waits
 from holdfast.stores.base import TrimRow
 from holdfast.stores.memory import MemoryStore
@@ -103,7 +103,7 @@ def a_result_is_purged_that_is_still_needed(patch: Patch) -> None:
     async def purge(self: Any, id: str) -> None:
         row = await self._engine.known(id)
         if row.status >= 4 and self._engine.resident(row.n) is None:
-            self._engine.rows.purge(row.n)
+            self._engine.rows.purge(row)
         await self._engine.durable()
 
     patch.setattr(Control, "purge", purge)
@@ -135,8 +135,12 @@ def deeds_of_what_came_meanwhile_are_not_done(patch: Patch) -> None:
     patch.setattr(driver_module, "obeyed_of", lambda row, length: length)
 
 
-@caught_by("g4_sends_begin_after_their_delay", shapes=("sender",))
-def a_delay_is_forgotten(patch: Patch) -> None:
+@caught_by("g4_sends_begin_after_their_delay", shapes=("sender",), delays=0.0)
+def a_send_does_not_wait(patch: Patch) -> None:
+    create_at_once(patch)
+
+
+def create_at_once(patch: Patch) -> None:
     create = Engine.create
 
     def at_once(self: Any, order: Any) -> None:
@@ -219,6 +223,11 @@ def a_witness_is_told_something_else(patch: Patch) -> None:
 @caught_by("g6_settled_by_handlers_is_settled", shapes=FLOWS)
 def a_settlement_by_a_handler_is_lost(patch: Patch) -> None:
     patch.setattr(Links, "_settle_shared", lambda *_: None)
+
+
+@caught_by("G6", shapes=("proceed",), plans=8, purges=0.9)
+def a_purged_workflow_leaves_its_state(patch: Patch) -> None:
+    patch.setattr(Rows, "workflow_of", lambda *_: None)
 
 
 # Keys
@@ -353,17 +362,17 @@ def what_follows_from_an_edited_result_is_not_done(patch: Patch) -> None:
 def a_place_is_given_away_twice(patch: Patch) -> None:
     leave = Gates._leave_lane
 
-    def generous(self: Any, name: Any) -> None:
-        if name is not None and self._lane(name).running:
-            self._lane(name).running -= 1
-        leave(self, name)
+    def generous(self: Any, name: Any, n: Any) -> None:
+        if self._lane(name).inside:
+            self._lane(name).inside.pop()
+        leave(self, name, n)
 
     patch.setattr(Gates, "_leave_lane", generous)
 
 
 @caught_by("g4_limits_hold", shapes=LIMITS, plans=10, lives=4, stops=0.9)
 def after_a_restart_nobody_is_counted(patch: Patch) -> None:
-    patch.setattr(MemoryStore, "lane_running", lambda self, lane: 0)
+    patch.setattr(MemoryStore, "lane_running", lambda self, lane: [])
 
 
 @caught_by("g4_limits_hold", shapes=("paced",), plans=10, lives=4, clock_ahead=0.0, clock_back=0.0, clock_steps=0.0)
@@ -485,8 +494,20 @@ def a_schedule_fires_early(patch: Patch) -> None:
     patch.setattr(Schedules, "_tick", eager)
 
 
-@caught_by("g5_schedules_make_up_for_all", every=40, missed="all", lives=4, clock_ahead=0.9, clock_back=0.0,
-           clock_steps=0.0, missing=0.0, triggers=0.0)  # fmt: skip
+@caught_by("g5_cron_is_kept", every=40, cron="*/2 * * * *", rescheduled_from=0)
+def a_cron_expression_is_taken_a_minute_later(patch: Patch) -> None:
+    after = Rule.after
+    patch.setattr(Rule, "after", lambda self, moment, *, since=None: (
+        at + 60_000 for at in after(self, moment, since=since)))  # fmt: skip
+
+
+@caught_by("g5_starts_wait_for_their_time", delays=0.9, every=0)
+def a_start_does_not_wait(patch: Patch) -> None:
+    create_at_once(patch)
+
+
+@caught_by("g5_schedules_make_up_for_all", every=40, missed="all", cron="", rescheduled_from=0, lives=4,
+           clock_ahead=0.9, clock_back=0.0, clock_steps=0.0, missing=0.0, triggers=0.0)  # fmt: skip
 def a_schedule_does_not_make_up_for_what_it_missed(patch: Patch) -> None:
     fire = Schedules._fire
 

@@ -16,7 +16,15 @@ from holdfast.core.commands import (
     SettleShared,
     WithdrawPromise,
 )
-from holdfast.core.entries import Emitted, ItemsRead, StateRead, StepCompleted, StepErrored, TimerFired
+from holdfast.core.entries import (
+    Emitted,
+    ItemsRead,
+    StateRead,
+    StepCompleted,
+    StepErrored,
+    StepUnknown,
+    TimerFired,
+)
 from holdfast.core.machine import Machine
 
 if TYPE_CHECKING:
@@ -57,7 +65,7 @@ class Watched(Machine):
 
     def _apply(self, entry: Any, value: Any) -> None:
         segment = Segment(entry, self.next_deadline())
-        if isinstance(entry, (StepCompleted, StepErrored)):
+        if isinstance(entry, (StepCompleted, StepErrored, StepUnknown)):
             step = self.waiting.get(entry.step)
             if step is None or step.spec is None or step.spec.digest != entry.digest:
                 segment.wrong = f"{entry.step} was recorded, and is not asked for with these arguments"

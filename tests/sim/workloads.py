@@ -25,6 +25,7 @@ def group_of(group: Any) -> Any:
 sim = group_of(Service("Sim"))
 QUICK = Retry(initial=0.05, max_delay=2.0)
 FEW = Retry(max_attempts=3, initial=0.05)
+PATIENT = Retry(max_attempts=4, initial=20.0)  # it rests between its attempts
 
 Arguments = Callable[[Random], tuple[Any, ...]]
 
@@ -166,6 +167,18 @@ async def stuck(ctx: Context, seconds: float) -> str:
         return await asyncio.wait_for(ctx.run(hold, 0, retry=QUICK), seconds)
     except TimeoutError:
         return await ctx.run(work, 1, retry=QUICK)
+
+
+@shape(lambda r: (r.randint(1, 3), r.choice([30.0, 500.0])))
+async def tries(ctx: Context, width: int, seconds: float) -> int:
+    """Steps that rest between their attempts, until they succeed, fail or are given up."""
+    trying = [ctx.run(work, number, retry=PATIENT) for number in range(min(width, 10))]
+    done, pending = await asyncio.wait([*trying, asyncio.ensure_future(asyncio.sleep(seconds))],
+                                       return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+    for step in pending:
+        step.cancel()
+    await ctx.run(work, 50, retry=PATIENT)
+    return len(done)
 
 
 @shape(lambda r: (r.randint(2, 4),))

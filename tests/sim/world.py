@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 import holdfast
-from holdfast import TerminalError
+from holdfast import NotDone, TerminalError
 from holdfast.client import AsyncClient
 from holdfast.core.invocation import Status
 from holdfast.engine import admission as admission_module
@@ -50,6 +50,7 @@ from tests.sim.history import (
     Sights,
 )  # fmt: skip
 from tests.sim.loop import Dice, SimLane, SimThreads, Time, VirtualLoop
+from tests.sim.once import Bank
 from tests.sim.watched import Watched
 from tests.sim.workloads import GROUPS, SHAPES
 
@@ -106,6 +107,7 @@ class World:
         )  # keys on which a run was opened again or copied: it goes on from what it had read
         self.told: dict[tuple[str, int], dict[str, Any]] = {}  # what handlers noted, by their id and seed
         self.registry = registry()
+        self.bank = Bank()
         self._random = Random(f"world {options.seed}")
         self.nonces = 0
         self.copies = 0
@@ -327,7 +329,13 @@ class Life:
         handler = self.world.registry.find(tick_key if options.keyed else tick)
         if not options.every or handler.target == self.missing:
             return []
-        rule = make_rule(None, options.every, "UTC")
+        every = options.every
+        if 0 < options.rescheduled_from <= self.number:
+            every *= 2
+        if options.cron and every == options.every:
+            rule = make_rule(options.cron, None, "Europe/Berlin")
+        else:
+            rule = make_rule(None, every, "UTC")
         text = handler.arguments.encode(() if options.keyed else ("by the clock",), {})
         return [Schedule("often", handler, rule, options.missed, text, "a" if options.keyed else None)]  # type: ignore[arg-type]
 
@@ -380,12 +388,46 @@ class Life:
         with self._attempt():
             return self._outcome(key)
 
+    async def pay(self, key: tuple[int, ...]) -> Any:
+        """What a body does that must not do it twice: it may come to an end before it has paid, and after."""
+        random, options, world = self._random, self.options, self.world
+        with self._attempt(late=self.engine.failure is not None):
+            await asyncio.sleep(self._duration())
+            if not self.calm and random.random() < options.transient:
+                raise random.choice([NotDone("the bank is closed"), ConnectionError("cut on the way there")])
+            if random.random() < options.terminal:
+                raise TerminalError("the card is blocked", status=422)
+            world.nonces += 1
+            receipt = world.bank.pay(holdfast.step().idempotency_key, f"{key!r}{world.nonces}")
+            await asyncio.sleep(self._duration())
+            if not self.calm and random.random() < options.transient:
+                raise ConnectionError("cut on the way back")
+            if not self.calm and random.random() < options.mendless:
+                raise TypeError("the body has a bug")
+            return object() if not self.calm and random.random() < options.misshapen else receipt
+
+    async def look(self, key: tuple[int, ...]) -> str:
+        """What a checker does."""
+        random, options = self._random, self.options
+        await asyncio.sleep(self._duration())
+        if not self.calm and random.random() < options.transient:
+            raise ConnectionError("the bank is away")
+        if not self.calm and random.random() < options.mendless:
+            raise TypeError("the checker has a bug")
+        receipt = self.world.bank.find(holdfast.step().idempotency_key)
+        if receipt is None:
+            raise NotDone(f"nothing was paid for {key}")
+        return receipt
+
     @contextmanager
     def _attempt(self, *, late: bool = False) -> Iterator[None]:
         info = holdfast.step()
         key = (info.invocation, info.id, info.attempt)
         self.bodies[key] = None
-        self.log(BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late)
+        self.log(
+            BodyBegan, info.invocation, info.id, info.idempotency_key, info.attempt, len(self.bodies), late,
+            self.world.time.latest(),
+        )  # fmt: skip
         how = "returned"
         try:
             yield

@@ -97,7 +97,7 @@ PLANS = {
         "SEARCH i USING COVERING INDEX invocation_target (target>? AND target<?)",
     ],
     "state": ["SEARCH state USING PRIMARY KEY (service=? AND key=? AND name=?)"],
-    "state_names": ["SEARCH state USING PRIMARY KEY (service=? AND key=?)"],
+    "state_names": ["SEARCH state USING PRIMARY KEY (service=? AND key=? AND name>?)"],
     "object_keys": [
         "SEARCH state USING PRIMARY KEY (service=? AND key>?)",
         "SEARCH s USING PRIMARY KEY (service=? AND key>?)",

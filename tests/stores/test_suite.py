@@ -62,7 +62,7 @@ def test_a_new_store_is_empty(store):
     assert store.promises_of(1) == []
     assert store.children(1, 9) == []
     assert store.holder("Cart/ann") is None
-    assert store.lane_running("gpt") == 0
+    assert store.lane_running("gpt") == []
     assert store.state("Cart", "ann", "items") is None
     assert store.items_end("Cart", "ann", "items") == 0
 
@@ -363,13 +363,13 @@ def test_a_lanes_queue_is_read_from_a_place_onwards(store):
     assert store.queued_for_lane("gpt", (6, 99), 9) == in_order[1:]
 
 
-def test_a_lane_counts_what_runs_and_what_is_suspended(store):
+def test_a_lane_is_held_by_what_runs_and_what_is_suspended(store):
     rows = [start(n + 10 * k, status=n, lane="gpt") for n in (0, 1, 2, 3, 4, 5, 6, 7) for k in range(1, 3)]
     store.commit(Batch(starts=[*rows, start(1), start(2, lane="mail")]))
-    assert store.lane_running("gpt") == 4
+    assert store.lane_running("gpt") == [10, 11, 20, 21]
     store.commit(Batch(moves=[move(10, Status.DONE), move(12, Status.READY), move(22, Status.SUSPENDED, wake_at=1)]))
-    assert store.lane_running("gpt") == 5
-    assert store.lane_running("mail") == 1
+    assert store.lane_running("gpt") == [11, 12, 20, 21, 22]
+    assert store.lane_running("mail") == [2]
 
 
 def test_children_come_smallest_first(store):
@@ -502,6 +502,9 @@ def test_state_is_kept_per_service_key_and_name_and_the_last_write_counts(store)
     assert store.state_names("Cart", "ann") == ["items"]
     store.commit(Batch(states=[state(None), state(b"", name="z"), state(b"6", name="a")]))
     assert store.state_names("Cart", "ann") == ["a", "z"]
+    assert store.state_names("Cart", "ann", "a") == ["z"]
+    assert store.state_names("Cart", "ann", "", 1) == ["a"]
+    assert store.state_names("Cart", "ann", "z", 1) == store.state_names("Cart", "ann", "", 0) == []
     assert store.state("Cart", "ann", "z") == b""
     store.commit(Batch(states=[state(None, name="z"), state(b"again", name="z"), state(None, name="a")]))
     assert store.state("Cart", "ann", "z") == b"again"

@@ -7,6 +7,7 @@ import pytest
 
 import holdfast
 from holdfast import AsyncClient, AsyncHandle, Client, Handle, errors
+from holdfast.http import refusals
 from tests.tidy.tree import ROOT
 
 
@@ -39,7 +40,7 @@ def test_every_error_code_is_explained() -> None:
     pages = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     codes = [
         thing.code
-        for thing in vars(errors).values()
+        for thing in {**vars(errors), **vars(refusals)}.values()
         if isinstance(thing, type) and issubclass(thing, errors.HoldfastError | errors.HandlerFault)
     ]
     bases = [code for code in codes if code.endswith("00")]

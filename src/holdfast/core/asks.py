@@ -15,14 +15,16 @@ from holdfast.core.commands import (
     CallSpec,
     Command,
     Deed,
+    FindOut,
     OpenPromise,
     RunStep,
     SharePromise,
     StepSpec,
 )
-from holdfast.core.entries import Emitted, Note, PromiseInfo, VersionMarked
+from holdfast.core.entries import Emitted, Note, PromiseInfo, Start, StepBegun, VersionMarked
 from holdfast.core.ids import secret_name, signal_id
 from holdfast.core.mailbox import Mailbox
+from holdfast.core.mismatch import other_start
 from holdfast.core.patches import running
 from holdfast.core.payload import INLINE
 from holdfast.core.refusals import refused
@@ -56,6 +58,8 @@ class Asks:
         self._noted: dict[str, Note] = {}  # by id, from the journal
         self._notes: list[Note] = []  # not in the journal yet
         self._versions: dict[str, int] = {}
+        self.begins: dict[str, int] = {}  # how often the bodies of steps declared once have begun
+        self.unknown: dict[str, StepBegun] = {}  # those that have begun, and nobody knows what came of them
 
     def ask_step(self, spec: StepSpec) -> Step[Any]:
         """The handler wants a step run. Raises WrongPlace."""
@@ -63,8 +67,26 @@ class Asks:
         step = self._ask(spec.name, spec.codec)
         step.spec = spec
         spec.reopened = self.reopened
-        self._commands.append(RunStep(step.local, spec))
+        if spec.once is not None and self._was_begun(step, spec):
+            self._commands.append(FindOut(step.local, spec))
+        else:
+            self._commands.append(RunStep(step.local, spec))
         return step
+
+    def learn(self, start: Start) -> None:
+        """The body of a step declared once has begun, or it is known that nothing came of it."""
+        if isinstance(start, StepBegun):
+            self.begins[start.note] = start.attempt
+            self.unknown[start.note] = start
+        else:
+            self.unknown.pop(start.note, None)
+
+    def question(self, step: Step[Any]) -> str:
+        """The promise by which somebody says what came of a step as it was begun last."""
+        name = f"{step.local} {self.begins[step.local]}"
+        assert isinstance(step.spec, StepSpec)  # for the type checker: only a step is begun
+        step.id = secret_name("prm_", self.seed, self.id, name, step.spec.reopened)
+        return step.id
 
     def ask_promise(self, name: str, codec: Any, info: Callable[[str], PromiseInfo]) -> Step[Any]:
         """The handler wants a promise; `info` says what it is about, given its id here. Raises WrongPlace, and
@@ -208,6 +230,19 @@ class Asks:
         step.kind = kind
         self.waiting[step.local] = step
         return step
+
+    def _was_begun(self, step: Step[Any], spec: StepSpec) -> bool:
+        assert spec.once is not None  # for the type checker: the caller has looked
+        step.answers = spec.once.answers
+        self._noted.pop(step.local, None)
+        begun = self.unknown.get(step.local)
+        if begun is None:
+            return False
+        if begun.digest != spec.digest:
+            raise self.stop(other_start(step.local))
+        if step.answers is not None:
+            self.question(step)
+        return True
 
     def _at_once(self, probe: Callable[[], Any]) -> Future[Any]:
         self.check_place()

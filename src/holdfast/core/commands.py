@@ -15,6 +15,17 @@ from holdfast.core.entries import PromiseInfo
 from holdfast.core.retry import Retry
 
 
+class Once:
+    """What follows when a step was begun and nobody knows what came of it: `check` is called, or a person asked, whose
+    answer `answers` reads. With neither the handler is told."""
+
+    __slots__ = ("answers", "check")
+
+    def __init__(self, *, check: Callable[..., Any] | None = None, answers: Any = None) -> None:
+        self.check = check  # called as the body would be; looks what came of it, and does nothing
+        self.answers = answers  # has decode(text), which gives a Verdict, and schema()
+
+
 class StepSpec:
     """What a step runs and how. Lives in memory only: functions and arguments are never stored."""
 
@@ -26,6 +37,7 @@ class StepSpec:
         "fn",
         "kwargs",
         "name",
+        "once",
         "reopened",
         "retry",
         "threaded",
@@ -45,6 +57,7 @@ class StepSpec:
         retry: Retry | None = None,
         timeout: float | None = None,
         threaded: bool = False,
+        once: Once | None = None,
     ) -> None:
         self.name = name
         self.fn = fn
@@ -56,12 +69,21 @@ class StepSpec:
         self.retry = retry
         self.timeout = timeout  # seconds an attempt may take
         self.threaded = threaded  # run in a thread whatever the function looks like
+        self.once = once
         self.reopened = 0  # how often the invocation had been opened again when it was asked for
 
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
     """Run a step's body and send its completion."""
+
+    step: str
+    spec: StepSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FindOut:
+    """Find out what came of a step that was begun in another life, and send its completion."""
 
     step: str
     spec: StepSpec
@@ -214,7 +236,7 @@ class EndCancelled:
 
 
 # What the handler waits for: asked for again by every replay until it has come.
-Ask = RunStep | OpenPromise | CallHandler | Attach | SharePromise
+Ask = RunStep | FindOut | OpenPromise | CallHandler | Attach | SharePromise
 # What is done and not waited for: once, with the commit of what led to it.
 Deed = (
     CancelStep | WithdrawPromise | CancelCall | SendCall | SendSignal | CancelOther | SettleShared | SetState

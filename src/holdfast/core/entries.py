@@ -1,8 +1,8 @@
 """The durable vocabulary: what a journal can say.
 
 An entry is a completion: something the handler waited for has come. Nothing is written when a step starts, so a step
-is one record, and a crash before it runs the body again (G2). Entries are also the machine's only input, live and on
-replay: one path, one vocabulary.
+is one record, and a crash before it runs the body again (G2); only of a step declared once the start is written too.
+Entries are also the machine's only input, live and on replay: one path, one vocabulary.
 
 Entry types are versioned for ever: a field is only ever added at the end with a default, a type never changes its
 tag. tests/golden holds bytes of every version. Times are integer milliseconds since 1970, UTC.
@@ -148,15 +148,50 @@ class Reopened(msgspec.Struct, frozen=True, array_like=True, tag=13):
     deeds: int | None = None  # done since the entry before, what more there is was not; None: all there is
 
 
+class StepBegun(msgspec.Struct, frozen=True, array_like=True, tag=14):
+    """A note: the body of a step declared once begins now. It is not begun again before it is known that nothing came
+    of it."""
+
+    at: int
+    note: str  # the step
+    digest: bytes  # of the scalar arguments
+    attempt: int  # how often it has begun, this time too
+
+
+class StepNotDone(msgspec.Struct, frozen=True, array_like=True, tag=15):
+    """A note: nothing came of a step that was begun, or it has failed for good. It may begin again, if anybody wants
+    that."""
+
+    at: int
+    note: str  # the step
+    by: str  # who says so: "body", "checker" or "person"
+    why: str
+
+
+class StepUnknown(msgspec.Struct, frozen=True, array_like=True, tag=16):
+    """A step declared once was begun, nobody knows what came of it, and its handler was told so."""
+
+    at: int
+    step: str
+    digest: bytes
+    failure: Failure  # how its body, or who looked for it, came to an end
+    inputs: bytes
+    started: int
+
+
 # What a handler waited for. One at a time, in recorded order, they are all that moves it.
 Completion = (
-    StepCompleted | StepErrored | TimerFired | PromiseSettled | CancelRequested | CallCompleted | CallErrored
-    | SignalArrived
+    StepCompleted | StepErrored | StepUnknown | TimerFired | PromiseSettled | CancelRequested | CallCompleted
+    | CallErrored | SignalArrived
 )  # fmt: skip
-# What a handler was told without waiting. Found again by its id, wherever it stands in the journal.
-Note = StateRead | ItemsRead | VersionMarked | Emitted
+# What became of the bodies of steps declared once.
+Start = StepBegun | StepNotDone
+# What a handler was told without waiting, and what is known of bodies. Found again by its id, wherever it stands in the
+# journal.
+Note = StateRead | ItemsRead | VersionMarked | Emitted | Start
 Entry = Completion | Note | Reopened
-NOTES = (StateRead, ItemsRead, VersionMarked, Emitted)
+STARTS = (StepBegun, StepNotDone)
+NOTES = (StateRead, ItemsRead, VersionMarked, Emitted, *STARTS)
 
 
 class Returned(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -216,6 +251,7 @@ class PromiseInfo(msgspec.Struct, frozen=True, array_like=True):
     schema: str = "{}"  # JSON schema of the value
     about: str = "null"  # JSON of what the handler wants shown
     deadline: int | None = None
+    begun: int = 0  # of a question about what came of a step: after how many beginnings
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -57,6 +57,11 @@ def secret_name(prefix: str, seed: int, id: str, local: str, reopened: int = 0) 
     return prefix + hashlib.blake2b(name.encode(), digest_size=16, key=key).hexdigest()
 
 
+def idempotency_key(seed: int, id: str, local: str, reopened: int) -> str:
+    """What a step is known by to those it asks for something."""
+    return secret_name("hf_", seed, id, local, reopened)
+
+
 def check_id(id: str) -> str:
     """The id itself. Raises BadArguments if it is empty, too long or not printable."""
     given: object = id

@@ -30,17 +30,20 @@ from holdfast.core.commands import (
     Command,
     Deed,
     EndCancelled,
+    FindOut,
     OpenPromise,
     Raise,
     Return,
     RunStep,
     SharePromise,
+    StepSpec,
     WithdrawPromise,
     digest_of,
 )
 from holdfast.core.drive import drive
 from holdfast.core.entries import (
     NOTES,
+    STARTS,
     CallCompleted,
     CallErrored,
     CancelRequested,
@@ -53,22 +56,25 @@ from holdfast.core.entries import (
     SignalArrived,
     StepCompleted,
     StepErrored,
+    StepUnknown,
     TimerFired,
 )
 from holdfast.core.handles import TimerHandle
-from holdfast.core.ids import spread
+from holdfast.core.ids import idempotency_key, spread
 from holdfast.core.loop import CancelledError, HandlerLoop, untie
 from holdfast.core.state import StateView
 from holdfast.core.tasks import Step, Task
 from holdfast.errors import (
     HandlerFault,
     HandlerStuck,
+    OutcomeUnknown,
     StepFailed,
     TerminalError,
     Unreadable,
     call_error,
 )
 
+OUTCOMES = (StepCompleted, StepErrored, StepUnknown)
 LIVE = object()  # "no value given": decode the entry's own payload
 
 
@@ -114,6 +120,12 @@ class Machine(Asks):
     def recall(self, entries: Sequence[Entry]) -> None:
         """Learns the notes of a journal; to be called before `begin`."""
         self._noted = {entry.note: entry for entry in entries if isinstance(entry, NOTES)}
+        for entry in entries:
+            if isinstance(entry, STARTS):
+                self.learn(entry)
+            elif self.unknown and isinstance(entry, OUTCOMES):
+                self.unknown.pop(entry.step, None)
+        self.promised = bool(self.begins)  # somebody may be asked what came of them
 
     def replay(self, entries: Sequence[Entry], obeyed: int | None = None) -> None:
         """Goes the recorded path. `obeyed`: of so many entries the deeds that followed were done and are not asked for
@@ -267,6 +279,9 @@ class Machine(Asks):
                 self.loop.deliver(step, step.codec.decode(self.read(entry.result)) if value is LIVE else value)
             case StepErrored():
                 self.loop.deliver(self.waiting.pop(entry.step), error=_error(entry.step, entry.failure))
+            case StepUnknown():
+                step = self.waiting.pop(entry.step)
+                self.loop.deliver(step, error=self._lost(step, entry.failure))
             case CallCompleted():
                 step = self.waiting.pop(entry.call)
                 self.loop.deliver(step, step.codec.decode(self.read(entry.result)) if value is LIVE else value)
@@ -287,6 +302,11 @@ class Machine(Asks):
                     self._cancel_reason = entry.reason
                     self.loop.cancel([self._root], entry.reason)
         self._run()
+
+    def _lost(self, step: Step[Any], failure: Failure) -> OutcomeUnknown:
+        assert isinstance(step.spec, StepSpec)  # for the type checker: its entry is that of a step
+        key = idempotency_key(self.seed, self.id, step.local, step.spec.reopened)
+        return OutcomeUnknown(step.local, failure.message, idempotency_key=key, details=failure.details)
 
     def _settle(self, entry: PromiseSettled, value: Any) -> None:
         promise = self.waiting.pop(entry.promise)
@@ -362,7 +382,7 @@ _KINDS = {"attach": "call", "shared": "promise"}  # what their entries complete
 def _subject(command: Command) -> str | None:
     """What a command is of no use without: the wait it is for."""
     match command:
-        case RunStep():
+        case RunStep() | FindOut():
             return command.step
         case OpenPromise() | SharePromise():
             return command.promise

@@ -13,8 +13,11 @@ from holdfast.core.entries import (
     PromiseSettled,
     Reopened,
     SignalArrived,
+    StepBegun,
     StepCompleted,
     StepErrored,
+    StepNotDone,
+    StepUnknown,
     TimerFired,
 )
 from holdfast.core.ids import signal_id
@@ -28,7 +31,7 @@ UNCHANGED = "; if the code is the same, its path depends on the clock, chance, a
 def label(entry: Entry) -> str:
     """What an entry answers: the id the handler knew it by."""
     match entry:
-        case StepCompleted() | StepErrored():
+        case StepCompleted() | StepErrored() | StepUnknown():
             return entry.step
         case TimerFired():
             return entry.timer
@@ -42,6 +45,10 @@ def label(entry: Entry) -> str:
             return signal_id(entry.name)
         case Reopened():
             return "retry"
+        case StepBegun():
+            return f"begun {entry.note}"
+        case StepNotDone():
+            return f"not done {entry.note}"
         case _:
             return entry.note
 
@@ -108,6 +115,16 @@ def other_call(call: str, was: tuple[str, str | None], now: tuple[str, str | Non
         f"call {call!r} has begun {recorded}, but the code {differs}",
         cause="the call was edited, or what it is given comes from the clock, from random numbers or from a global",
         fix="put the old code back and resume, or start a new invocation; what was called goes on",
+    )
+
+
+def other_start(step: str) -> Mismatch:
+    """The code asks for a step that was begun, and nobody knows what came of it, with other arguments."""
+    return Mismatch(
+        f"step {step!r} was begun with other arguments than the code gives it now",
+        cause="an argument comes from the clock, from random numbers or from a global, or the code that makes it was "
+        "edited",
+        fix="put the old code back and resume, or start a new invocation; the step was not begun again",
     )
 
 

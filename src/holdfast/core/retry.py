@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from math import inf
 from typing import Any, Literal
 
-from holdfast.errors import BadArguments, HandlerFault, TerminalError, UsageError, ValueProblem
+from holdfast.errors import BadArguments, HandlerFault, NotDone, TerminalError, UsageError, ValueProblem
 
 RETRY_AFTER_MAX = 3600.0  # seconds; a server that asks for more is asked again after an hour
 
@@ -119,7 +119,10 @@ def _delay(policy: Retry, attempt: int, chance: float) -> float:
 
 def retry_after(error: BaseException, now: datetime) -> float | None:
     """Seconds the other side asked us to wait: from `error.retry_after` or the Retry-After header of
-    `error.response` (RFC 9110 10.2.3: seconds or a date), or None."""
+    `error.response` (RFC 9110 10.2.3: seconds or a date), or None. A NotDone speaks for what it was raised
+    from."""
+    if isinstance(error, NotDone) and error.__cause__ is not None:
+        error = error.__cause__
     try:
         value: Any = getattr(error, "retry_after", None)
         if value is None:

@@ -93,6 +93,7 @@ class Step(Future[T], Coroutine[Any, Any, T]):
     kind = "step"  # or "promise", "shared", "call", "attach", "signal"
     spec: StepSpec | CallSpec | None = None
     codec: Any
+    answers: Any = None  # reads what somebody says came of a step, where that is not its result alone
     _iterator: Generator[Any, Any, T] | None = None
 
     def __init__(self, local: str, *, loop: HandlerLoop) -> None:
@@ -112,7 +113,7 @@ class Step(Future[T], Coroutine[Any, Any, T]):
     def read(self, text: bytes, *, ok: bool) -> Any:
         """The value of a settlement, or the reason of a rejection, from its JSON text. Raises Unreadable."""
         if ok:
-            return self.codec.decode(text)
+            return (self.answers or self.codec).decode(text)
         try:
             return msgspec.json.decode(text, type=str)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

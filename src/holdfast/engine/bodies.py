@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core import entries as records
 from holdfast.core.commands import StepSpec
-from holdfast.core.entries import Failure, Paused, Tried
+from holdfast.core.entries import Failure, Paused, StepBegun, Tried
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import Body, Effects
 from holdfast.engine.ports import Clock
@@ -34,9 +34,9 @@ class Bodies:
         self._clock = clock
         self.effects: Effects
 
-    def ask(self, resident: Resident, step: str, spec: StepSpec) -> None:
-        """The handler waits for a step that is not in the journal."""
-        body = Body(self.effects, resident, step, spec)
+    def ask(self, resident: Resident, step: str, spec: StepSpec, begun: StepBegun | None = None) -> None:
+        """The handler waits for a step that is not in the journal. `begun`: and it is to be looked what came of it."""
+        body = Body(self.effects, resident, step, spec, begun)
         tried = resident.tries.pop(step, None)
         if tried is not None:
             body.recall(tried)
@@ -88,10 +88,10 @@ class Bodies:
         try:
             entry = records.StepCompleted(
                 driver.now(resident), body.step, body.spec.digest, driver.pack(resident, text),
-                driver.pack(resident, body.inputs), body.attempt, body.started,
+                driver.pack(resident, body.inputs), body.tries, body.since,
             )  # fmt: skip
         except HoldfastError as error:  # what was stored before cannot be read
-            self._unpackable(resident, error)
+            self.unpackable(resident, error)
             return
         driver.deliver(resident, entry, value)
 
@@ -103,18 +103,19 @@ class Bodies:
         try:
             inputs = driver.pack(resident, body.inputs)
         except HoldfastError as error:
-            self._unpackable(resident, error)
+            self.unpackable(resident, error)
             return
-        entry = records.StepErrored(driver.now(resident), body.step, body.spec.digest, failure, inputs, body.started)
+        entry = records.StepErrored(driver.now(resident), body.step, body.spec.digest, failure, inputs, body.since)
         driver.deliver(resident, entry)
 
     def faulted(self, resident: Resident, body: Body, failure: Failure, why: str) -> None:
         """A body cannot go on until a person has looked."""
         if resident.bodies.pop(body.step, None) is body and not resident.pausing:
-            reason = f"step {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
+            who = "step" if body.begun is None else "the checker of step"
+            reason = f"{who} {body.step!r} {why}: {failure.type}: {failure.message}\n{failure.details}".rstrip()
             self._driver.pause(resident, Paused("HF502", reason, self._clock.now()))
         else:
-            self._told(resident)
+            self.let_go(resident)
 
     def failed(self, resident: Resident, body: Body, delay: float) -> None:
         """An attempt has failed, and there is to be another one."""
@@ -122,7 +123,7 @@ class Bodies:
             return
         if resident.pausing:
             self.give_up(resident, body.step)
-            self._told(resident)
+            self.let_go(resident)
         elif delay < REST_SECONDS or len(resident.resting) >= RESTING_MAX:
             self.effects.later(body, delay)
         else:
@@ -137,12 +138,14 @@ class Bodies:
         if not resident.pausing:
             self.effects.start(body)
 
-    def _unpackable(self, resident: Resident, error: HoldfastError) -> None:
+    def unpackable(self, resident: Resident, error: HoldfastError) -> None:
+        """What came of a body cannot be stored, for what was stored before cannot be read."""
         if not resident.pausing:
             self._driver.pause(resident, error)
         else:
-            self._told(resident)
+            self.let_go(resident)
 
-    def _told(self, resident: Resident) -> None:
-        if resident.pausing and not resident.busy:  # the last body of a paused one has ended
+    def let_go(self, resident: Resident) -> None:
+        """A body has ended and left nothing; one that is paused leaves memory with the last of them."""
+        if resident.pausing and not resident.busy:
             self._driver.tell(resident)

@@ -72,10 +72,12 @@ class Control:
         self._kill(row, reason)
         while killed:  # those they called, once all of them are known
             await engine.durable()
-            called = [child for above in killed for child in engine.rows.children(above.n, CHILDREN_MAX)]
-            killed = [child for child in called if child.call is not None and not Status(child.status).ended]
-            for child in killed:
-                self._kill(child, f"its caller was killed: {reason}")
+            called = [(above, child) for above in killed for child in engine.rows.children(above.n, CHILDREN_MAX)]
+            killed = []
+            for above, child in called:
+                if child.call is not None and not Status(child.status).ended:
+                    self._kill(child, f"its caller {above.id!r} was killed: {reason}")
+                    killed.append(child)
         await engine.durable()  # those that had just ended of themselves too
 
     async def pause(self, id: str, reason: str) -> None:
@@ -94,7 +96,7 @@ class Control:
         await engine.durable()
 
     async def resume(self, id: str) -> None:
-        """Lets a paused invocation go on. Raises UnknownInvocation, WrongStatus."""
+        """Lets a paused invocation go on. Raises UnknownInvocation, WrongStatus, Unreadable."""
         engine = self._open()
         row = await engine.known(id)
         resident = engine.resident(row.n)

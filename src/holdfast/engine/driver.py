@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from holdfast.core.commands import (
     CancelStep,
     Command,
     EndCancelled,
+    FindOut,
     OpenPromise,
     Raise,
     Return,
@@ -32,17 +33,21 @@ from holdfast.core.machine import LIVE, Machine
 from holdfast.core.patches import install
 from holdfast.core.payload import INLINE, BlobIndex, pack, unpack
 from holdfast.core.state import StateView
+from holdfast.core.tasks import Step
 from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
 from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
+from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState, Unwritten
+from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
 from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers
-from holdfast.errors import HandlerFault, HoldfastError, TerminalError, Unreadable
+from holdfast.engine.watcher import Watcher
+from holdfast.errors import HandlerFault, HoldfastError, StoreCorrupt, TerminalError, Unreadable
 from holdfast.objects import context_of
 from holdfast.service import Handler, Registry
 from holdfast.steps import plan_thread
@@ -51,31 +56,6 @@ from holdfast.stores.base import BlobRow, EntryRow, InvocationRow, MoveRow, Prom
 log = logging.getLogger("holdfast")
 
 INLINE_BYTES = 256  # below it a payload cannot hold anything worth storing apart
-
-
-class Watcher(Protocol):
-    """The engine, as the driver sees it."""
-
-    stopping: bool
-
-    @property
-    def crowded(self) -> bool:
-        """Whether what handlers ask for now waits for the next batch."""
-
-    def moved(self, resident: Resident) -> None:
-        """The invocation has gone on; not durable yet."""
-
-    def settled(self, resident: Resident) -> None:
-        """All the invocation has done is durable."""
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """The handler wants something of another invocation."""
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """The invocation has ended, in the open batch; `text` is the result's JSON."""
-
-    def recorded(self, n: int) -> None:
-        """There is more in the journal."""
 
 
 class Driver:
@@ -93,7 +73,9 @@ class Driver:
         self._deps = deps
         self._watcher = watcher
         self.bodies = Bodies(self, committer, clock)
+        self.once = OnceSteps(self, committer)
         self.timers: Timers
+        self.links: Links
 
     def create(self, row: InvocationRow, handler: Handler, text: bytes, headers: Mapping[str, str]) -> Resident:
         """A new invocation that begins now; its row and what its first run asked for are in the open batch."""
@@ -109,28 +91,27 @@ class Driver:
         return queued
 
     def load(self, row: InvocationRow, handler: Handler) -> Resident:
-        """An invocation brought back by replay, or begun from the queue. Raises nothing: what cannot be replayed is
-        paused."""
+        """An invocation brought back by replay, or begun from the queue. What cannot be replayed is paused. Raises
+        Unreadable and StoreCorrupt for a row that `Rows.read` leaves out."""
         begins = None
         if row.began is None:
             begins = max(self._clock.now(), row.updated)  # not before its time, should the clock have been set back
             row = row._replace(began=begins)
         resident = self.resident(row, handler, fresh=False)
+        resident.length = self.store.length(row.n)  # before what may be damaged: more may come for it all the same
+        if begins is None:
+            resident.obeyed = obeyed_of(row, resident.length)
+            if row.outcome is not None:
+                resident.begins = row.began  # the row must not say of what is done now that it is to be done
+        if resident.status is Status.PAUSED:
+            self._move(resident, move(resident.status, Move.RESUME), None, None)
+        elif resident.status is Status.QUEUED:
+            resident.status = move(resident.status, Move.BEGIN)
+            resident.wake_at = None
+            resident.begins = row.began
         try:
-            bodies = self.store.entries(row.n)
-            resident.length = len(bodies)
-            if begins is None:
-                resident.obeyed = obeyed_of(row, len(bodies))
-                resident.tries = {tried.step: tried for tried in tries_of(row)}
-                if row.outcome is not None:
-                    resident.begins = row.began  # the row must not say of what is done now that it is to be done
-            if resident.status is Status.PAUSED:
-                self._move(resident, move(resident.status, Move.RESUME), None, None)
-            elif resident.status is Status.QUEUED:
-                resident.status = move(resident.status, Move.BEGIN)
-                resident.wake_at = None
-                resident.begins = row.began
-            journal = [records.decode_entry(body) for body in bodies]
+            resident.tries = {tried.step: tried for tried in tries_of(row)}
+            journal = [records.decode_entry(body) for body in self.store.entries(row.n)]
             resident.text, headers = split_headers(self.read(row.n, row.input))
         except HoldfastError as error:
             if begins is not None:
@@ -143,7 +124,7 @@ class Driver:
 
     def deliver(self, resident: Resident, entry: Completion, value: Any = LIVE) -> None:
         """Records an entry and lets the handler go on."""
-        self._append(resident, entry)
+        self.append(resident, entry)
         if resident.pausing:
             self._follow(resident, entry, value)
             self.tell(resident)  # it is kept until this is durable: then the next entry's place can be read
@@ -163,10 +144,14 @@ class Driver:
 
     def settle(self, resident: Resident, local: str, value: bytes, *, ok: bool) -> None:
         """Delivers a promise's settlement. Raises Unreadable when the value does not fit the promise's type."""
-        decoded = resident.machine.waiting[local].read(value, ok=ok)
-        entry = records.PromiseSettled(self.now(resident), local, self.pack(resident, value), ok)
+        step = resident.machine.waiting[local]
+        decoded = step.read(value, ok=ok)
         resident.promises.pop(local, None)
-        self.deliver(resident, entry, decoded)
+        said = self._said(resident, step, decoded, self.pack(resident, value), ok=ok)
+        if said is None:
+            self.once.again(resident, step)
+        else:
+            self.deliver(resident, *said)
 
     def returned(self, resident: Resident, local: str, child: str, text: bytes) -> None:
         """Delivers the result of an invocation that was called or attached to."""
@@ -277,10 +262,20 @@ class Driver:
             local = locals[row.id]
             promise = machine.waiting.get(local)
             if row.status in (1, 2) and promise is not None and promise.id == row.id and row.value is not None:
-                entry = records.PromiseSettled(self.now(resident), local, row.value, row.status == 1)
-                value = promise.read(self.read(resident.n, row.value), ok=entry.ok)
-                self._append(resident, entry)
-                machine.receive(entry, value)
+                ok = row.status == 1
+                value = promise.read(self.read(resident.n, row.value), ok=ok)
+                said = self._said(resident, promise, value, row.value, ok=ok)
+                if said is not None:  # else it is begun again in place of being asked about
+                    self.append(resident, said[0])
+                    machine.receive(*said)
+
+    def _said(
+        self, resident: Resident, step: Step[Any], value: Any, payload: bytes, *, ok: bool
+    ) -> tuple[Completion, Any] | None:
+        # What a settlement completes, and with which value; None for one that says a step was not done.
+        if step.kind == "step":
+            return self.once.told(resident, step, value, ok=ok)
+        return records.PromiseSettled(self.now(resident), step.local, payload, ok), value
 
     def _run(self, resident: Resident, go: Callable[[], None]) -> None:
         try:
@@ -294,13 +289,18 @@ class Driver:
             log.exception("invocation %s cannot go on", resident.id)
             self.pause(resident, error)
             return
-        if self._watcher.crowded:
+        if self.links.crowded:
             self._keep_back(resident)
         else:
             self._obey_all(resident)
 
     def _obey_all(self, resident: Resident) -> None:
         commands = resident.machine.take_commands()
+        try:
+            self.links.look(commands)
+        except (StoreCorrupt, Unreadable) as damage:
+            self.pause(resident, damage)  # before any of it is done: all of it is asked for again at the resume
+            return
         over = any(isinstance(command, Return) for command in commands)
         self._keep_notes(resident, resident.machine.take_notes(), over=over)
         resident.owes = False
@@ -337,7 +337,7 @@ class Driver:
                     note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
             elif isinstance(note, records.Emitted):
                 note = msgspec.structs.replace(note, value=self.pack(resident, note.value[1:]))  # noqa: PLW2901
-            self._append(resident, note)
+            self.append(resident, note)
 
     def _follow(self, resident: Resident, entry: Completion, value: Any) -> None:
         # A paused handler sees what is recorded, for a body it gives up by it must not be recorded any more: a replay
@@ -353,12 +353,15 @@ class Driver:
 
     def _obey(self, resident: Resident, command: Command) -> None:
         match command:
-            case RunStep():
-                self.bodies.ask(resident, command.step, command.spec)
+            case FindOut(step, spec) if step in resident.machine.unknown:
+                self.once.find_out(resident, step, spec)
+            case RunStep(step, spec) | FindOut(step, spec):
+                self.bodies.ask(resident, step, spec)
             case CancelStep():
                 self.bodies.give_up(resident, command.step)
+                self._withdraw(resident, command.step)
             case OpenPromise():
-                self._open_promise(resident, command)
+                self.open_promise(resident, command)
             case WithdrawPromise():
                 self._withdraw(resident, command.promise)
             case SetState() | AppendItem():
@@ -374,9 +377,10 @@ class Driver:
             case EndCancelled():
                 self.end(resident, Move.CANCEL, records.Cancelled(command.reason))
             case _:
-                self._watcher.obey(resident, command)
+                self.links.obey(resident, command)
 
-    def _open_promise(self, resident: Resident, command: OpenPromise) -> None:
+    def open_promise(self, resident: Resident, command: OpenPromise) -> None:
+        """Makes a promise, unless it is there already."""
         if command.promise in resident.promises:
             return
         resident.promises[command.promise] = command.id
@@ -410,7 +414,7 @@ class Driver:
             for name in view.cleared:
                 resident.state.trim(self._committer.batch, name)
         self._move(resident, move(self._awake(resident), by), None, outcome)
-        self._watcher.ended(resident, outcome, text)
+        self.links.ended(resident, outcome, text)
 
     def write_status(self, resident: Resident) -> None:
         """Whether there is work in hand, or when it goes on."""
@@ -464,7 +468,8 @@ class Driver:
     def _awake(self, resident: Resident) -> Status:
         return move(resident.status, Move.WAKE) if resident.status is Status.SUSPENDED else resident.status
 
-    def _append(self, resident: Resident, entry: Entry) -> None:
+    def append(self, resident: Resident, entry: Entry) -> None:
+        """Adds to the journal, in the open batch."""
         self._committer.batch.entries.append(EntryRow(resident.n, resident.length, records.encode(entry)))
         resident.length += 1
         self._watcher.recorded(resident.n)

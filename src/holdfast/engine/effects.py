@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
-from holdfast.core.entries import Failure, Tried
+from holdfast.core.entries import Failure, StepBegun, Tried
 from holdfast.core.retry import MENDLESS, PATIENT, judge
 from holdfast.engine.bus import Bus
 from holdfast.engine.ports import Clock, Entropy
 from holdfast.engine.resident import Resident
 from holdfast.engine.threads import Threads
-from holdfast.errors import HoldfastError, TerminalError, ValueProblem, WrongPlace
-from holdfast.steps import StepInfo, secrets_of
+from holdfast.errors import HoldfastError, NotDone, TerminalError, ValueProblem, WrongPlace
+from holdfast.steps import StepInfo, is_async, secrets_of
 from holdfast.values import show_inputs
 
 log = logging.getLogger("holdfast")
@@ -40,6 +40,7 @@ CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
 OWN_FOLDER = f"{Path(__file__).parents[1]}/"
 LEAVES_SHOWN_MAX = 5  # of an exception group
+TAKEN_BACK = Failure("NotDone", "no thread had begun it when its process stopped")
 
 
 class Sink(Protocol):
@@ -58,13 +59,35 @@ class Sink(Protocol):
         """An attempt has failed, and the next one is to be made in so many seconds."""
 
 
+class OnceSink(Protocol):
+    """Where bodies of steps declared once say how they fare."""
+
+    def begins(self, resident: Resident, body: Body) -> None:
+        """The body has its turn: `body.go` lets it make its attempt."""
+
+    def not_done(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """Its attempt has failed, and it is known what came of it."""
+
+    def may_begin(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """The checker says that nothing was done."""
+
+    def unknown(self, resident: Resident, body: Body, failure: Failure) -> None:
+        """Its attempt has failed, and nobody knows what came of it."""
+
+    def lost(self, resident: Resident, body: Body, failure: Failure | None) -> None:
+        """There is nobody to ask, or who was asked has failed for good."""
+
+
 class Body:
-    """One step's body, over all its attempts."""
+    """One step's body, or the checker that looks what came of it, over all its attempts."""
 
     __slots__ = (
         "_effects",
+        "_fn",
         "_timer",
         "attempt",
+        "beginning",
+        "begun",
         "future",
         "gone",
         "info",
@@ -78,7 +101,10 @@ class Body:
         "step",
     )  # fmt: skip
 
-    def __init__(self, effects: Effects, resident: Resident, step: str, spec: StepSpec) -> None:
+    def __init__(
+        self, effects: Effects, resident: Resident, step: str, spec: StepSpec, begun: StepBegun | None = None
+    ) -> None:
+        """`begun`: the beginning of which the checker looks what came of it."""
         self._effects = effects
         self.future: asyncio.Future[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -93,11 +119,31 @@ class Body:
         self.last_error: Failure | None = None  # shown while it is retried
         self.late = False  # this attempt ran into its timeout
         self.gone = False  # completed, cancelled or given up
+        self.begun = begun
+        self._fn: Callable[..., Any] | None = spec.fn
+        if begun is not None and spec.once is not None:
+            self._fn = spec.once.check
+        self.beginning = False  # its start is on its way to the store
 
     @property
     def retrying(self) -> bool:
         """Whether it waits for its next attempt."""
         return self.next_at > 0
+
+    @property
+    def active(self) -> bool:
+        """Whether an attempt runs, or will as soon as its start is durable."""
+        return self.future is not None or self.beginning
+
+    @property
+    def since(self) -> int:
+        """When the step began, in milliseconds."""
+        return self.started if self.begun is None else self.begun.at
+
+    @property
+    def tries(self) -> int:
+        """How often its body was begun."""
+        return self.attempt if self.begun is None else self.begun.attempt
 
     def recall(self, tried: Tried) -> None:
         """Goes on from the attempts it has made before it was parked."""
@@ -113,11 +159,25 @@ class Body:
         return Tried(self.step, kept, self.started, self.next_at)
 
     def begin(self) -> None:
-        """Makes the next attempt."""
+        """Makes the next attempt; of a step declared once, when its start is durable."""
+        self.next_at = 0
         if not self.attempt:
             self.started = self._effects.clock.now()
             self._show_inputs()
-        self._try()
+        if self._fn is None:
+            self._give_up()
+            self._effects.once.lost(self.resident, self, None)
+        elif self.spec.once is None or self.begun is not None:
+            self._try()
+        else:
+            self.beginning = True
+            self._effects.once.begins(self.resident, self)
+
+    def go(self) -> None:
+        """Makes an attempt whose start is durable."""
+        self.beginning = False
+        if not self.gone:
+            self._try()
 
     def _show_inputs(self) -> None:
         self.inputs = show_inputs(self.spec.args, self.spec.kwargs, self._effects.secrets)
@@ -139,7 +199,6 @@ class Body:
     def _try(self) -> None:
         self.attempt += 1
         self.late = False
-        self.next_at = 0
         self._timer = None
         spec = self.spec
         info = StepInfo(
@@ -149,8 +208,9 @@ class Body:
         self.info = info
         context = spec.context.copy()
         context.run(info.bind)
+        assert self._fn is not None  # for the type checker: `begin` has looked
         try:
-            self.future = self._effects.call(spec, context)
+            self.future = self._effects.call(self._fn, spec, context)
         except Exception as error:  # noqa: BLE001  # a wrapper that fails before its coroutine is a failed attempt
             self._failed(error)
             return
@@ -192,6 +252,8 @@ class Body:
                 future.exception()  # nobody waits for it; asyncio would complain that it was never retrieved
             return
         if future.cancelled() and self._effects.held and not self.late:
+            if self.spec.once is not None and self.begun is None:
+                self._effects.once.not_done(self.resident, self, TAKEN_BACK)
             self._give_up()  # taken back before a thread began it
             return
         if future.cancelled():
@@ -223,8 +285,10 @@ class Body:
         self.future.add_done_callback(self._done)
 
     def _failed(self, error: BaseException) -> None:
-        self.last_error = describe(error, self.attempt)
+        failure = self.last_error = describe(error, self.attempt)
         effects = self._effects
+        if self.spec.once is not None and self._is_over(error, failure):
+            return
         now = effects.clock.now()
         verdict = judge(
             self.spec.retry or PATIENT,
@@ -238,7 +302,7 @@ class Body:
             self._give_up()
             return
         if verdict.action == "again":
-            where = (self.resident.id, self.step, self.attempt, self.last_error.type, verdict.delay)
+            where = (self.resident.id, self.step, self.attempt, failure.type, verdict.delay)
             log.warning("%s: step %s: attempt %d failed with %s, the next one is in %.1f s", *where)
             self.next_at = now + math.ceil(verdict.delay * 1000)
             effects.release(self)
@@ -246,12 +310,30 @@ class Body:
             effects.bus.recorded(self.resident.n)
             return
         self._give_up()
-        if verdict.action == "raise":
-            effects.sink.errored(self.resident, self, self.last_error)
-        else:
+        if verdict.action == "pause":
             spent = f"failed {self.attempt} times and its retries are used up"
             why = "failed in a way no retry can mend" if isinstance(error, MENDLESS) else spent
-            effects.sink.faulted(self.resident, self, self.last_error, why)
+            effects.sink.faulted(self.resident, self, failure, why)
+        elif self.begun is not None and not isinstance(error, TerminalError):
+            effects.once.lost(self.resident, self, failure)
+        else:
+            effects.sink.errored(self.resident, self, failure)
+
+    def _is_over(self, error: BaseException, failure: Failure) -> bool:
+        once, looks = self._effects.once, self.begun is not None
+        if looks and isinstance(error, NotDone):
+            end = once.may_begin
+        elif isinstance(error, (NotDone, TerminalError)):
+            once.not_done(self.resident, self, failure)
+            return False
+        elif looks:
+            return False
+        else:
+            # It says nothing of what was done before it: a connection that broke may have carried the order.
+            end = once.unknown
+        self._give_up()
+        end(self.resident, self, failure)
+        return True
 
     def _give_up(self) -> None:
         self.gone = True
@@ -271,6 +353,7 @@ class Effects:
         self.deps = deps
         self.secrets = secrets_of(deps)
         self.bus = bus
+        self.once: OnceSink
         self.loop = asyncio.get_running_loop()
         self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
@@ -318,12 +401,12 @@ class Effects:
         finally:
             self._beginning = False
 
-    def call(self, spec: StepSpec, context: Context) -> asyncio.Future[Any]:
+    def call(self, fn: Callable[..., Any], spec: StepSpec, context: Context) -> asyncio.Future[Any]:
         """One attempt: a task for an async function, a thread for any other."""
-        if spec.threaded or not _is_async(spec.fn):
-            work = functools.partial(context.run, spec.fn, *spec.args, **spec.kwargs)
+        if spec.threaded or not is_async(fn):
+            work = functools.partial(context.run, fn, *spec.args, **spec.kwargs)
             return asyncio.wrap_future(self._threads.submit(work), loop=self.loop)
-        body = functools.partial(spec.fn, *spec.args, **spec.kwargs)
+        body = functools.partial(fn, *spec.args, **spec.kwargs)
         return self.loop.create_task(_contained(body), context=context)
 
     def hold(self) -> None:
@@ -388,13 +471,6 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _stored_text(text: str, limit: int) -> str:
     return text[:limit].encode("utf-8", "backslashreplace").decode()
-
-
-def _is_async(fn: Callable[..., Any]) -> bool:
-    code = getattr(fn, "__code__", None)
-    if code is not None and not hasattr(fn, "__wrapped__"):
-        return bool(code.co_flags & inspect.CO_COROUTINE)
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 async def _contained(body: Callable[[], Any]) -> Any:

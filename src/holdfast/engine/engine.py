@@ -14,8 +14,6 @@ from datetime import timedelta
 from typing import Any
 
 from holdfast.core import entries as records
-from holdfast.core.commands import Command
-from holdfast.core.entries import Outcome
 from holdfast.core.ids import counter_of, number
 from holdfast.core.invocation import Status
 from holdfast.engine.admission import Admission
@@ -113,7 +111,9 @@ class Engine:
         self._retirement = Retirement(self, self._retention)
         self.schedules = Schedules(self, self._plans)
         self.driver.bodies.effects = self._effects
+        self._effects.once = self.driver.once
         self.driver.timers = self._timers
+        self.driver.links = self.links
         install_guard()
         self._watchdog = Watchdog(self.loop, limits.stuck_seconds)
         self._watchdog.start()
@@ -199,7 +199,11 @@ class Engine:
         n = self.claim(order.id)
         now = self.clock.now()
         gate = order.gate
-        begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
+        try:
+            begins = order.not_before is None and self.admission.has_room() and self.gates.enter(n, gate, since=None)
+        except BaseException:
+            del self._numbers[order.id]  # who asks for it would wait for ever
+            raise
         row = InvocationRow(
             n, order.id, order.handler.target, Status.READY if begins else Status.QUEUED,
             now, now if begins else self.rows.joins(n), self.entropy.bits(64) - (1 << 63), order.not_before, b"", None,
@@ -282,20 +286,20 @@ class Engine:
         resident = self._residents.get(n)
         if resident is not None or self.resting or self.stopping or self.rows.is_open(n):
             return resident
-        row = self.rows.get(n)
+        row = self.rows.read(n)
         if row is None or row.status not in {Status.READY, Status.SUSPENDED}:
             return None
         return self.load_row(row)
 
     def load_row(self, row: InvocationRow) -> Resident | None:
-        """Brings an invocation back to memory; None if it could not be, and is paused."""
+        """Brings an invocation back to memory; None if it could not be, and is paused. Raises as `Driver.load`."""
         try:
             handler = self.registry.find(row.target)
         except UnknownHandler as error:
             self.rows.pause(row, error)
             return None
-        self._numbers[row.id] = row.n
         resident = self.driver.load(row, handler)
+        self._numbers[row.id] = row.n
         self._residents[row.n] = resident
         if row.began is not None and row.status != Status.QUEUED:
             self.gates.hold(row.n, resident.gate, resumed=row.status == Status.PAUSED)
@@ -303,19 +307,6 @@ class Engine:
         if not resident.unsettled:
             self.settled(resident)
         return resident if row.n in self._residents else None
-
-    def obey(self, resident: Resident, command: Command) -> None:
-        """From the driver: the handler wants something of another invocation."""
-        self.links.obey(resident, command)
-
-    def ended(self, resident: Resident, outcome: Outcome, text: bytes) -> None:
-        """From the driver: an invocation has ended, in the open batch."""
-        self.links.ended(resident, outcome, text)
-
-    @property
-    def crowded(self) -> bool:
-        """For the driver: whether what handlers ask for now waits for the next batch."""
-        return self.links.crowded
 
     def recorded(self, n: int) -> None:
         """From the driver: there is more in a journal."""
@@ -340,9 +331,9 @@ class Engine:
             if not resident.busy:
                 self._drop(resident)
                 if resident.status.ended:
-                    self.gates.leave(n, resident.gate, paused=False)
+                    self.gates.leave(n, resident.gate)
                 else:
-                    self.gates.pause(resident.gate.lock, resident.gate.lane)
+                    self.gates.pause(n, resident.gate.lock, resident.gate.lane)
         elif resident.pausing:  # it was cancelled, and goes on by replay
             if not resident.busy:
                 self._drop(resident)
@@ -392,6 +383,8 @@ class Engine:
 
     async def durable(self) -> None:
         """Returns once everything so far is durable. Raises what stopped the store."""
+        if self.failure is not None:  # in this very turn of the loop: nobody would be told any more
+            raise self.failure.with_traceback(None)
         ack: asyncio.Future[None] = self.loop.create_future()
         self._acks[ack] = None
         self.committer.after(_acknowledge, ack)
@@ -462,7 +455,7 @@ class Engine:
         until = self.loop.time() + self._limits.drain_seconds
         while self.failure is None and self.loop.time() < until:
             bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
-            if not any(body.future is not None for body in bodies):
+            if not any(body.active for body in bodies):
                 return
             await asyncio.sleep(0.01)
 

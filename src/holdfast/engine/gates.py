@@ -24,6 +24,7 @@ from holdfast.service import Limit
 from holdfast.stores.base import InvocationRow, StateRow, Store
 
 RATES = ("", "rate")  # the state in which each lane keeps its rate, by name
+RATE_KEPT_MS = 3_600_000  # a whole allowance is remembered so long, should the clock be set back
 SCAN_SLICE = 64  # locks or lanes looked at in one turn of the loop after a start
 
 Turn = tuple[int, int]  # of one that is queued: (updated, n)
@@ -44,10 +45,10 @@ OPEN = Gate(None, None, None)
 class Lane:
     """What is known of a lane in which somebody runs or waits."""
 
-    __slots__ = ("again", "full", "passed", "running", "wake", "whole_at")
+    __slots__ = ("again", "full", "inside", "passed", "wake", "whole_at")
 
     def __init__(self) -> None:
-        self.running: int | None = None  # begun and not ended, parked ones too; None: as the store says
+        self.inside: set[int] | None = None  # who has a place, parked ones too; None: as the store says
         self.passed = FIRST  # all up to there have been looked at
         self.again: list[Turn] = []  # those of them that are to be looked at again, sorted
         self.full = False  # the last that tried found no place
@@ -139,7 +140,7 @@ class Gates:
                     lane.look_again((since, n))
                     self._turns.pop(name, None)
                 return False
-            lane.running = self._count(name) + 1
+            self._inside(name, limit).add(n)
             self._spend(name, limit)
         if lock is not None:
             self._held[lock] = n
@@ -162,42 +163,30 @@ class Gates:
         if gate.lock is not None:
             self._held[gate.lock] = n
         if resumed:
-            self.place(gate)
-        else:
-            self.count(gate)
+            self.place(n, gate)
 
-    def count(self, gate: Gate) -> None:
-        """One that has its place in a lane may give it back soon: when we are told, the store does not count it any
-        more, and who begins meanwhile would be taken for it."""
-        if gate.lane is not None and gate.limit is not None:
-            self._count(gate.lane)
-
-    def place(self, gate: Gate) -> None:
+    def place(self, n: int, gate: Gate) -> None:
         """One that was paused counts again, also where that is more than the limit."""
         if gate.lane is not None and gate.limit is not None:
-            self._lane(gate.lane).running = self._count(gate.lane) + 1
+            self._inside(gate.lane, gate.limit).add(n)
 
     def forget(self, n: int, gate: Gate) -> None:
         """It is parked or paused, and durable so: the store knows its lock."""
         if gate.lock is not None and self._held.get(gate.lock) == n:
             del self._held[gate.lock]
 
-    def pause(self, lock: str | None, lane: str | None) -> None:
-        """One is paused, and durably so: it keeps its lock if it has begun, and another may take its place in the
+    def pause(self, n: int, lock: str | None, lane: str | None) -> None:
+        """It is paused, and durably so: it keeps its lock if it has begun, and another may take its place in the
         lane."""
-        self._leave_lane(lane)
+        if lane is not None:
+            self._leave_lane(lane, n)
         if lock is not None:
             self.advance_lock(lock)
 
-    def leave(self, n: int, gate: Gate, *, paused: bool) -> None:
-        """It has ended, and durably so. `paused`: it was not counted any more."""
+    def leave(self, n: int, gate: Gate) -> None:
+        """It has ended, and durably so."""
         self.forget(n, gate)
-        if not paused:
-            self._leave_lane(gate.lane)
-        elif gate.lane is not None:
-            self._forget_lane(gate.lane)
-        if gate.lock is not None:
-            self.advance_lock(gate.lock)
+        self.pause(n, gate.lock, gate.lane)
 
     def borrow(self, lock: str) -> None:
         """Nobody begins with the lock before what is in the open batch is durable."""
@@ -208,6 +197,20 @@ class Gates:
         """Who has begun with the lock and not ended."""
         held = self._held.get(lock)
         return self._store.holder(lock) if held is None else held
+
+    def ahead(self, lock: str, n: int | None) -> int | None:
+        """Who has a lock or, if nobody does, is first in its queue; None if that is `n`, or nobody."""
+        holder = self.holder(lock)
+        first = self._first(lock) if holder is None else holder
+        return None if first == n else first
+
+    def taken(self, gate: Gate, places_max: int) -> set[int]:
+        """Who holds the places of a lane, if none is left; of a limit with more places than that, nobody."""
+        _, name, limit = gate
+        if name is None or limit is None or limit.concurrency is None or limit.concurrency > places_max:
+            return set()
+        inside = self._inside(name, limit)
+        return inside if len(inside) >= limit.concurrency else set()
 
     def advance_lock(self, lock: str) -> None:
         """Names the next of a lock, if it is free."""
@@ -231,6 +234,13 @@ class Gates:
             self._admit()
         else:
             self._forget_lane(name)
+
+    def forget_rates(self, names: list[str]) -> None:
+        """Of these lanes the store remembers a rate: those that have long been whole again need not be."""
+        before = self._clock.now() - RATE_KEPT_MS
+        for name in names:
+            if name not in self._lanes and self._stored_rate(name) < before:
+                self._committer.batch.states.append(StateRow(*RATES, name, None))
 
     def advance(self, lock: str | None, lane: str | None) -> None:
         """Names those who may try now."""
@@ -271,7 +281,7 @@ class Gates:
     def _has_room(self, name: str, limit: Limit, *, queued: bool) -> bool:
         if not queued and (("lane", name) in self._arriving or self._store.queued_for_lane(name, FIRST, 1)):
             return False
-        if limit.concurrency is not None and self._count(name) >= limit.concurrency:
+        if limit.concurrency is not None and len(self._inside(name, limit)) >= limit.concurrency:
             return False
         if limit.rate is None:
             return True
@@ -310,18 +320,19 @@ class Gates:
         except (Unreadable, ValueError):  # damage costs the lane what it remembers, and no more (G10)
             return 0
 
-    def _count(self, name: str) -> int:
+    def _inside(self, name: str, limit: Limit) -> set[int]:
         lane = self._lane(name)
-        if lane.running is None:
-            lane.running = self._store.lane_running(name)
-        return lane.running
+        if lane.inside is None:  # where all may be inside, it is enough to know whose beginning may not be durable yet
+            lane.inside = set() if limit.concurrency is None else set(self._store.lane_running(name))
+        return lane.inside
 
-    def _leave_lane(self, name: str | None) -> None:
-        if name is None:
+    def _leave_lane(self, name: str, n: int) -> None:
+        inside = self._lane(name).inside
+        if inside is not None and n not in inside:  # it was paused before, or never began
+            self._forget_lane(name)
             return
-        lane = self._lane(name)
-        if lane.running:
-            lane.running -= 1
+        if inside is not None:
+            inside.discard(n)
         self.advance_lane(name)
 
     def _lane(self, name: str) -> Lane:
@@ -333,7 +344,7 @@ class Gates:
     def _forget_lane(self, name: str) -> None:
         """Of a lane that nobody is in and nobody waits for, the store knows all."""
         lane = self._lane(name)
-        if not lane.running and lane.wake is None and not self._store.queued_for_lane(name, FIRST, 1):
+        if not lane.inside and lane.wake is None and not self._store.queued_for_lane(name, FIRST, 1):
             del self._lanes[name]
             self._turns.pop(name, None)
 

@@ -70,6 +70,7 @@ class Links:
         self._engine = engine
         self._waits = Waits(engine)
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._asked: set[tuple[int, str]] = set()  # calls that are to be looked at
         self._ends: dict[str, End] = {}  # that are not durable yet
         self._waited = False  # somebody was attached to another, in this life
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
@@ -106,24 +107,51 @@ class Links:
         self._delivered = 0
 
     def _damaged(self, whom: Any, damage: HoldfastError) -> None:
-        # Damage stops who met it, and no other (G10). Who is only spoken to, by its id, is damaged itself.
+        # Damage stops who met it, and no other (G10): it asks again. A deed (known by the id it is for) would not be
+        # asked for again, for others of its turn are done: nothing of this batch is.
+        if isinstance(whom, str):
+            self._engine.fail(damage)
+            return
         resident = self._engine.resident(whom) if isinstance(whom, int) else whom
         if isinstance(resident, Resident) and not resident.pausing and not resident.status.ended:
             self._engine.driver.pause(resident, damage)
         else:
             log.error("nothing could be delivered to %s: %s", whom, damage)
 
+    def look(self, commands: list[Command]) -> None:
+        """Reads what deeds will need, before any is done. Raises StoreCorrupt, Unreadable."""
+        try:
+            for command in commands:
+                self._look(command)
+        except (StoreCorrupt, Unreadable):
+            raise
+        except Exception as error:  # noqa: BLE001  # it would leave half a turn to be committed
+            self._engine.fail(as_failure(error))
+
+    def _look(self, command: Command) -> None:
+        rows = self._engine.rows
+        match command:
+            case SendSignal(id) | CancelOther(id) | CancelCall(_, id):
+                row = rows.find(id)
+                if row is not None and self._engine.resident(row.n) is None:
+                    rows.length(row.n)
+            case SendCall(spec):
+                rows.find(spec.id)
+            case SettleShared(id):
+                self.shared(id)
+
     def obey(self, resident: Resident, command: Command) -> None:
         """A handler wants something of another invocation."""
         match command:
             case CallHandler(local, spec):
+                self._asked.add((resident.n, local))
                 self.later(self._call, resident, local, spec)
             case Attach(local, id):
                 self.later(self._attach, resident, local, id)
             case SharePromise():
                 self.later(self._share, resident, command)
             case SendCall(spec):
-                self.later(self._send, resident, spec)
+                self.later(self._send, spec.id, resident, spec)
             case SendSignal(id, name, text):
                 self.later(self._signal, id, name, text)
             case CancelOther(id, reason):
@@ -242,6 +270,7 @@ class Links:
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
+        self._asked.discard((resident.n, local))
         if not _still_waits(resident, local):
             return
         row = engine.rows.find(spec.id)
@@ -281,9 +310,9 @@ class Links:
             return (row.target, row.key) != (order.handler.target, order.key)  # else damage, of that one alone (G10)
         return True
 
-    def _send(self, resident: Resident, spec: CallSpec) -> None:
+    def _send(self, id: str, resident: Resident, spec: CallSpec) -> None:
         engine = self._engine
-        row = engine.rows.find(spec.id)
+        row = engine.rows.find(id)
         order = _order(resident, spec, None)
         if row is None:
             if spec.delay:
@@ -394,8 +423,8 @@ class Links:
         if resident is None:
             self._wake(n)
             return
-        if local not in resident.machine.waiting:
-            return
+        if local not in resident.machine.waiting or (n, local) in self._asked:
+            return  # who has yet to be looked at may ask for something else by now, and finds this end
         driver = self._engine.driver
         match end.outcome:
             case records.Returned():

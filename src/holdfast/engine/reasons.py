@@ -43,8 +43,8 @@ def unread(id: str, letters: int, fix: str) -> TooMany:
 
 
 def obeyed_of(row: InvocationRow, length: int) -> int:
-    """Of how many entries the deeds that followed were done, for one that has begun."""
-    if row.outcome is None or Status(row.status).ended:
+    """Of how many entries the deeds that followed were done, for one that has begun. Raises Unreadable."""
+    if row.outcome is None or row.status == Status.SUSPENDED or Status(row.status).ended:
         return length
     outcome = records.decode_outcome(row.outcome)
     known = outcome.obeyed if isinstance(outcome, (records.Paused, records.Woken)) else None

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from holdfast.core import entries as records
-from holdfast.core.entries import NOTES, Entry
+from holdfast.core.entries import NOTES, STARTS, Entry
 from holdfast.core.machine import Machine
 from holdfast.core.mismatch import label
 from holdfast.engine.reasons import obeyed_of
 from holdfast.engine.starts import split_headers
 from holdfast.errors import HandlerFault, HoldfastError, WrongStatus
 from holdfast.service import Handler
-from holdfast.stores.base import InvocationRow
+from holdfast.stores.base import InvocationRow, PromiseRow
 
 if TYPE_CHECKING:
     from holdfast.engine.driver import Driver
 
-ANSWERS = (records.StepCompleted, records.StepErrored, records.CallCompleted, records.CallErrored)
+ANSWERS = (
+    records.StepCompleted, records.StepErrored, records.StepUnknown, records.CallCompleted, records.CallErrored,
+)  # fmt: skip
 
 
 @contextmanager
@@ -53,20 +55,23 @@ def problem_of(driver: Driver, row: InvocationRow, handler: Handler) -> str | No
         return f"{type(error).__name__}: {error}"
 
 
-def waits_for(driver: Driver, row: InvocationRow, handler: Handler, local: str, value: bytes, *, ok: bool) -> bool:
+def waits_for(
+    driver: Driver, row: InvocationRow, handler: Handler, asked: PromiseRow, value: bytes, *, ok: bool
+) -> bool:
     """Whether an invocation that is not in memory waits for a promise. Raises Unreadable when the value does not fit
     it, WrongStatus when journal and code do not fit."""
     try:
         with rehearsed(driver, row, handler, journal_of(driver, row.n)) as machine:
-            promise = machine.waiting.get(local)
+            promise = machine.waiting.get(records.decode_info(asked.about).step)
     except (HandlerFault, HoldfastError) as fault:
         raise WrongStatus(
             f"invocation {row.id!r} is paused and cannot be rebuilt to take a value: {fault.what}",
             fix="mend the cause and resume it, then settle the promise",
         ) from None
-    if promise is not None:
-        promise.read(value, ok=ok)
-    return promise is not None
+    if promise is None or promise.id != asked.id:
+        return False
+    promise.read(value, ok=ok)
+    return True
 
 
 def reopened(
@@ -101,7 +106,8 @@ def reopened(
 
 def adopted(driver: Driver, row: InvocationRow, handler: Handler, prefix: list[Entry], id: str) -> list[Entry]:
     """The beginning of a journal as that of an invocation with another id, which may be among the arguments of its
-    steps. Raises as a replay does."""
+    steps. What was begun in the other one is begun anew here, by another idempotency key. Raises as a replay does."""
+    prefix = [entry for entry in prefix if not isinstance(entry, STARTS)]
     with _begun(driver, row, handler, prefix, replaying=True) as machine:
         machine.replay(prefix)
     entries: list[Entry] = []

@@ -170,7 +170,7 @@ def _edited(entry: Entry, payload: bytes) -> Entry:
             return records.StepCompleted(
                 entry.at, entry.step, entry.digest, payload, entry.inputs, entry.attempts, entry.started
             )
-        case records.StepErrored():
+        case records.StepErrored() | records.StepUnknown():
             return records.StepCompleted(
                 entry.at, entry.step, entry.digest, payload, entry.inputs, entry.failure.attempts, entry.started
             )
@@ -201,7 +201,7 @@ def _failing(journal: list[Entry], row: InvocationRow) -> int:
     waits = [index for index, entry in enumerate(journal) if not isinstance(entry, (*NOTES, records.Reopened))]
     for index in reversed(waits):
         entry = journal[index]
-        if not isinstance(entry, (records.StepErrored, records.CallErrored)):
+        if not isinstance(entry, (records.StepErrored, records.StepUnknown, records.CallErrored)):
             continue
         text = (entry.failure.message or entry.failure.type)[:MESSAGE_CHARS]
         # One that the handler raised in its place tells of it in its traceback; a TerminalError has none.

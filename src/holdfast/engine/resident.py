@@ -71,13 +71,14 @@ class Resident:
 
     def local_of(self, row: PromiseRow) -> str:
         """The id within the invocation of one of its stored promises. Raises Unreadable."""
-        local = records.decode_info(row.about).step
+        info = records.decode_info(row.about)
+        name = f"{info.step} {info.begun}" if info.begun else info.step
         times = range(self.machine.reopened + 1)
-        if any(row.id == secret_name("prm_", self.seed, self.id, local, reopened) for reopened in times):
-            return local
+        if any(row.id == secret_name("prm_", self.seed, self.id, name, reopened) for reopened in times):
+            return info.step
         # Taken as it is, the promise that it hides would be made again, and the store would stop for it.
         raise Unreadable(
-            f"the stored promise {row.id!r} is said to be {local!r}, which has another id",
+            f"the stored promise {row.id!r} is said to be {name!r}, which has another id",
             cause="the stored bytes are damaged",
             fix="restore a backup; other invocations are not affected",
         )

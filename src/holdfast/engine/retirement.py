@@ -1,4 +1,4 @@
-"""Deletes what has ended long ago, slice by slice, while everything goes on.
+"""Deletes what has ended long ago and rates that are whole again, slice by slice, while everything goes on.
 
 Promises: nothing that somebody may still wait for. Refuses: to hurry; a store with years in it is thinned out slowly.
 """
@@ -11,12 +11,14 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from holdfast.engine.gates import RATES
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
 
 LOOK_SECONDS = 60.0
+RATES_SLICE = 100  # lanes looked at in one commit
 
 log = logging.getLogger("holdfast")
 
@@ -30,9 +32,8 @@ class Retirement:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to look, if there is a retention."""
-        if self._retention is not None:
-            self._task = asyncio.get_running_loop().create_task(self._run(self._retention))
+        """Begins to look."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         """Looks no more."""
@@ -41,14 +42,26 @@ class Retirement:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _run(self, retention: timedelta) -> None:
-        while True:
-            until = self._engine.clock.now() - int(retention.total_seconds() * 1000)
+    async def _run(self) -> None:
+        while not self._engine.stopping:
             try:
-                count = await self._engine.control.purge_ended(until)
+                if self._retention is not None:
+                    await self._purge(self._retention)
+                await self._forget_rates()
             except HoldfastError as error:  # the store has failed, or is full: who commits next says so aloud
                 log.warning("nothing is deleted now: %s", error)
-            else:
-                if count:
-                    log.info("deleted %d invocations that ended more than %s ago", count, retention)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _purge(self, retention: timedelta) -> None:
+        before = self._engine.clock.now() - int(retention.total_seconds() * 1000)
+        count = await self._engine.control.purge_ended(before)
+        if count:
+            log.info("deleted %d invocations that ended more than %s ago", count, retention)
+
+    async def _forget_rates(self) -> None:
+        engine, after = self._engine, ""
+        engine.check_open()
+        while names := engine.store.state_names(*RATES, after, RATES_SLICE):
+            engine.gates.forget_rates(names)
+            await engine.durable()
+            after = names[-1]

@@ -55,13 +55,18 @@ class Rows:
         return self.get(n)
 
     def read(self, n: int) -> InvocationRow | None:
-        """The durable row, if it can be read."""
+        """The durable row, if it can be read, and what it says of how far the invocation was obeyed."""
         try:
-            return self._engine.store.get(n)
-        except StoreCorrupt as error:  # damage in one row stops one invocation (G10); it cannot even be marked
+            row = self._engine.store.get(n)
+            if row is not None:
+                self.unheard(row)
+        except (StoreCorrupt, Unreadable) as error:  # it stops one invocation (G10), and cannot be marked: what was
+            # done of it already is not known, and not guessed.
             log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
         except StoreError as error:
             self._engine.fail(error)
+        else:
+            return row
         return None
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
@@ -118,19 +123,18 @@ class Rows:
         """There is something for one that is suspended: it will be loaded."""
         row = self.get(n)
         if row is not None and row.status == Status.SUSPENDED:
-            self.move(row, move(Status.SUSPENDED, Move.WAKE), self._woken(row))
+            self._go_on(row)
 
     def append(self, row: InvocationRow, entry: Completion) -> None:
         """Adds to a journal that nobody is running. One that is suspended will be loaded."""
         n = row.n
-        woken = self._woken(row)
-        length = self._length(n)
+        length = self.length(n)
         self._engine.committer.batch.entries.append(EntryRow(n, length, records.encode(entry)))
         self._change(n, row)
         self._lengths[n] = length + 1
         self._engine.recorded(n)
-        if woken is not None and row.status in {Status.READY, Status.SUSPENDED}:
-            self.move(row, Status.READY, woken)  # a queued one has nothing to say yet, a paused one has said it
+        if row.status in {Status.READY, Status.SUSPENDED}:
+            self._go_on(row)  # a queued one has nothing to say yet, a paused one has said it
 
     def cancel(self, row: InvocationRow, reason: str) -> None:
         """Asks one that has begun to end. A paused one goes on, to clean up."""
@@ -138,7 +142,10 @@ class Rows:
             self._ending.add(row.n)
             self.append(row, records.CancelRequested(max(self._engine.clock.now(), row.updated), reason))
         if row.status == Status.PAUSED:
-            self.resume(row)
+            try:
+                self.resume(row)
+            except Unreadable as damage:  # it stays paused, and hears of the cancel when it can be resumed
+                log.error("%s is cancelled and cannot go on: %s", row.id, damage)  # noqa: TRY400
 
     def resume(self, row: InvocationRow) -> None:
         """Lets a paused one go on, or wait for its turn again if it had not had it. Raises WrongStatus."""
@@ -161,10 +168,9 @@ class Rows:
         """Changes a status."""
         gates, after = self._engine.gates, row._replace(status=status)
         if _counts(row) and not _counts(after):
-            gates.count(self.gate(row))
-            self._engine.committer.after(gates.pause, row.lock, row.lane)
+            self._engine.committer.after(gates.pause, row.n, row.lock, row.lane)
         elif _counts(after) and not _counts(row):
-            gates.place(self.gate(row))
+            gates.place(row.n, self.gate(row))
         self._write(row, status, outcome, None)
 
     def arrive(self, row: InvocationRow) -> None:
@@ -198,8 +204,6 @@ class Rows:
         for promise in self._engine.store.promises_of(row.n):
             if not promise.status and not self._engine.settling.is_under_way(promise.id):
                 self._engine.committer.batch.settles.append(SettleRow(promise.id, WITHDRAWN, now, b""))
-        if _counts(row):
-            self._engine.gates.count(self.gate(row))
         self._write(row, status, outcome, None)
         self._engine.links.tell(row, End(row.id, outcome, b""))
         self._engine.committer.after(self._ended, row)
@@ -210,19 +214,33 @@ class Rows:
 
     def unheard(self, row: InvocationRow) -> int:
         """How many entries were added to a journal while nobody ran it."""
-        return self._length(row.n) - max(0, self.obeyed(row))
+        return self.length(row.n) - max(0, self.obeyed(row))
 
-    def _length(self, n: int) -> int:
+    def length(self, n: int) -> int:
+        """How many entries a journal will have."""
         known = self._lengths.get(n)
         return self._engine.store.length(n) if known is None else known
 
     def _ended(self, row: InvocationRow) -> None:
         self._engine.tell(row.n)
-        self._engine.gates.leave(row.n, self.gate(row), paused=not _counts(row))
+        self._engine.gates.leave(row.n, self.gate(row))
 
     def _is_ending(self, n: int) -> bool:
-        stored = self._engine.store.entries(n)[: self._length(n)]  # what is beyond is being taken out
+        try:
+            stored = self._engine.store.entries(n)[: self.length(n)]  # what is beyond is being taken out
+        except (StoreCorrupt, Unreadable):
+            stored = []  # who loads it will say so, and a second cancel does nothing
         return n in self._ending or any(_is_cancel(body) for body in stored)
+
+    def _go_on(self, row: InvocationRow) -> None:
+        """Something has come for one that nobody runs: it will be loaded."""
+        try:
+            woken = self._woken(row)
+        except Unreadable as damage:
+            if row.status == Status.SUSPENDED:  # a READY one is left out, as it is
+                self.pause(row, damage)
+        else:
+            self.move(row, Status.READY, woken)
 
     def _woken(self, row: InvocationRow) -> Outcome | None:
         return None if row.began is None else records.Woken(self.obeyed(row), tries_of(row))

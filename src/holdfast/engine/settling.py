@@ -72,18 +72,19 @@ class Settling:
             return await self._deliver(self._open(row.id), text, ok=ok)
         if resident is not None:
             # A paused one too, while its bodies run: they and this are one line of history.
-            wanted = local in resident.machine.waiting
+            waits = resident.machine.waiting.get(local)
+            wanted = waits is not None and waits.id == row.id
             if wanted:
                 engine.driver.settle(resident, local, text, ok=ok)
         else:
-            wanted = self._wanted_by_row(row, local, text, ok=ok)
+            wanted = self._wanted_by_row(row, text, ok=ok)
         if wanted:
             engine.committer.batch.settles.append(SettleRow(row.id, 1 if ok else 2, engine.clock.now(), INLINE + text))
             self._under_way.add(row.id)
             engine.committer.after(self._under_way.discard, row.id)
         return wanted
 
-    def _wanted_by_row(self, row: PromiseRow, local: str, text: bytes, *, ok: bool) -> bool:
+    def _wanted_by_row(self, row: PromiseRow, text: bytes, *, ok: bool) -> bool:
         engine = self._engine
         invocation = engine.rows.get(row.n)
         if invocation is None or Status(invocation.status).ended:
@@ -92,7 +93,7 @@ class Settling:
             fits = True  # its type is not known here: what does not fit pauses it when it is loaded
         else:
             # Asked of a copy: a value that does not fit would be found at the resume only, when it is too late.
-            fits = rehearsal.waits_for(engine.driver, invocation, engine.handler(invocation.target), local, text, ok=ok)
+            fits = rehearsal.waits_for(engine.driver, invocation, engine.handler(invocation.target), row, text, ok=ok)
         if fits:
             engine.rows.touch(invocation)
             engine.rows.wake(row.n)

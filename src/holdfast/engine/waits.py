@@ -7,8 +7,8 @@ not in the chain: what is parked is brought back and asked what it waits for. Re
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.core.commands import CallSpec
 from holdfast.core.invocation import Status
@@ -22,8 +22,19 @@ if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
     from holdfast.engine.resident import Resident
 
-CHAIN_MAX = 10_000  # invocations looked at for a cycle of waits
+LOOKS_MAX = 10_000  # at invocations and limits, for a cycle of waits
 LOADS_MAX = 100  # of them brought back for it; of what is parked beyond, the rows tell whom it called
+PLACES_MAX = 100  # of a limit; a larger one is taken to have a place some time
+
+
+class Places(NamedTuple):
+    """A limit, all of whose places are taken."""
+
+    lane: str
+    held: tuple[int, ...]
+
+
+Node = int | Places  # an invocation waits for what it has called, and in a queue for who is before it
 
 
 class Waits:
@@ -34,73 +45,136 @@ class Waits:
 
     def refusal(self, caller: Resident, spec: CallSpec) -> WouldDeadlock | None:
         """Why a call cannot be made, if it cannot."""
-        gate = gate_of(spec.handler, spec.key, spec.text)
+        search = Search(self._engine, caller)
         what = f"cannot call {spec.handler.target!r}" + ("" if spec.key is None else f" of key {spec.key!r}")
-        chain = self._lane_chain(caller, gate)
-        if chain:
-            return _deadlock(caller, what, f"the limit of {spec.handler.target}, held by {chain[0]}", chain)
-        holder = None if gate.lock is None else self._engine.gates.holder(gate.lock)
-        chain = [] if holder is None else self._chain(caller, holder)
-        return _deadlock(caller, what, f"{gate.lock}, held by {chain[0]}", chain) if chain else None
+        for node, wanted in search.before(gate_of(spec.handler, spec.key, spec.text), None):
+            if search.is_stuck(node):
+                return _deadlock(caller, what, [wanted, *search.path(node)])
+        return None
 
     def refusal_to_join(self, caller: Resident, row: InvocationRow) -> WouldDeadlock | None:
         """Why one that is there already cannot be waited for, if it cannot."""
-        chain = self._chain(caller, row.n)
-        return _deadlock(caller, f"cannot wait for {row.id!r}", chain[0], chain) if chain else None
+        search = Search(self._engine, caller)
+        if search.is_stuck(row.n):
+            return _deadlock(caller, f"cannot wait for {row.id!r}", [row.id, *search.path(row.n)])
+        return None
 
-    def _lane_chain(self, caller: Resident, gate: Gate) -> list[str]:
-        """The caller and those above it, if all places under the limit are theirs."""
-        if gate.lane is None or gate.limit is None or gate.limit.concurrency is None:
-            return []
-        rows = [row for n in self._above(caller) if (row := self._engine.rows.get(n)) is not None]
-        inside = [row.id for row in rows if row.lane == gate.lane]
-        return inside if len(inside) >= gate.limit.concurrency else []
 
-    def _chain(self, caller: Resident, start: int) -> list[str]:
-        """The ids from one invocation to the caller, if each waits for the next."""
-        seen: dict[int, int | None] = {start: None}
-        queue = deque([start])
-        while queue and len(seen) < CHAIN_MAX:
-            n = queue.popleft()
-            if n == caller.n:
-                return self._path(seen, n)
-            for wanted in self._wanted_by(n, load=len(seen) < LOADS_MAX):
-                if wanted not in seen:
-                    seen[wanted] = n
-                    queue.append(wanted)
-        return []
+class Search:
+    """Looks for what can never go on once the caller waits."""
 
-    def _wanted_by(self, n: int, *, load: bool) -> list[int]:
-        """Those that an invocation waits for, directly or for the lock they hold."""
-        rows, gates = self._engine.rows, self._engine.gates
+    def __init__(self, engine: Engine, caller: Resident) -> None:
+        self._engine = engine
+        self._caller = caller.n
+        self._free: set[Node] = set()  # these can go on
+        self._taken: set[Node] = set()  # for stuck, while they were being looked at
+        self._next: dict[Node, Node] = {}  # of what is stuck, for what
+        self._looks = 0
+        self._loads = 0
+
+    def is_stuck(self, node: Node) -> bool:
+        """Whether it waits, directly or through others, for the caller. One that waits for several is stuck if one of
+        them is, a limit if all who hold its places are."""
+        while self._looks < LOOKS_MAX:
+            known = len(self._free)
+            self._taken.clear()
+            if not self._walk(node):
+                return False
+            if self._taken.isdisjoint(self._free) or len(self._free) == known:
+                return True
+        return False
+
+    def path(self, node: Node) -> list[str]:
+        """What follows in the chain, up to the caller or to what was in it before."""
+        seen, words = {node}, list[str]()
+        while node != self._caller and node in self._next:
+            node = self._next[node]
+            words.append(self._name(node))
+            if node in seen:
+                break
+            seen.add(node)
+        return words
+
+    def before(self, gate: Gate, n: int | None) -> list[tuple[Node, str]]:
+        """Whom one that is to pass a gate waits for, and in what words. `n`: it is in the queue."""
+        found: list[tuple[Node, str]] = []
+        gates = self._engine.gates
+        places = gates.taken(gate, PLACES_MAX)
+        if places and gate.lane is not None:
+            node = Places(gate.lane, tuple(sorted(places)))
+            found.append((node, self._name(node)))
+        ahead = None if gate.lock is None else gates.ahead(gate.lock, n)
+        if ahead is not None:
+            found.append((ahead, f"{gate.lock}, held by {self._name(ahead)}"))
+        return found
+
+    def _walk(self, start: Node) -> bool:
+        # Depth first, as who can go on is mostly found at once. By hand: a chain may be longer than Python's stack.
+        stuck: set[Node] = set()
+        open_looks = {start: self._look(start)}
+        answer: bool | None = None
+        while open_looks:
+            node = next(reversed(open_looks))
+            try:
+                wanted = open_looks[node].send(answer)
+            except StopIteration as end:
+                del open_looks[node]
+                answer = bool(end.value)
+                (stuck if answer else self._free).add(node)
+                continue
+            answer = None
+            if wanted in open_looks:
+                self._taken.add(wanted)
+                answer = True
+            elif wanted == self._caller or wanted in stuck:
+                answer = True
+            elif wanted in self._free or self._looks >= LOOKS_MAX:
+                answer = False
+            else:
+                open_looks[wanted] = self._look(wanted)
+        return bool(answer)
+
+    def _look(self, node: Node) -> Generator[Node, bool | None, bool]:
+        self._looks += 1
+        if node == self._caller:
+            return True
+        if isinstance(node, Places):
+            for n in node.held:
+                if not (yield n):
+                    return False
+            others = [n for n in node.held if n != self._caller]
+            self._next[node] = others[0] if others else self._caller
+            return True
+        for wanted in self._wanted(node):
+            if (yield wanted):
+                self._next[node] = wanted
+                return True
+        return False
+
+    def _wanted(self, n: int) -> list[Node]:
+        rows = self._engine.rows
         row = rows.get(n)
-        if row is not None and _is_in_queue(row):
-            holder = None if row.lock is None else gates.holder(row.lock)
-            return [] if holder is None else [holder]
-        resident = self._engine.bring_back(n) if load else self._engine.resident(n)
+        if row is None or Status(row.status).ended:
+            return []
+        if _is_in_queue(row):
+            return [node for node, _ in self.before(rows.gate(row), n)]
+        resident = self._engine.resident(n)
+        if resident is None and self._loads < LOADS_MAX:
+            self._loads += 1
+            resident = self._engine.bring_back(n)
         if resident is None or resident.pausing:
-            called = [child for child in rows.children(n, CHAIN_MAX) if child.call is not None]
+            called = [child for child in rows.children(n, LOOKS_MAX) if child.call is not None]
         else:
             asked = [step.id for step in resident.machine.waiting.values() if step.kind in {"call", "attach"}]
             called = [there for id in asked if (there := rows.find(id)) is not None]
         return [there.n for there in called if not Status(there.status).ended]
 
-    def _above(self, caller: Resident) -> set[int]:
-        above = {caller.n}
-        row: InvocationRow | None = caller.row
-        while row is not None and row.parent is not None and row.call is not None and row.parent not in above:
-            above.add(row.parent)
-            row = self._engine.rows.get(row.parent)
-        return above
-
-    def _path(self, seen: dict[int, int | None], n: int) -> list[str]:
-        path = []
-        step: int | None = n
-        while step is not None:
-            row = self._engine.rows.get(step)
-            path.append("?" if row is None else row.id)
-            step = seen[step]
-        return path[::-1]
+    def _name(self, node: Node) -> str:
+        if isinstance(node, Places):
+            first, *more = [self._name(n) for n in node.held]
+            return f"the limit of {node.lane}, held by {first}" + (f" and {len(more)} more" if more else "")
+        row = self._engine.rows.get(node)
+        return "?" if row is None else row.id
 
 
 def _is_in_queue(row: InvocationRow) -> bool:
@@ -108,10 +182,9 @@ def _is_in_queue(row: InvocationRow) -> bool:
     return row.status == Status.QUEUED or (row.status == Status.PAUSED and was_queued(row))
 
 
-def _deadlock(caller: Resident, what: str, wanted: str, chain: list[str]) -> WouldDeadlock:
-    waits = " waits for ".join([caller.id, wanted, *chain[1:]])
+def _deadlock(caller: Resident, what: str, chain: list[str]) -> WouldDeadlock:
     return WouldDeadlock(
-        f"{caller.id!r} {what}: it would wait for itself: {waits}",
+        f"{caller.id!r} {what}: it would wait for itself: {' waits for '.join([caller.id, *chain])}",
         cause="who holds a key or a place under a limit keeps it until it ends, and this one waits for the call",
         fix="send instead of call, call a shared handler, raise the limit, or do the work in the handler itself",
     )

@@ -18,7 +18,6 @@ from starlette.responses import Response
 
 from holdfast.client import AsyncClient
 from holdfast.core.invocation import Status
-from holdfast.errors import BadRequest
 from holdfast.handle import AsyncHandle
 from holdfast.http import exchange as kinds
 from holdfast.http.auth import Guard
@@ -27,6 +26,7 @@ from holdfast.http.face import Face, Operation, answer, routes_of
 from holdfast.http.invocations import DELAY, ID, Invocations, Started, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
+from holdfast.http.refusals import BadRequest
 from holdfast.stores.sqlite.reading import Table, read_table
 from holdfast.views import AskView, CheckView, InfoView, InvocationView, PromiseView, ScheduleView
 

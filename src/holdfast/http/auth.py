@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from holdfast.errors import BadArguments, Forbidden, Unauthorised
+from holdfast.errors import BadArguments
+from holdfast.http.refusals import Forbidden, Unauthorised
 
 TOKEN_CHARS_MIN = 16  # of a random text, about 80 bits
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})

@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from starlette.types import Receive
 
-from holdfast.errors import BadRequest, BodyTooLarge, HeadersTooLarge, WrongContentType
 from holdfast.http.limits import Traffic, stopping
+from holdfast.http.refusals import BadRequest, BodyTooLarge, HeadersTooLarge, WrongContentType
 
 T = TypeVar("T")
 

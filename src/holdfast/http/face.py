@@ -19,11 +19,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from holdfast.errors import BadRequest, HoldfastError, InternalError, UnknownRoute, WrongMethod
+from holdfast.errors import HoldfastError
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import CLOSE, WITHOUT_BODY, Exchange, Gone, Query
 from holdfast.http.limits import Traffic
 from holdfast.http.problems import problem
+from holdfast.http.refusals import BadRequest, InternalError, UnknownRoute, WrongMethod
 
 KEY = "holdfast"  # of the exchange in the scope
 EXPOSED = "Holdfast-Invocation, Location, Retry-After"

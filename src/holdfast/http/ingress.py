@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from holdfast.client import AsyncClient
-from holdfast.errors import BadHandler, BadRequest, UnknownHandler
+from holdfast.errors import BadHandler, UnknownHandler
 from holdfast.handle import AsyncHandle
 from holdfast.http.auth import Guard
 from holdfast.http.exchange import Exchange, Query
@@ -23,6 +23,7 @@ from holdfast.http.face import Endpoint, Face, Operation, routes_of
 from holdfast.http.invocations import DELAY, ID, Invocations, Started, result, started
 from holdfast.http.limits import HttpLimits, Traffic
 from holdfast.http.openapi import about_operations
+from holdfast.http.refusals import BadRequest
 from holdfast.service import Handler
 
 SEND = "send"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from holdfast.errors import Busy
+from holdfast.http.refusals import Busy
 from holdfast.values import VALUE_BYTES_MAX
 
 RETRY_SECONDS = "1"  # Retry-After of a refusal: places come free from one moment to the next

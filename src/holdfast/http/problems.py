@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from holdfast import errors
 from holdfast.http.limits import RETRY_SECONDS
+from holdfast.http.refusals import RequestError
 
 TYPE = "application/problem+json"
 
@@ -55,7 +56,7 @@ class Problem(msgspec.Struct):
 
 def status_of(error: errors.HoldfastError) -> int:
     """The HTTP status of an error; 500 for one that no request can cause."""
-    if isinstance(error, (errors.TerminalError, errors.RequestError)):
+    if isinstance(error, (errors.TerminalError, RequestError)):
         return error.status
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
@@ -70,7 +71,7 @@ def problem(error: errors.HoldfastError, invocation: str | None = None) -> Respo
         cause, fix = ("", "") if told else ("its handler raised", f"see GET {address(invocation)}/journal")
     what = sound(error.what)
     body = Problem(f"urn:holdfast:{error.code}", title(type(error)), status, what, error.code, sound(cause), sound(fix))
-    headers: dict[str, str] = dict(error.headers) if isinstance(error, errors.RequestError) else {}
+    headers: dict[str, str] = dict(error.headers) if isinstance(error, RequestError) else {}
     if invocation is not None:
         body.invocation = invocation
         headers |= named(invocation)

@@ -15,9 +15,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from holdfast.errors import BadRequest, HeadersTooLarge, TooSlow
 from holdfast.http.limits import HttpLimits, busy
 from holdfast.http.problems import problem
+from holdfast.http.refusals import BadRequest, HeadersTooLarge, TooSlow
 
 log = logging.getLogger("holdfast.http.connection")
 log.setLevel(logging.ERROR)

@@ -256,8 +256,8 @@ class Store(Protocol):
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         """The same for lanes."""
 
-    def lane_running(self, lane: str) -> int:
-        """How many invocations of a lane are READY or SUSPENDED."""
+    def lane_running(self, lane: str) -> list[int]:
+        """Numbers of the invocations of a lane that are READY or SUSPENDED, smallest first."""
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         """What an invocation called or sent, smallest n first."""
@@ -285,8 +285,8 @@ class Store(Protocol):
     def state(self, service: str, key: str, name: str) -> bytes | None:
         """One value of an object."""
 
-    def state_names(self, service: str, key: str) -> list[str]:
-        """Names of an object's values, sorted."""
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
+        """Names of an object's values that are greater than `after`, sorted."""
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         """Keys greater than `after` of the service's objects that have a value, sorted."""

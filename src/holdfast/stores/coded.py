@@ -129,7 +129,7 @@ class CodedStore:
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         return self._store.queued_lanes(after, limit)
 
-    def lane_running(self, lane: str) -> int:
+    def lane_running(self, lane: str) -> list[int]:
         return self._store.lane_running(lane)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
@@ -160,8 +160,8 @@ class CodedStore:
         body = None if (service, key, name) == CODED else self._store.state(service, key, name)
         return None if body is None else self._decode(body, _state(service, key, name))
 
-    def state_names(self, service: str, key: str) -> list[str]:
-        return self._store.state_names(service, key)
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
+        return self._store.state_names(service, key, after, limit)
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         return self._store.object_keys(service, after, limit)

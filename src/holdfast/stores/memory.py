@@ -191,9 +191,9 @@ class MemoryStore:
         lanes = {row.lane for row in self._invocations.values() if row.lane is not None and _queued(row)}
         return sorted(lane for lane in lanes if lane > after)[:limit]
 
-    def lane_running(self, lane: str) -> int:
+    def lane_running(self, lane: str) -> list[int]:
         self._check_open()
-        return sum(row.lane == lane and row.status in RUNS for row in self._invocations.values())
+        return sorted(row.n for row in self._invocations.values() if row.lane == lane and row.status in RUNS)
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         self._check_open()
@@ -239,9 +239,10 @@ class MemoryStore:
         self._check_open()
         return self._states.get((service, key, name))
 
-    def state_names(self, service: str, key: str) -> list[str]:
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
         self._check_open()
-        return sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+        names = sorted(name for owner, of, name in self._states if (owner, of) == (service, key))
+        return [name for name in names if name > after][:limit]
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         self._check_open()

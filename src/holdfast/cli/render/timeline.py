@@ -72,7 +72,7 @@ def hint(run: Run) -> str | None:
 def _title(run: Run, at: datetime) -> Text:
     head = run.head
     # To the engine it is ready for its step's result; to a person it is at work.
-    works = head.status == "ready" and any(step.state in {"running", "retrying"} for step in run.steps)
+    works = head.status == "ready" and any(step.state in {"running", "retrying", "checking"} for step in run.steps)
     word = "running" if works else head.status
     text = Text.assemble((clean(head.id), "bold"), "  ", clean(head.target), "  ", status(word))
     if head.status in wire.ENDED:

@@ -229,8 +229,8 @@ WITH RECURSIVE found (name) AS (
 SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: lane_running
--- How full a lane is.
-SELECT count(*) FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
+-- Who has a place in a lane.
+SELECT n FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status IN (0, 1) AND lane = ?;
 
 -- name: children
 -- What an invocation called or sent.
@@ -313,8 +313,8 @@ SELECT target FROM found WHERE target IS NOT NULL;
 SELECT body FROM state WHERE service = ? AND key = ? AND name = ?;
 
 -- name: state_names
--- What an object has values for.
-SELECT name FROM state WHERE service = ? AND key = ? ORDER BY name;
+-- What an object has values for. No limit is -1.
+SELECT name FROM state WHERE service = ? AND key = ? AND name > ? ORDER BY name LIMIT ?;
 
 -- name: object_keys
 -- Objects of a service that have a value, each found from the one before it.

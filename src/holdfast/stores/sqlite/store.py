@@ -152,9 +152,8 @@ class SqliteStore:
     def queued_lanes(self, after: str, limit: int) -> list[str]:
         return [lane for (lane,) in self._read("queued_lanes", after, limit)]
 
-    def lane_running(self, lane: str) -> int:
-        count: int = self._read("lane_running", lane)[0][0]
-        return count
+    def lane_running(self, lane: str) -> list[int]:
+        return sorted(n for (n,) in self._read("lane_running", lane))
 
     def children(self, n: int, limit: int) -> list[InvocationRow]:
         return [InvocationRow(*row) for row in self._read("children", n, limit)]
@@ -180,8 +179,8 @@ class SqliteStore:
     def state(self, service: str, key: str, name: str) -> bytes | None:
         return next((body for (body,) in self._read("state", service, key, name)), None)
 
-    def state_names(self, service: str, key: str) -> list[str]:
-        return [name for (name,) in self._read("state_names", service, key)]
+    def state_names(self, service: str, key: str, after: str = "", limit: int | None = None) -> list[str]:
+        return [name for (name,) in self._read("state_names", service, key, after, -1 if limit is None else limit)]
 
     def object_keys(self, service: str, after: str, limit: int) -> list[str]:
         return [key for (key,) in self._read("object_keys", service, after, limit)]
