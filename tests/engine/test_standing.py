@@ -306,3 +306,13 @@ def test_what_was_settled_or_has_ended_while_nobody_ran_it_is_not_waited_for(wor
             return [(line.id, line.state, line.output) for line in await (await client.attach("x")).journal()]
 
     assert asyncio.run(at_rest()) == [("yes#1", "done", 7), ("open#1", "waiting", None), ("nothing#1", "failed", None)]
+
+
+def test_a_status_that_is_not_whole_reads_no_values(memory_world):
+    with life(memory_world, *ALL) as one:
+        for id in ("h1", "h2"):
+            one.client.start(hold, key="a", id=id)
+        view = one.client.attach("h2").status(whole=False)
+        assert (view.status, view.input, view.queue) == ("queued", None, None)
+        whole = one.client.attach("h2").status()
+        assert (whole.input, whole.queue is None) == ({}, False)
