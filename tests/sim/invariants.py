@@ -28,7 +28,7 @@ from tests.sim.history import (
     Refused,
     Seen,
 )  # fmt: skip
-from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version
+from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version, owner_of
 from tests.sim.loop import HOP_SECONDS_MAX
 from tests.sim.revised import EDITED
 from tests.sim.watched import Segment
@@ -213,7 +213,8 @@ def g5_timers_are_never_early(look: Inspection) -> None:
 
 
 def g5_starts_wait_for_their_time(look: Inspection) -> None:
-    wanted = {plan.known: plan.delay for plan in look.world.plans if plan.delay}
+    prompt = {plan.known for plan in look.world.plans if not plan.delay}
+    wanted = {plan.known: plan.delay for plan in look.world.plans if plan.known not in prompt}
     for facts in look.fine():
         row = facts.moves[0].row
         asked = wanted.get(facts.id, 0.0) if facts.row.parent is None and facts.row.origin is None else 0.0
@@ -238,6 +239,8 @@ def g5_timers_are_not_late(look: Inspection) -> None:
         for (_, entry, event), segment in facts.steps:
             if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
                 continue
+            if look.lives[event.life].rests:
+                continue  # where no timer fires
             expected = max(segment.deadline, begun[event.life]) + LATE_MS
             if entry.at > expected:
                 look.broken("G5", f"{facts.id}: a timer was due at {segment.deadline}, and at {entry.at} came {entry}")
@@ -267,8 +270,10 @@ def g6_what_was_seen_never_changes(look: Inspection) -> None:
 def g6_settled_promises_never_change(look: Inspection) -> None:
     told: dict[str, Any] = {}
     for answer in look.history.of(Answered):
-        row = look.promises[answer.id] if answer.call == "settle" else None
-        if row is None or (row.n and not look.sound(look.facts[row.n])):
+        row = look.promises.get(answer.id) if answer.call == "settle" else None
+        if row is None or answer.commits < look.forgotten.get(owner_of(answer.id), 0):
+            continue  # deleted since, and perhaps made anew
+        if row.n and not look.sound(look.facts[row.n]):
             continue
         if told.setdefault(answer.id, answer.value) != answer.value or _times(look, answer) > 1:
             look.broken("G6", f"{answer.id} was settled twice: {told[answer.id]}, {answer.value}")
@@ -281,7 +286,9 @@ def g6_settled_promises_never_change(look: Inspection) -> None:
 
 
 def _times(look: Inspection, answer: Answered) -> int:
-    return sum(1 for other in look.history.of(Answered) if other.call == "settle" and other.id == answer.id)
+    since = look.forgotten.get(owner_of(answer.id), 0)
+    told = (other for other in look.history.of(Answered) if other.call == "settle" and other.id == answer.id)
+    return sum(1 for other in told if other.commits >= since)
 
 
 def _written(answer: Answered) -> tuple[bytes, bool]:
@@ -421,8 +428,8 @@ def g8_attempts_are_counted_on(look: Inspection) -> None:
             outcome = None if moved.row.outcome is None else records.decode_outcome(moved.row.outcome)
             for tried in outcome.tries if isinstance(outcome, records.Woken) else ():
                 for began in begun[facts.id, tried.step]:
-                    if not moved.commit <= began.commits <= after.commit:
-                        continue
+                    if not moved.commit <= began.commits <= after.commit or began.life > after.event.life:
+                        continue  # who dies in the midst of an attempt leaves no word of those before it
                     if began.attempt <= tried.failure.attempts or began.wall < tried.next_at:
                         look.broken(
                             "G8", f"{facts.id}: {tried} was recorded, and attempt {began.attempt} came after it"
