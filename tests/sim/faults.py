@@ -28,6 +28,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("add", "charge", "meter", "pass_on"),
     ("caller", "hasty", "tree", "trip"),
     ("named", "sender", "follower"),
+    ("bulky", "large", "sender"),
     ("talker", "listener", "patient"),
     ("ping", "talker", "interrupted"),
     ("tries", "steps", "race"),
