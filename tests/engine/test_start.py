@@ -440,3 +440,21 @@ def test_starts_are_not_acknowledged_before_they_are_durable(memory_world):
         handle = client.start(double, 1)
         assert sum(stores) == 1
         assert handle.status().id == handle.id
+
+
+def test_a_start_whose_id_is_new_and_its_result_are_one_look_into_the_store(memory_world):
+    looks = []
+
+    class Watching(BrokenStore):
+        def find(self, id):
+            looks.append(id)
+            return self.inner.find(id)
+
+        def waiters(self, subject):
+            looks.append(subject)
+            return self.inner.waiters(subject)
+
+    with memory_world.holdfast(double, wrap=Watching) as client:
+        handle = client.start(double, 1)
+        assert handle.result(20) == 2
+        assert looks == [handle.id]
