@@ -56,6 +56,28 @@ def test_a_watch_goes_on_behind_what_it_has_shown(project: Project) -> None:
     assert watch.wait(60) == 0
 
 
+COLLECTS = """
+import gc
+from holdfast import Context, Holdfast
+
+hf = Holdfast("runs.db")
+
+async def frozen() -> int:
+    return gc.get_freeze_count()
+
+@hf.handler
+async def look(ctx: Context) -> int:
+    return await ctx.run(frozen)
+"""
+
+
+def test_what_a_server_has_imported_is_not_looked_through_by_its_collector(tmp_path: Path) -> None:
+    with Project(tmp_path, COLLECTS) as project:
+        project.serve()
+        done = project.ask("call", "look")
+        assert int(done.out or 0) > 10_000, done.err
+
+
 def test_dev_reloads_and_runs_go_on_under_the_new_code(project: Project) -> None:
     dev = project.serve(command="dev")
     project.ask("send", "Desk/work", "rounds=10", "--id", "work-1")
