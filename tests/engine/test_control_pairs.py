@@ -99,6 +99,8 @@ def assert_kept(office, one, done):
     elif "cancel" in done and done[0] not in {"signal", "answer"}:
         assert stored["x"].status != "done"
         free_the_key(one)
+        if "fork" in done:  # it may be before one that was paused in its queue
+            one.client.kill("new")
         if "pause" in done and one.client.attach("x").status().status == "paused":
             one.client.resume("x")
         wait_for(lambda: one.client.attach("x").status().status == "cancelled")
