@@ -11,6 +11,7 @@ import pytest
 from holdfast.cli import machine
 from holdfast.cli.machine import Finding
 from holdfast.stores.sqlite import SqliteStore
+from tests.stores import first_schema
 
 
 @pytest.fixture
@@ -71,6 +72,20 @@ def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
     connection.execute("CREATE TABLE a (b)")
     connection.close()
     assert found(tmp_path / "third.db")["integrity"].state == "bad"
+
+
+def test_a_store_of_an_older_or_newer_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old.db"
+    first_schema.make(path, monkeypatch)
+    before = path.read_bytes()
+    findings = found(path)
+    assert (findings["integrity"].state, findings["schema"].state) == ("ok", "note")
+    assert findings["schema"].text.startswith("version 1, ")
+    assert path.read_bytes() == before
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", 999)
+    connection.close()
+    assert found(path)["schema"].state == "bad"
 
 
 def test_a_store_that_is_not_there_is_no_error(tmp_path: Path) -> None:

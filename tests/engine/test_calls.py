@@ -17,7 +17,7 @@ from holdfast import (
     WrongStatus,
 )
 from tests.engine.family import Counting, child_of, service, status, until
-from tests.engine.world import SlowStore, engine_of, open_promise, paused, wait_for
+from tests.engine.world import SlowStore, engine_of, in_engine, open_promise, paused, wait_for
 
 
 def test_a_call_returns_what_the_handler_returned(world, weather):
@@ -465,6 +465,33 @@ def test_a_call_whose_arguments_change_while_it_runs_is_a_mismatch(world):
     with world.holdfast(child, caller(1)) as client:
         client.resume("x")
         assert client.attach("x").result(5) == 1
+
+
+def test_a_call_whose_arguments_have_changed_and_which_ends_as_its_caller_is_resumed_is_a_mismatch(world):
+    async def child(ctx: Context, x: int) -> int:
+        await ctx.promise("go")
+        return x
+
+    def caller(x):
+        async def h(ctx: Context) -> int:
+            return await ctx.call(child, x)
+
+        return h
+
+    with world.life(child, caller(1)) as client:
+        client.start("h", id="x")
+        open_promise(client)
+        client.pause("x")
+    with world.holdfast(child, caller(2)) as client:
+        engine, called = engine_of(client), child_of(client, "x")
+
+        def both():
+            engine.driver.settle(engine.bring_back(engine.store.find(called).n), "go#1", b"null", ok=True)
+            engine.load_row(engine.store.find("x"))
+
+        in_engine(client, both)
+        assert client.attach(called).result(5) == 1
+        assert "gives it other arguments now" in paused(client.attach("x"))
 
 
 def test_a_failed_caller_that_is_retried_opens_the_called_one_again(world, weather):

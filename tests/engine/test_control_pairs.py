@@ -1,6 +1,7 @@
 """Two operations on one invocation in the same moment: each is done or refused, the store takes all of it, and the next
 process goes on from what was acknowledged."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -103,15 +104,17 @@ def assert_kept(office, one, done):
             one.client.kill("new")
         if "pause" in done and one.client.attach("x").status().status == "paused":
             one.client.resume("x")
-        wait_for(lambda: one.client.attach("x").status().status == "cancelled")
+        wait_for(lambda: free_the_key(one) or one.client.attach("x").status().status == "cancelled")
     elif "pause" in done and "resume" not in done:
         assert stored["x"].status == "paused"
     assert office.flags.runs["x", "note#1"] <= 1 + ("purge" in done), "it is paid once"
 
 
 def free_the_key(one):
+    """Lets whoever has it go on, a copy that came to it before too."""
     for row in one.engine.store.open_promises(9):
-        try:
+        with contextlib.suppress(WrongStatus):
             one.client.resolve(row.id, "yes")
-        except WrongStatus:
-            continue
+    if any((view.id, view.status) == ("new", "suspended") for view in one.client.list()):
+        with contextlib.suppress(WrongStatus):
+            one.client.signal("new", "go", "on")

@@ -149,6 +149,33 @@ async def follower(ctx: Context, kin: int) -> Any:
 
 
 @sim.handler
+async def echo(ctx: Context, text: str) -> str:
+    await ctx.run(work, 1, retry=QUICK)
+    return text
+
+
+@shape(lambda r: (r.choice([300, 3_000, 40_000]), r.randint(1, 3)))
+async def bulky(ctx: Context, size: int, count: int) -> list[int]:
+    """Gives others what is too large to be stored more than once, and gets it back."""
+    text = f"{ctx._machine.seed} " * (min(size, 50_000) // 20)
+    sizes = []
+    for number in range(min(count, 5)):
+        given = f"{number} {text}"
+        try:
+            found = await ctx.call(echo, given)
+            sizes.append(len(found))
+            expect(ctx, found == given, "G6", f"call {number} with {len(given)} characters brought {found[:80]!r}")
+        except CALL_FAILED:
+            continue
+        sent = ctx.send(echo, text, delay=1.0)
+    try:
+        sizes.append(len(await ctx.attach(sent, str)) if sizes else 0)
+    except (*CALL_FAILED, UnknownInvocation):
+        sizes.append(-1)
+    return sizes
+
+
+@sim.handler
 async def undo(ctx: Context, number: int) -> str:
     return await ctx.run(work, number, name="undo", retry=QUICK)
 
@@ -266,6 +293,7 @@ async def add(ctx: ObjectContext, over: str) -> int:
     ctx.set("count", count + 1)
     ctx.append("log", entry_of(ctx))
     if over in {"after", "both"}:
+        ctx.set("notes", "long enough to be compressed, " * (count % 9))
         await ctx.run(work, 1, name="after", retry=QUICK)
     if over in {"step", "both"}:
         expect(ctx, [*log, entry_of(ctx)] == ctx.items("log", str), "G4", f"{ctx.key}'s list grew under its writer")
@@ -367,6 +395,8 @@ async def shopper(ctx: Context, count: int, at_once: bool) -> int:
 @shape(lambda r: (r.choice([2.0, 100.0]),), flow, KEYS, main=True)
 async def proceed(ctx: WorkflowContext, seconds: float) -> int:
     """Waits for word, and passes it on to all who wait for the end."""
+    left = ctx.items("ends", int)
+    expect(ctx, left == [], "G6", f"{ctx.key} was never run, or is purged, and {left} is left of it")
     ctx.set("stage", "begun")
     try:
         async with asyncio.timeout(seconds):

@@ -344,7 +344,7 @@ class Clients:
         try:
             async for event in self._client.watch(plan.known, after=seen.place):
                 seen.place = event.id
-                if event.kind not in {"status", "chunk"}:
+                if event.kind not in {"status", "attempt", "chunk"}:
                     seen.events.append((event.kind, event.data["id"]))
         except (UnknownInvocation, Unreadable):
             return  # purged, or damaged

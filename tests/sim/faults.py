@@ -28,6 +28,7 @@ FAMILIES: tuple[tuple[str, ...], ...] = (
     ("add", "charge", "meter", "pass_on"),
     ("caller", "hasty", "tree", "trip"),
     ("named", "sender", "follower"),
+    ("bulky", "large", "sender"),
     ("talker", "listener", "patient"),
     ("ping", "talker", "interrupted"),
     ("tries", "steps", "race"),
@@ -121,17 +122,7 @@ def draw(seed: int) -> Options:
     edits, lives = some(0.4, 0.2, 0.8), random.choice([0, 1, 1, 2, 2, 3, 4, 6])
     controlled = random.random() < 0.6
     shapes = _shapes(random, edited=bool(edits))
-    limits: dict[str, Any] = {}
-    if random.random() < 0.4:
-        limits = {
-            "running": random.randint(1, 4), "waiting": random.randint(0, 3), "bodies": random.randint(1, 5),
-            "backlog": random.randint(1, 5), "threads": random.randint(1, 2),
-        }  # fmt: skip
-    small = {}
-    if random.random() < 0.3:
-        small = {"REFILL_MAX": random.randint(1, 4), "ADMIT_SLICE": random.randint(1, 3), "STARTS_MAX": 2}
-    if random.random() < 0.5:
-        small |= {"INLINE_ROWS_MAX": random.randint(0, 4), "MAINTAIN_COMMITS": random.randint(2, 9)}
+    limits, small = _scarce(random)
     return Options(
         seed=seed,
         lives=lives,
@@ -177,6 +168,22 @@ def draw(seed: int) -> Options:
         limits=limits,
         small=small,
     )
+
+
+def _scarce(random: Random) -> tuple[dict[str, Any], dict[str, int]]:
+    """Limits of the engine, and bounds within it, so small that they matter."""
+    limits: dict[str, Any] = {}
+    if random.random() < 0.4:
+        limits = {
+            "running": random.randint(1, 4), "waiting": random.randint(0, 3), "bodies": random.randint(1, 5),
+            "backlog": random.randint(1, 5), "threads": random.randint(1, 2),
+        }  # fmt: skip
+    small: dict[str, int] = {}
+    if random.random() < 0.3:
+        small = {"REFILL_MAX": random.randint(1, 4), "ADMIT_SLICE": random.randint(1, 3), "STARTS_MAX": 2}
+    if random.random() < 0.5:
+        small |= {"INLINE_ROWS_MAX": random.randint(0, 4), "MAINTAIN_COMMITS": random.randint(2, 9)}
+    return limits, small
 
 
 def _shapes(random: Random, *, edited: bool) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
 from holdfast.errors import HandlerMissing
-from tests.sim import invariants_between
+from tests.sim import invariants_between, invariants_once
 from tests.sim.history import (
     Answered,
     BodyBegan,
@@ -28,7 +28,7 @@ from tests.sim.history import (
     Refused,
     Seen,
 )  # fmt: skip
-from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version
+from tests.sim.ledger import FOREVER, Facts, Ledger, Record, Version, owner_of
 from tests.sim.loop import HOP_SECONDS_MAX
 from tests.sim.revised import EDITED
 from tests.sim.watched import Segment
@@ -55,7 +55,8 @@ class Inspection(Ledger):
     def run(self) -> None:
         """Every check, in order; the later ones use what the earlier ones read."""
         self.replay_all()
-        for check in TWIN_CHECKS if self.world.options.twins else [*CHECKS, *invariants_between.CHECKS]:
+        every = [*CHECKS, *invariants_between.CHECKS, *invariants_once.CHECKS]
+        for check in TWIN_CHECKS if self.world.options.twins else every:
             self.history.checking = check.__name__
             check(self)
 
@@ -79,7 +80,7 @@ def g2_a_recorded_step_never_runs_again(look: Inspection) -> None:
     for facts in look.fine():
         for version in facts.versions:
             for record in version.records:
-                if isinstance(record.entry, (records.StepCompleted, records.StepErrored)):
+                if isinstance(record.entry, (records.StepCompleted, records.StepErrored, records.StepUnknown)):
                     until = min(facts.removed(record) or FOREVER, facts.purged or FOREVER)
                     recorded[facts.id, record.entry.step].append((record.commit, until))
     for began in look.history.of(BodyBegan):
@@ -212,7 +213,8 @@ def g5_timers_are_never_early(look: Inspection) -> None:
 
 
 def g5_starts_wait_for_their_time(look: Inspection) -> None:
-    wanted = {plan.known: plan.delay for plan in look.world.plans if plan.delay}
+    prompt = {plan.known for plan in look.world.plans if not plan.delay}
+    wanted = {plan.known: plan.delay for plan in look.world.plans if plan.known not in prompt}
     for facts in look.fine():
         row = facts.moves[0].row
         asked = wanted.get(facts.id, 0.0) if facts.row.parent is None and facts.row.origin is None else 0.0
@@ -237,6 +239,8 @@ def g5_timers_are_not_late(look: Inspection) -> None:
         for (_, entry, event), segment in facts.steps:
             if segment.deadline is None or event.at >= stops.get(event.life, event.at + 1):
                 continue
+            if look.lives[event.life].rests:
+                continue  # where no timer fires
             expected = max(segment.deadline, begun[event.life]) + LATE_MS
             if entry.at > expected:
                 look.broken("G5", f"{facts.id}: a timer was due at {segment.deadline}, and at {entry.at} came {entry}")
@@ -266,8 +270,10 @@ def g6_what_was_seen_never_changes(look: Inspection) -> None:
 def g6_settled_promises_never_change(look: Inspection) -> None:
     told: dict[str, Any] = {}
     for answer in look.history.of(Answered):
-        row = look.promises[answer.id] if answer.call == "settle" else None
-        if row is None or (row.n and not look.sound(look.facts[row.n])):
+        row = look.promises.get(answer.id) if answer.call == "settle" else None
+        if row is None or answer.commits < look.forgotten.get(owner_of(answer.id), 0):
+            continue  # deleted since, and perhaps made anew
+        if row.n and not look.sound(look.facts[row.n]):
             continue
         if told.setdefault(answer.id, answer.value) != answer.value or _times(look, answer) > 1:
             look.broken("G6", f"{answer.id} was settled twice: {told[answer.id]}, {answer.value}")
@@ -280,7 +286,9 @@ def g6_settled_promises_never_change(look: Inspection) -> None:
 
 
 def _times(look: Inspection, answer: Answered) -> int:
-    return sum(1 for other in look.history.of(Answered) if other.call == "settle" and other.id == answer.id)
+    since = look.forgotten.get(owner_of(answer.id), 0)
+    told = (other for other in look.history.of(Answered) if other.call == "settle" and other.id == answer.id)
+    return sum(1 for other in told if other.commits >= since)
 
 
 def _written(answer: Answered) -> tuple[bytes, bool]:
@@ -420,8 +428,8 @@ def g8_attempts_are_counted_on(look: Inspection) -> None:
             outcome = None if moved.row.outcome is None else records.decode_outcome(moved.row.outcome)
             for tried in outcome.tries if isinstance(outcome, records.Woken) else ():
                 for began in begun[facts.id, tried.step]:
-                    if not moved.commit <= began.commits <= after.commit:
-                        continue
+                    if not moved.commit <= began.commits <= after.commit or began.life > after.event.life:
+                        continue  # who dies in the midst of an attempt leaves no word of those before it
                     if began.attempt <= tried.failure.attempts or began.wall < tried.next_at:
                         look.broken(
                             "G8", f"{facts.id}: {tried} was recorded, and attempt {began.attempt} came after it"
@@ -475,19 +483,16 @@ def g11_bodies_start_after_their_commit(look: Inspection) -> None:
 
 def g11_nothing_after_a_failed_sync(look: Inspection) -> None:
     failed: Refused | None = None
-    durable_at = -NEWS_SECONDS
     for event in look.history.events:
         match event:
-            case Committed():
-                durable_at = event.at
             case Refused() if event.code != "HF401":
                 failed = event
             case LifeEnded():
                 failed = None
             case BodyBegan(late=False) if failed is not None and event.at < failed.at + NEWS_SECONDS:
                 continue  # asked for by an earlier commit, and the loop has not heard of this one yet
-            case Answered() | Seen() if failed is not None and event.at == failed.at < durable_at + NEWS_SECONDS:
-                continue  # of the commit before, and told before this one was tried
+            case Answered() | Seen() if failed is not None and event.at == failed.at:
+                continue  # of the commit before, and told before this one was tried, which took its time
             case Answered() | Seen() | BodyBegan() if failed is not None:
                 look.broken("G11", f"after the failed sync in life {failed.life} came {event}")
 

@@ -263,6 +263,7 @@ class Ledger:
         self.promises: dict[str, PromiseRow] = {}
         self.settles: dict[str, list[tuple[int, Any]]] = defaultdict(list)
         self.state: dict[tuple[str, str, str], list[tuple[int, StateText]]] = defaultdict(list)
+        self.forgotten: dict[str, int] = {}  # by owner of named promises: the commit of the last purge
         self.events: list[Committed] = world.history.of(Committed)
         for number, event in enumerate(self.events, 1):
             self._read(number, event)
@@ -271,6 +272,12 @@ class Ledger:
         batch = event.batch
         for n in batch.purges:
             self.facts[n].purged = number
+        for service, key in batch.forgets:
+            owner = f"{service}:{key}"
+            self.forgotten[owner] = number
+            for id in [id for id in self.promises if owner_of(id) == owner]:
+                del self.promises[id]
+                self.settles.pop(id, None)
         fresh = {row.n for row in batch.starts}
         for n, seq in batch.rewrites:
             facts = self.facts[n]
@@ -445,6 +452,11 @@ class Ledger:
             case EndCancelled() if isinstance(outcome, records.Cancelled):
                 return ""
         return f"it is {status.name}, and the journal leads to {end}"
+
+
+def owner_of(promise: str) -> str:
+    """Of a named promise, the workflow's run."""
+    return promise.rpartition(":")[0]
 
 
 def _is_copy(row: InvocationRow) -> bool:

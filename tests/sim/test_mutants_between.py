@@ -103,7 +103,7 @@ def a_result_is_purged_that_is_still_needed(patch: Patch) -> None:
     async def purge(self: Any, id: str) -> None:
         row = await self._engine.known(id)
         if row.status >= 4 and self._engine.resident(row.n) is None:
-            self._engine.rows.purge(row.n)
+            self._engine.rows.purge(row)
         await self._engine.durable()
 
     patch.setattr(Control, "purge", purge)
@@ -223,6 +223,11 @@ def a_witness_is_told_something_else(patch: Patch) -> None:
 @caught_by("g6_settled_by_handlers_is_settled", shapes=FLOWS)
 def a_settlement_by_a_handler_is_lost(patch: Patch) -> None:
     patch.setattr(Links, "_settle_shared", lambda *_: None)
+
+
+@caught_by("G6", shapes=("proceed",), plans=8, purges=0.9)
+def a_purged_workflow_leaves_its_state(patch: Patch) -> None:
+    patch.setattr(Rows, "workflow_of", lambda *_: None)
 
 
 # Keys

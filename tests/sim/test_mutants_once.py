@@ -46,7 +46,7 @@ def a_body_begins_before_its_start_is_durable(patch: Patch) -> None:
 @caught_by("g2_nothing_is_paid_twice", "g2_nothing_begins_while_nobody_knows")
 def what_was_begun_is_run_again(patch: Patch) -> None:
     def again(self: Any, resident: Any, local: str, spec: Any, *why: str) -> None:
-        self._driver.run_body(resident, Body(self._driver.effects, resident, local, spec))
+        self._driver.bodies.ask(resident, local, spec)
 
     patch.setattr(OnceSteps, "find_out", again)
 

@@ -76,6 +76,7 @@ def grind(*key: int) -> str:
 
 async def model(messages: list[dict[str, str]]) -> dict[str, Any]:
     life = holdfast.step().dep("life")
+    holdfast.step().emit(len(messages))
     said = await life.act((len(messages),))
     return {"role": "assistant", "content": said + " " + "lorem ipsum " * life.some(0, 60), "tools": life.some(0, 3)}
 

@@ -27,7 +27,13 @@ from holdfast.cli.render.words import size, span
 from holdfast.engine.ports import SystemClock
 from holdfast.errors import StoreError
 from holdfast.http.auth import TOKEN_CHARS_MIN
-from holdfast.stores.sqlite.opening import SQLITE_MIN, open_reader, require_sqlite
+from holdfast.stores.sqlite.opening import (
+    APPLICATION_ID,
+    SQLITE_MIN,
+    load_migrations,
+    open_reader,
+    require_sqlite,
+)
 from holdfast.stores.sqlite.queries import QUERIES
 from holdfast.stores.sqlite.wal import KEPT_BYTES_MAX
 
@@ -172,13 +178,25 @@ def _pages(path: Path) -> Iterator[Finding]:
             )
             return
         yield Finding("integrity", "ok", "every page holds together")
-        yield _overdue(reader)
+        other = _other_schema(reader)
+        yield _overdue(reader) if other is None else other
     except apsw.Error as error:
         yield Finding(
             "integrity", "bad", str(error), "is it a Holdfast store? If so, put the newest backup in its place"
         )
     finally:
         reader.close()
+
+
+def _other_schema(reader: apsw.Connection) -> Finding | None:
+    """Said of a store of an older or a newer Holdfast."""
+    known, newest = reader.pragma("user_version"), load_migrations()[-1][0]
+    if reader.pragma("application_id") != APPLICATION_ID or known == newest:
+        return None
+    what = f"version {known}, and this Holdfast has {newest}"
+    if known > newest:
+        return Finding("schema", "bad", what, "run the Holdfast that wrote it, or put back the copy made before it")
+    return Finding("schema", "note", what, "the first start brings it up, and makes a copy beside it before")
 
 
 def _overdue(reader: apsw.Connection) -> Finding:

@@ -181,7 +181,7 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         """
         self._dead = True
         tasks = self.live_tasks()
-        if tasks or self._ready or self._deferred or self._generators or self.timers:
+        if tasks or self._ready or self._deferred or self._generators or self._heap:
             with _Stepping(self, dead=True):
                 self._throw_out(tasks)
         self.host, self.fault = Nobody(), None

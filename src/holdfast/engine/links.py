@@ -70,6 +70,7 @@ class Links:
         self._engine = engine
         self._waits = Waits(engine)
         self._later: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._asked: set[tuple[int, str]] = set()  # calls that are to be looked at
         self._ends: dict[str, End] = {}  # that are not durable yet
         self._waited = False  # somebody was attached to another, in this life
         self._waiting: dict[str, list[int]] = {}  # waiters that are not durable yet, by subject
@@ -143,6 +144,7 @@ class Links:
         """A handler wants something of another invocation."""
         match command:
             case CallHandler(local, spec):
+                self._asked.add((resident.n, local))
                 self.later(self._call, resident, local, spec)
             case Attach(local, id):
                 self.later(self._attach, resident, local, id)
@@ -268,6 +270,7 @@ class Links:
 
     def _call(self, resident: Resident, local: str, spec: CallSpec) -> None:
         engine = self._engine
+        self._asked.discard((resident.n, local))
         if not _still_waits(resident, local):
             return
         row = engine.rows.find(spec.id)
@@ -420,8 +423,8 @@ class Links:
         if resident is None:
             self._wake(n)
             return
-        if local not in resident.machine.waiting:
-            return
+        if local not in resident.machine.waiting or (n, local) in self._asked:
+            return  # who has yet to be looked at may ask for something else by now, and finds this end
         driver = self._engine.driver
         match end.outcome:
             case records.Returned():

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from agents import Agent, Handoff, Model, RunConfig, RunState
+from agents import Agent, Handoff, Model, RunConfig, RunState, Tool
 from agents.mcp import MCPServer
 
+from holdfast import BadArguments
 from holdfast.integrations.openai_agents.mcp import DurableMCPServer
 from holdfast.integrations.openai_agents.models import DurableProvider, durable_model
-from holdfast.integrations.openai_agents.tools import Edits, durable_tool
+from holdfast.integrations.openai_agents.tools import durable_tool
 
 ORIGINAL = "_holdfast_original"
 
@@ -25,7 +27,6 @@ class Preparation:
     """The copies that one run works on."""
 
     def __init__(self) -> None:
-        self.edits: Edits = {}  # arguments that a person has changed
         self._copies: dict[int, tuple[Agent[Any], Agent[Any]]] = {}  # by the original's address, which stays in use
 
     def agent(self, agent: Agent[Any]) -> Agent[Any]:
@@ -40,16 +41,16 @@ class Preparation:
         setattr(made, ORIGINAL, agent)
         if isinstance(agent.model, Model):
             made.model = durable_model(agent.model)
-        made.tools = [durable_tool(tool, self.edits) for tool in agent.tools]
+        made.tools = [durable_tool(tool) for tool in agent.tools]
         made.handoffs = [self._handoff(one) for one in agent.handoffs]
         made.mcp_servers = self._servers(agent.mcp_servers)
+        made.get_mcp_tools = functools.partial(_offered, made.get_mcp_tools, has_steps=True)  # type: ignore[method-assign]
+        made.get_all_tools = functools.partial(_offered, made.get_all_tools)  # type: ignore[method-assign]
         return made
 
     def config(self, config: RunConfig | dict[str, Any] | None) -> RunConfig:
         """The run's configuration, with durable models."""
-        if config is None:
-            return RunConfig(model_provider=DurableProvider())
-        known = RunConfig(**config) if isinstance(config, dict) else config
+        known = config if isinstance(config, RunConfig) else RunConfig(**(config or {}))
         provider = known.model_provider
         if not isinstance(provider, DurableProvider):
             provider = DurableProvider(provider)
@@ -59,6 +60,12 @@ class Preparation:
     def input(self, input: Any) -> Any:
         """The run's input; the agent of a state goes on as its copy."""
         if isinstance(input, RunState) and input._current_agent is not None:
+            if input.get_interruptions() and not hasattr(input._current_agent, ORIGINAL):
+                raise BadArguments(
+                    "a state whose calls wait for approval was not made by a run in this handler",
+                    cause="it was read from JSON, so its calls would be made past the journal",
+                    fix="let run(...) ask, or go on with result.to_state() in the handler that has the result",
+                )
             input._current_agent = self.agent(input._current_agent)
         return input
 
@@ -74,6 +81,13 @@ class Preparation:
 
     def _servers(self, servers: Sequence[MCPServer]) -> list[MCPServer]:
         return [server if isinstance(server, DurableMCPServer) else DurableMCPServer(server) for server in servers]
+
+
+async def _offered(
+    get: Callable[[Any], Awaitable[list[Tool]]], run_context: Any, *, has_steps: bool = False
+) -> list[Tool]:
+    """Tools that are made while the run goes on: by MCP servers, and by subclasses of Agent."""
+    return [durable_tool(tool, has_steps=has_steps) for tool in await get(run_context)]
 
 
 def restore(result: Any) -> None:

@@ -1,7 +1,8 @@
 """Tool calls that need a person's word, as questions in the inbox.
 
 Promises: all calls of a turn that wait are asked for at once; an answer given while nothing runs is honoured; what a
-person has changed is what the tool is called with, and the model is told so. Refuses: to run a tool without its answer.
+person has changed is what the tool is called with. Refuses: to run a tool without its answer; to edit a call of a tool
+that is no function (a shell's, a hosted server's): it is rejected, and the model told what was wanted.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Any, Literal
 
 from agents import RunState
 from agents.items import ToolApprovalItem
+from openai.types.responses import ResponseFunctionToolCall
 
 from holdfast import Context
-from holdfast.integrations.openai_agents.tools import Edits
+from holdfast.integrations.openai_agents.options import Edits
+
+NOT_AS_ASKED = "A person did not allow this call, but would allow one with these arguments:"
 
 
 @dataclass
@@ -38,10 +42,13 @@ async def decide(ctx: Context, state: RunState[Any], waiting: list[ToolApprovalI
     for item, answer in zip(waiting, answers, strict=True):
         if answer.decision == "reject":
             state.reject(item, rejection_message=answer.reason)
-            continue
-        if answer.decision == "edit" and item.call_id is not None:
-            edits[item.call_id] = json.dumps(answer.arguments)
-        state.approve(item)
+        elif answer.decision == "approve":
+            state.approve(item)
+        elif isinstance(item.raw_item, ResponseFunctionToolCall):
+            edits[item.name or "", item.raw_item.call_id] = json.dumps(answer.arguments)
+            state.approve(item)
+        else:
+            state.reject(item, rejection_message=f"{NOT_AS_ASKED} {json.dumps(answer.arguments)}")
 
 
 async def _ask(ctx: Context, item: ToolApprovalItem) -> Approval:

@@ -7,7 +7,6 @@ watchers while they come, the handler when the answer is whole.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -20,7 +19,8 @@ from agents.items import TResponseStreamEvent
 from agents.models._retry_runtime import provider_managed_retries_disabled
 from agents.models.multi_provider import MultiProvider
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest, ModelRetrySettings
-from openai.types.responses import ResponseUsage
+from openai.types.responses import ResponseOutputItem, ResponseStreamEvent
+from pydantic import BaseModel
 
 from holdfast import Retry, TerminalError, step
 from holdfast.integrations.openai_agents.options import options, running
@@ -40,10 +40,24 @@ class EmptyAnswer(Exception):
         super().__init__("the model gave an empty answer")
 
 
+class _Wire(openai.BaseModel):
+    """Takes what a provider said as the openai client does: nothing is checked, and what is unknown is kept. A field
+    that is missing is no reason to lose an answer that was paid for."""
+
+    output: list[ResponseOutputItem]
+    events: list[ResponseStreamEvent]
+
+
+def _data(said: Any) -> Any:
+    """The JSON of what a provider said."""
+    return said.model_dump(mode="json", exclude_unset=True, warnings=False) if isinstance(said, BaseModel) else said
+
+
 @dataclass
 class Reply(ModelResponse):
     """An answer as it is recorded: what the runner gets, and by whom and for how much."""
 
+    output: list[Any]
     model: str | None = None
     price: float | None = None
 
@@ -52,9 +66,9 @@ class Reply(ModelResponse):
 class Stream:
     """A streamed answer as it is recorded."""
 
-    events: list[TResponseStreamEvent]
+    events: list[Any]
     model: str | None = None
-    usage: ResponseUsage | None = None
+    usage: Any = None
     price: float | None = None
 
 
@@ -80,10 +94,13 @@ class DurableModel(Model):
             if not answer.output:
                 raise EmptyAnswer
             shared = {field.name: getattr(answer, field.name) for field in fields(ModelResponse)}
+            shared["output"] = [_data(item) for item in answer.output]
             return Reply(**shared, model=self._name, price=options().price(self._name, answer.usage))
 
         asked, key, retry = self._asked(*given), _key(input), _retry(model_settings)
-        return await ctx.run(ask, asked, input, name=STEP, key=key, retry=retry, returns=Reply)
+        reply: Reply = await ctx.run(ask, asked, input, name=STEP, key=key, retry=retry, returns=Reply)
+        reply.output = _Wire.construct(output=reply.output).output
+        return reply
 
     async def stream_response(
         self, system_instructions: str | None, input: Any, model_settings: ModelSettings, *args: Any, **kwargs: Any
@@ -102,11 +119,12 @@ class DurableModel(Model):
             if not getattr(response, "output", None) and not any(event.type == ITEM_EVENT for event in events):
                 raise EmptyAnswer
             usage = getattr(response, "usage", None)
-            return Stream(events, self._name, usage, options().price(self._name, usage))
+            price = options().price(self._name, usage)
+            return Stream([_data(event) for event in events], self._name, _data(usage), price)
 
         asked, key, retry = self._asked(*given), _key(input), _retry(model_settings)
         recorded = await ctx.run(listen, asked, input, name=STEP, key=key, retry=retry, returns=Stream)
-        for event in recorded.events:
+        for event in _Wire.construct(events=recorded.events).events:
             yield event
 
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
@@ -129,10 +147,10 @@ class DurableProvider(ModelProvider):
     """A provider of durable models. Without one to ask it asks the SDK's own."""
 
     def __init__(self, provider: ModelProvider | None = None) -> None:
-        self._provider = provider
+        self._provider = provider or MultiProvider()
 
     def get_model(self, model_name: str | None) -> Model:
-        return DurableModel(lambda: (self._provider or _default_provider()).get_model(model_name), model_name)
+        return DurableModel(lambda: self._provider.get_model(model_name), model_name)
 
 
 def durable_model(model: Model) -> DurableModel:
@@ -141,11 +159,6 @@ def durable_model(model: Model) -> DurableModel:
         return model
     name = getattr(model, "model", None)
     return DurableModel(lambda: model, name if isinstance(name, str) else type(model).__name__)
-
-
-@functools.cache
-def _default_provider() -> ModelProvider:
-    return MultiProvider()
 
 
 @contextmanager

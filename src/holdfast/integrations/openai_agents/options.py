@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from holdfast import BadArguments, Context, Retry, WrongPlace, current
 
 NAME_CHARS_MAX = 100
+Edits = dict[tuple[str, str], str]  # by the tool's name and the call's id: some providers count calls from 0 each time
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Price:
 
 @dataclass(frozen=True)
 class Options:
-    """`retry` is the policy of model calls, `tool_retry` that of tools; Holdfast's default where there is none."""
+    """`retry` is the policy of model calls, `tool_retry` that of tools; Holdfast's default where there is none. `edits`
+    are arguments that a person has changed and the tool was not called with yet."""
 
     retry: Retry | None = None
     tool_retry: Retry | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
+    edits: Edits = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for model, price in self.prices.items():
@@ -50,7 +54,16 @@ class Options:
 
 _options: ContextVar[Options] = ContextVar("holdfast_agents_options", default=Options())  # noqa: B039  # it is frozen
 options = _options.get
-choose = _options.set
+
+
+@contextmanager
+def chosen(made: Options) -> Iterator[None]:
+    """What runs within, and the tasks begun there, sees these options; what comes after does not."""
+    token = _options.set(made)
+    try:
+        yield
+    finally:
+        _options.reset(token)
 
 
 def running() -> Context | None:

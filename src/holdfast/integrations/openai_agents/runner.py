@@ -6,8 +6,8 @@ Refuses: `Runner.run_sync` in a handler, which would block every other invocatio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextvars import ContextVar
+import functools
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from agents import Agent, Runner, RunResult, RunResultStreaming
@@ -18,10 +18,8 @@ from agents.stream_events import StreamEvent
 from holdfast import Retry, TerminalError, WrongPlace, current
 from holdfast.integrations.openai_agents.agents import Preparation, restore
 from holdfast.integrations.openai_agents.approvals import decide
-from holdfast.integrations.openai_agents.options import Options, Price, choose, running
+from holdfast.integrations.openai_agents.options import Options, Price, chosen, running
 from holdfast.integrations.openai_agents.tracing import mute_replays
-
-_preparation: ContextVar[Preparation | None] = ContextVar("holdfast_agents_preparation", default=None)
 
 
 class DurableRunner(AgentRunner):
@@ -42,9 +40,13 @@ class DurableRunner(AgentRunner):
         return result
 
     def run_streamed(self, starting_agent: Agent[Any], input: Any, **kwargs: Any) -> RunResultStreaming:
-        if running() is not None:
-            starting_agent, input = self._prepare(starting_agent, input, kwargs)
-        return self._runner.run_streamed(starting_agent, input, **kwargs)
+        if running() is None:
+            return self._runner.run_streamed(starting_agent, input, **kwargs)
+        agent, input = self._prepare(starting_agent, input, kwargs)
+        result = self._runner.run_streamed(agent, input, **kwargs)
+        events = functools.partial(_events, result, result.stream_events)
+        result.stream_events = events  # type: ignore[method-assign]
+        return result
 
     def run_sync(self, starting_agent: Agent[Any], input: Any, **kwargs: Any) -> RunResult:
         if running() is not None:
@@ -55,7 +57,7 @@ class DurableRunner(AgentRunner):
 
     def _prepare(self, agent: Agent[Any], input: Any, kwargs: dict[str, Any]) -> tuple[Agent[Any], Any]:
         mute_replays()
-        preparation = _preparation.get() or Preparation()
+        preparation = Preparation()
         kwargs["run_config"] = preparation.config(kwargs.get("run_config"))
         return preparation.agent(agent), preparation.input(input)
 
@@ -76,23 +78,24 @@ async def run(
     the retries of a model call are used up; WrongPlace outside a handler.
     """
     ctx = current()
-    preparation = _enter(retry, tool_retry, prices)
+    made = Options(retry, tool_retry, dict(prices or {}))
     wished = {"context": ctx if context is None else context, **kwargs}
-    result = await Runner.run(agent, input, **wished)
-    while result.interruptions:
-        state = result.to_state()
-        await decide(ctx, state, result.interruptions, preparation.edits)
-        result = await Runner.run(agent, state, **wished)
+    with chosen(made):
+        result = await Runner.run(agent, input, **wished)
+        while result.interruptions:
+            state = result.to_state()
+            await decide(ctx, state, result.interruptions, made.edits)
+            result = await Runner.run(agent, state, **wished)
     return result
 
 
 class Streamed:
     """A run whose events are read as they are recorded. `result` is there when all are read."""
 
-    def __init__(self, agent: Agent[Any], input: Any, preparation: Preparation, wished: dict[str, Any]) -> None:
+    def __init__(self, agent: Agent[Any], input: Any, options: Options, wished: dict[str, Any]) -> None:
         self._agent = agent
         self._input = input
-        self._preparation = preparation
+        self._options = options
         self._wished = wished
         self.result: RunResultStreaming | None = None
 
@@ -105,18 +108,15 @@ class Streamed:
         """The events of the run, through all approvals. Raises as `run`."""
         input = self._input
         while True:
-            result = Runner.run_streamed(self._agent, input, **self._wished)
-            try:
-                async for event in result.stream_events():
-                    yield event
-            except AgentsException as error:
-                raise _terminal_in(error) or error from None
+            with chosen(self._options):  # the SDK begins the run's task here
+                result = Runner.run_streamed(self._agent, input, **self._wished)
+            async for event in result.stream_events():
+                yield event
             if not result.interruptions:
-                restore(result)
                 self.result = result
                 return
             input = result.to_state()
-            await decide(current(), input, result.interruptions, self._preparation.edits)
+            await decide(current(), input, result.interruptions, self._options.edits)
 
 
 def run_streamed(
@@ -129,8 +129,8 @@ def run_streamed(
     same ones on every replay.
     """
     ctx = current()
-    preparation = _enter(retry, tool_retry, prices)
-    return Streamed(agent, input, preparation, {"context": ctx if context is None else context, **kwargs})
+    made = Options(retry, tool_retry, dict(prices or {}))
+    return Streamed(agent, input, made, {"context": ctx if context is None else context, **kwargs})
 
 
 def install() -> None:
@@ -140,11 +140,16 @@ def install() -> None:
         set_default_agent_runner(DurableRunner(runner))
 
 
-def _enter(retry: Retry | None, tool_retry: Retry | None, prices: Mapping[str, Price] | None) -> Preparation:
-    choose(Options(retry, tool_retry, dict(prices or {})))
-    preparation = Preparation()
-    _preparation.set(preparation)
-    return preparation
+async def _events(
+    result: RunResultStreaming, events: Callable[[], AsyncIterator[StreamEvent]]
+) -> AsyncIterator[StreamEvent]:
+    """The events of a streamed run, which ends as one that is not streamed."""
+    try:
+        async for event in events():
+            yield event
+    except AgentsException as error:
+        raise _terminal_in(error) or error from None
+    restore(result)
 
 
 def _terminal_in(error: BaseException) -> TerminalError | None:

@@ -14,13 +14,13 @@ import dataclasses
 import functools
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from agents import FunctionTool, Tool
+from agents import FunctionTool, Tool, ToolOutputFileContent, ToolOutputImage, ToolOutputText
 from agents.exceptions import AgentsException
 from agents.tool import _FailureHandlingFunctionToolInvoker as Invoker
 from agents.tool_context import ToolContext
-from pydantic import BaseModel
 
 from holdfast import BadHandler, Context, Retry, TerminalError
 from holdfast.integrations.openai_agents.options import options, readable, running
@@ -28,7 +28,8 @@ from holdfast.integrations.openai_agents.options import options, readable, runni
 Invoke = Callable[[ToolContext[Any], str], Awaitable[Any]]
 PATIENT = Retry()
 DURABLE = "_holdfast_durable"
-Edits = dict[str, str]  # arguments that a person has changed, by the call's id
+JSON: tuple[Any, ...] = (Any, object, str, int, float, bool, type(None), dict, list)
+STRUCTURED = (ToolOutputText, ToolOutputImage, ToolOutputFileContent)
 
 
 class Ended(BaseException):
@@ -39,20 +40,23 @@ class Ended(BaseException):
         self.error = error
 
 
-def durable_tool(tool: Tool, edits: Edits) -> Tool:
-    """A copy of a function tool whose calls are durable; any other tool as it is: the provider runs it, or it is
-    refused where it does I/O."""
+def durable_tool(tool: Tool, *, has_steps: bool = False) -> Tool:
+    """A copy of a function tool whose calls are durable: as one step, unless it `has_steps` of its own. Any other tool
+    as it is: the provider runs it, or it is refused where it does I/O."""
     if not isinstance(tool, FunctionTool) or hasattr(tool, DURABLE):
         return tool
     made = copy.copy(tool)
     invoke = tool.on_invoke_tool
+    hints = _hints_of(tool)
+    has_steps = has_steps or _is_agent(tool) or _takes_context(hints)
+    returns = hints.get("return", Any)
     if isinstance(invoke, Invoker):
-        inner = invoke._invoke_tool_impl
-        failing = Invoker(_durable(tool, inner, edits), invoke._on_handled_error, function_tool=made)
+        inner = _durable(tool, invoke._invoke_tool_impl, has_steps=has_steps, returns=returns)
+        failing = Invoker(inner, invoke._on_handled_error, function_tool=made)
         vars(failing).update({name: value for name, value in vars(invoke).items() if name not in vars(failing)})
         made.on_invoke_tool = _letting_out(failing)
     else:
-        made.on_invoke_tool = _letting_out(_durable(tool, invoke, edits))
+        made.on_invoke_tool = _letting_out(_durable(tool, invoke, has_steps=has_steps, returns=returns))
     setattr(made, DURABLE, True)
     return made
 
@@ -68,37 +72,36 @@ def _letting_out(invoke: Invoke) -> Invoke:
     return call
 
 
-def _durable(tool: FunctionTool, invoke: Invoke, edits: Edits) -> Invoke:
-    as_handler_code = _is_agent(tool) or _takes_context(tool)
-
+def _durable(tool: FunctionTool, invoke: Invoke, *, has_steps: bool, returns: Any) -> Invoke:
     @functools.wraps(invoke)
     async def call(context: ToolContext[Any], arguments: str) -> Any:
-        arguments = edits.get(context.tool_call_id, arguments)
+        arguments = options().edits.pop((tool.name, context.tool_call_id), arguments)
         try:
             ctx = running()
-            if as_handler_code or ctx is None:
+            if has_steps or ctx is None:
                 return await invoke(context, arguments)
-            return await _as_step(ctx, tool, invoke, context, arguments)
+            return await _as_step(ctx, tool, invoke, returns, context, arguments)
         except TerminalError as error:
             raise Ended(error) from None
 
     return call
 
 
-async def _as_step(ctx: Context, tool: FunctionTool, invoke: Invoke, context: ToolContext[Any], arguments: str) -> Any:
+async def _as_step(
+    ctx: Context, tool: FunctionTool, invoke: Invoke, returns: Any, context: ToolContext[Any], arguments: str
+) -> Any:
     async def body(_: Any) -> Any:
         return await invoke(context, arguments)
 
-    async def text_body(_: Any) -> Any:
+    async def plain_body(_: Any) -> Any:
         return _plain(await invoke(context, arguments))
 
     retry = _without_misfits(options().tool_retry or PATIENT)
     shown, name, key = _shown(arguments), readable(tool.name), context.tool_call_id
-    hint = _hints_of(tool).get("return")
-    if hint is not None:
+    if not _is_json(returns):
         with contextlib.suppress(BadHandler):  # what it returns has no JSON form: the model is given its text anyway
-            return await ctx.run(body, shown, name=name, key=key, retry=retry, returns=hint)
-    return await ctx.run(text_body, shown, name=name, key=key, retry=retry, returns=Any)
+            return await ctx.run(body, shown, name=name, key=key, retry=retry, returns=returns)
+    return await ctx.run(plain_body, shown, name=name, key=key, retry=retry, returns=Any)
 
 
 @functools.lru_cache(maxsize=64)
@@ -115,27 +118,25 @@ def _shown(arguments: str) -> Any:
         return arguments
 
 
-@functools.lru_cache(maxsize=1024)
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except Exception:  # noqa: BLE001  # names that only a type checker sees
-        return {}
-
-
 def _hints_of(tool: FunctionTool) -> dict[str, Any]:
-    """Type hints of the Python function a tool was made of."""
+    """Type hints of the Python function a tool was made of. Not cached: the function may hold a whole handler."""
     try:
-        return _hints(tool.__wrapped__)
-    except AttributeError:
+        return get_type_hints(tool.__wrapped__)
+    except Exception:  # noqa: BLE001  # a tool of no function, or names that only a type checker sees
         return {}
 
 
-def _takes_context(tool: FunctionTool) -> bool:
+def _takes_context(hints: dict[str, Any]) -> bool:
     """Whether its first parameter is the SDK's context wrapper around a Holdfast context."""
-    hints = [hint for name, hint in _hints_of(tool).items() if name != "return"]
-    inside = get_args(hints[0]) if hints else ()
+    given = [hint for name, hint in hints.items() if name != "return"]
+    inside = get_args(given[0]) if given else ()
     return bool(inside) and isinstance(inside[0], type) and issubclass(inside[0], Context)
+
+
+def _is_json(hint: Any) -> bool:
+    """Whether the hint promises no more than JSON has. Python tools do not always keep such a promise, nor need they
+    for the SDK: the value is what counts."""
+    return hint in JSON or (get_origin(hint) in (dict, list, Union, UnionType) and all(map(_is_json, get_args(hint))))
 
 
 def _is_agent(tool: FunctionTool) -> bool:
@@ -143,14 +144,16 @@ def _is_agent(tool: FunctionTool) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What has a JSON form as it is; the SDK's structured outputs in their dictionary form; of the rest the text, which
-    is what the SDK would send."""
-    if isinstance(value, BaseModel) and hasattr(value, "type"):
+    """What JSON keeps as it is; the SDK's structured outputs in their dictionary form; of the rest the text, which is
+    what the SDK would send."""
+    if isinstance(value, STRUCTURED):
         return value.model_dump(exclude_none=True)
     if isinstance(value, list):
         return [_plain(one) for one in value]
+    if isinstance(value, str):
+        return value
     try:
-        json.dumps(value)
+        kept = json.loads(json.dumps(value)) == value
     except (TypeError, ValueError):
-        return str(value)
-    return value
+        kept = False
+    return value if kept else str(value)

@@ -27,7 +27,7 @@ class Write(NamedTuple):
     """One statement to run. `changes`: how many rows it must change, None where a constraint watches."""
 
     sql: str
-    values: list[object]
+    values: Sequence[object]
     changes: int | None
 
 
@@ -44,6 +44,9 @@ class ManyRows:
         }
 
     def writes(self, rows: Sequence[tuple[object, ...]]) -> Iterator[Write]:
+        if len(rows) == 1:  # as most are: a step's entry
+            yield Write(self._statements[1], rows[0], 1 if self._counted else None)
+            return
         most = self._sizes[-1]
         for first in range(0, len(rows), most):
             part = rows[first : first + most]
