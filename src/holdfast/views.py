@@ -333,7 +333,7 @@ def view_called(call: str, child: InvocationRow) -> StepView:
 def view_given_up(child: InvocationRow) -> StepView:
     """The picture of one that was called, and that its caller does not wait for any more."""
     ended = Status(child.status).ended
-    why = (_reason(child) if ended else None) or "its caller does not wait for it any more"
+    why = _reason(child) if child.status == Status.KILLED else "its caller does not wait for it any more"
     state = "failed" if ended else "running" if child.began is not None else "waiting"
     began, finished = moment(child.began), moment(child.updated) if ended else None
     return StepView("call", child.call or "", state, began, finished, 1, None, None, why, child=child.id)

@@ -123,7 +123,7 @@ class Reruns:
         new = row._replace(
             n=n, id=id, status=Status.QUEUED, updated=engine.rows.joins(n), wake_at=None, parent=None, call=None,
             outcome=records.encode(records.Woken(obeyed)) if begun else None, origin=origin, build=engine.build,
-            created=now, began=row.began if begun else None,
+            created=now, began=row.began if begun else None, in_queue=0,
         )  # fmt: skip
         engine.committer.batch.starts.append(new)
         self._write(n, entries, 0)
