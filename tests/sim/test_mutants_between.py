@@ -119,10 +119,10 @@ def a_send_is_lost(patch: Patch) -> None:
 def a_send_is_done_twice(patch: Patch) -> None:
     send = Links._send
 
-    def twice(self: Any, resident: Any, spec: Any) -> None:
-        send(self, resident, spec)
-        id, spec.id = spec.id, spec.id + "'"
-        send(self, resident, spec)
+    def twice(self: Any, id: str, resident: Any, spec: Any) -> None:
+        send(self, id, resident, spec)
+        spec.id = id + "'"
+        send(self, spec.id, resident, spec)
         spec.id = id
 
     patch.setattr(Links, "_send", twice)
