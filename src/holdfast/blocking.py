@@ -93,9 +93,9 @@ class Handle(Generic[R]):
         """As AsyncHandle.result: waits, `timeout` seconds at most."""
         return self._thread.call(self._handle.result(timeout))
 
-    def status(self) -> InvocationView:
-        """What the store knows of it now."""
-        return self._thread.call(self._handle.status())
+    def status(self, *, whole: bool = True) -> InvocationView:
+        """As AsyncHandle.status."""
+        return self._thread.call(self._handle.status(whole=whole))
 
     def cancel(self, reason: str = "cancelled by the client") -> None:
         """As AsyncHandle.cancel."""

@@ -68,12 +68,15 @@ class AsyncHandle(Generic[R]):
             case records.Woken():
                 raise AssertionError(outcome)  # no end: Engine.outcome waits for one
 
-    async def status(self) -> InvocationView:
-        """What the store knows of it now, input and output included, and why one that is queued has not begun."""
+    async def status(self, *, whole: bool = True) -> InvocationView:
+        """What the store knows of it now: if `whole`, with input, output and traceback, and why one that is queued has
+        not begun."""
         row = await self._stored()
         store = self._engine.reading()
         read = reader(store, row.n)
         view = view_invocation(row, self._parent(row))
+        if not whole:
+            return view
         try:
             view.input = plain(split_headers(read(row.input))[0])
             outcome = None if row.outcome is None else records.decode_outcome(row.outcome)

@@ -21,7 +21,19 @@ from holdfast.values import MISSING, ValueCodec, codec_for, digest, encode_value
 STEP_NAME_CHARS_MAX = 100
 
 _current: ContextVar[StepInfo | None] = ContextVar("holdfast_step", default=None)
-_codecs: WeakKeyDictionary[Callable[..., Any], ValueCodec] = WeakKeyDictionary()
+
+
+class _Known:
+    """What is known of a function that was a step before."""
+
+    __slots__ = ("codec", "name")
+
+    def __init__(self) -> None:
+        self.codec: ValueCodec | None = None
+        self.name: str | None = None
+
+
+_known: WeakKeyDictionary[Callable[..., Any], _Known] = WeakKeyDictionary()
 
 
 class StepInfo:
@@ -105,8 +117,9 @@ def plan_step(
     threaded: bool = False,
 ) -> StepSpec:
     """The step for a call of `fn`. Raises BadArguments for options that cannot be."""
-    known_name = _name_of(fn) if name is None else _checked_name(name)
-    codec = _codec_of(fn) if returns is MISSING else codec_for(returns)
+    known = _known_of(fn)
+    known_name = _name_of(fn, known) if name is None else _checked_name(name)
+    codec = _codec_of(fn, known) if returns is MISSING else codec_for(returns)
     seconds = _seconds(timeout)
     if once is not False and seconds is not None and not is_async(fn):
         raise BadArguments(
@@ -141,19 +154,27 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
-def _codec_of(fn: Callable[..., Any]) -> ValueCodec:
+def _known_of(fn: Callable[..., Any]) -> _Known:
     # A bound method is a new object at each access: remember its function instead.
     anchor = fn.__func__ if isinstance(fn, types.MethodType) else fn
     try:
-        found = _codecs.get(anchor)
+        found = _known.get(anchor)
+        if found is None:
+            found = _known[anchor] = _Known()
     except TypeError:  # not hashable, or cannot be weakly referenced
-        return codec_for(returns_of(fn))
-    if found is None:
-        found = _codecs[anchor] = codec_for(returns_of(fn))
+        return _Known()
     return found
 
 
-def _name_of(fn: Callable[..., Any]) -> str:
+def _codec_of(fn: Callable[..., Any], known: _Known) -> ValueCodec:
+    if known.codec is None:
+        known.codec = codec_for(returns_of(fn))
+    return known.codec
+
+
+def _name_of(fn: Callable[..., Any], known: _Known) -> str:
+    if known.name is not None:
+        return known.name
     if not callable(fn):
         raise BadArguments(
             f"ctx.run was given {type(fn).__name__}, not a function",
@@ -163,7 +184,8 @@ def _name_of(fn: Callable[..., Any]) -> str:
     inner: Any = fn
     while isinstance(inner, functools.partial):
         inner = inner.func
-    return _checked_name(getattr(inner, "__name__", type(inner).__name__))
+    known.name = _checked_name(getattr(inner, "__name__", type(inner).__name__))
+    return known.name
 
 
 def _checked_name(name: str) -> str:

@@ -194,3 +194,10 @@ def test_check_judges_the_code_at_hand_while_a_server_runs_the_old_one(
     assert sorted(path.name for path in project.folder.iterdir() if path.name != "__pycache__") == before
     assert project.ask("check").code == 0  # of a server that is named, its own code
     assert project.json("show", "approve-1")["invocation"]["status"] == "suspended"
+
+
+def test_a_file_alone_has_no_code_to_check_it_against(project: Project) -> None:
+    project.run("send", "Desk/greet", "name=World", "--app", "app:hf")
+    done = project.run("check", "--store", "agent.db")
+    assert (done.code, "there is no code to check agent.db against" in done.err) == (2, True)
+    assert project.run("check", "--store", "agent.db", "--app", "app:hf").code == 0

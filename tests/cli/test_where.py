@@ -135,7 +135,8 @@ def test_an_answer_of_something_else_is_told_apart(body: bytes) -> None:
 @pytest.mark.parametrize(
     "code,fix",
     [
-        ("HF105", "holdfast asks"), ("HF503", "holdfast show run-1"), ("HF601", "--url"), ("HF604", "HOLDFAST_TOKEN"),
+        ("HF105", "holdfast asks"), ("HF503", "holdfast show run-1"), ("HF505", "holdfast resume run-1"),
+        ("HF601", "--url"), ("HF604", "HOLDFAST_TOKEN"),
     ],
 )  # fmt: skip
 def test_the_next_step_is_one_of_the_terminal_and_json_stays_as_it_came(code: str, fix: str) -> None:

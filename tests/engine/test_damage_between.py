@@ -21,6 +21,7 @@ from holdfast import (
     WorkflowContext,
 )
 from holdfast.core.entries import SignalArrived, decode_entry
+from holdfast.engine.admission import Admission
 from tests.engine import lives
 from tests.engine.family import status
 from tests.engine.lives import Held
@@ -246,6 +247,25 @@ def test_one_of_which_nobody_can_tell_what_was_done_is_left_as_it_is(memory_worl
         one.client.resume("counter")
         one.client.signal("counter", "word", "end")
         assert one.client.attach("counter").result(5) == ["none"]
+
+
+def test_one_that_cannot_be_read_is_not_read_again_and_again(memory_world, desk, monkeypatch):
+    """Once its own: more were ready than a line of numbers holds, and it was among them for ever."""
+    with life(memory_world, *desk.all, limits=Limits(waiting=0)) as one:
+        for number in range(3):
+            one.client.start(desk.counter, id=f"counter-{number}")
+        wait_for(lambda: all(status(one.client, f"counter-{number}") == "suspended" for number in range(3)))
+    rows = memory_world.store()._invocations
+    for n, row in rows.items():
+        rows[n] = row._replace(status=0, outcome=b"" if row.id == "counter-0" else row.outcome)
+    looks = []
+    fill = Admission.fill
+    monkeypatch.setattr(Admission, "fill", lambda self: (looks.append(1), fill(self)))
+    with life(memory_world, *desk.all, limits=Limits(backlog=1)) as one:
+        for number in (1, 2):
+            one.client.signal(f"counter-{number}", "word", "end")
+            assert one.client.attach(f"counter-{number}").result(5) == []
+    assert len(looks) < 20
 
 
 def test_a_start_whose_key_cannot_be_looked_up_is_refused_and_its_id_is_free(world, desk):

@@ -32,6 +32,7 @@ _EXITS: tuple[tuple[tuple[type[HoldfastError], ...], Exit], ...] = (
 _AT_A_TERMINAL = {  # the next step of who writes requests is another one at the command line
     "HF105": "`holdfast asks` lists the open questions",
     "HF503": "holdfast show {invocation}",
+    "HF505": "mend the cause, then: holdfast resume {invocation}",
     "HF601": "name the admin port with --url or HOLDFAST_URL; `holdfast serve` prints both ports at its start",
     "HF604": "set HOLDFAST_TOKEN to a token of that server",
 }

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from holdfast.core.entries import PromiseInfo
 from holdfast.core.retry import Retry
@@ -26,78 +27,44 @@ class Once:
         self.answers = answers  # has decode(text), which gives a Verdict, and schema()
 
 
-class StepSpec:
+class StepSpec(msgspec.Struct, eq=False):
     """What a step runs and how. Lives in memory only: functions and arguments are never stored."""
 
-    __slots__ = (
-        "args",
-        "codec",
-        "context",
-        "digest",
-        "fn",
-        "kwargs",
-        "name",
-        "once",
-        "reopened",
-        "retry",
-        "threaded",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        digest: bytes,
-        codec: Any,
-        context: Context,
-        retry: Retry | None = None,
-        timeout: float | None = None,
-        threaded: bool = False,
-        once: Once | None = None,
-    ) -> None:
-        self.name = name
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
-        self.digest = digest  # of the scalar arguments
-        self.codec = codec  # has encode_checked(value) and decode(text)
-        self.context = context  # the caller's context variables, copied
-        self.retry = retry
-        self.timeout = timeout  # seconds an attempt may take
-        self.threaded = threaded  # run in a thread whatever the function looks like
-        self.once = once
-        self.reopened = 0  # how often the invocation had been opened again when it was asked for
+    name: str
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    digest: bytes  # of the scalar arguments
+    codec: Any  # has encode_checked(value) and decode(text)
+    context: Context  # the caller's context variables, copied
+    retry: Retry | None = None
+    timeout: float | None = None  # seconds an attempt may take
+    threaded: bool = False  # run in a thread whatever the function looks like
+    once: Once | None = None
+    reopened: int = 0  # how often the invocation had been opened again when it was asked for
 
 
-@dataclass(frozen=True, slots=True)
-class RunStep:
+class RunStep(msgspec.Struct, frozen=True):
     """Run a step's body and send its completion."""
 
     step: str
     spec: StepSpec
 
 
-@dataclass(frozen=True, slots=True)
-class FindOut:
+class FindOut(msgspec.Struct, frozen=True):
     """Find out what came of a step that was begun in another life, and send its completion."""
 
     step: str
     spec: StepSpec
 
 
-@dataclass(frozen=True, slots=True)
-class CancelStep:
+class CancelStep(msgspec.Struct, frozen=True):
     """Stop the body; nobody waits for it any more."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenPromise:
+class OpenPromise(msgspec.Struct, frozen=True):
     """Make a promise others can settle."""
 
     promise: str
@@ -105,58 +72,47 @@ class OpenPromise:
     id: str = ""  # by which others settle it
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawPromise:
+class WithdrawPromise(msgspec.Struct, frozen=True):
     """Close a promise nobody waits for any more."""
 
     promise: str
 
 
-class CallSpec:
+class CallSpec(msgspec.Struct, eq=False):
     """Another handler to be run, and how. Lives in memory only; `text` becomes the other invocation's input."""
 
-    __slots__ = ("delay", "digest", "handler", "headers", "id", "key", "name", "text")
-
-    def __init__(
-        self, name: str, handler: Any, text: bytes, *, digest: bytes, key: str | None, id: str,
-        delay: float = 0.0, headers: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
-        self.name = name
-        self.handler = handler
-        self.text = text
-        self.digest = digest  # of handler, key and arguments
-        self.key = key
-        self.id = id  # of the other invocation
-        self.delay = delay  # seconds until it may begin
-        self.headers = headers
+    name: str
+    handler: Any
+    text: bytes
+    digest: bytes  # of handler, key and arguments
+    key: str | None
+    id: str  # of the other invocation
+    delay: float = 0.0  # seconds until it may begin
+    headers: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallHandler:
+class CallHandler(msgspec.Struct, frozen=True):
     """Run another handler and send what comes of it."""
 
     call: str
     spec: CallSpec
 
 
-@dataclass(frozen=True, slots=True)
-class CancelCall:
+class CancelCall(msgspec.Struct, frozen=True):
     """Cancel an invocation that was called; nobody waits for it any more."""
 
     call: str
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(msgspec.Struct, frozen=True):
     """Send what comes of an invocation that is there already."""
 
     call: str
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SharePromise:
+class SharePromise(msgspec.Struct, frozen=True):
     """Make a promise of a workflow, or wait for the one that is there."""
 
     promise: str
@@ -164,15 +120,13 @@ class SharePromise:
     info: PromiseInfo
 
 
-@dataclass(frozen=True, slots=True)
-class SendCall:
+class SendCall(msgspec.Struct, frozen=True):
     """Start another handler, and wait for nothing."""
 
     spec: CallSpec
 
 
-@dataclass(frozen=True, slots=True)
-class SendSignal:
+class SendSignal(msgspec.Struct, frozen=True):
     """Send a named message to another invocation."""
 
     id: str
@@ -180,16 +134,14 @@ class SendSignal:
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CancelOther:
+class CancelOther(msgspec.Struct, frozen=True):
     """Ask another invocation to end."""
 
     id: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SettleShared:
+class SettleShared(msgspec.Struct, frozen=True):
     """Settle a promise of a workflow."""
 
     id: str
@@ -197,39 +149,34 @@ class SettleShared:
     ok: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SetState:
+class SetState(msgspec.Struct, frozen=True):
     """Write a value of the object, or remove it (None)."""
 
     name: str
     text: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class AppendItem:
+class AppendItem(msgspec.Struct, frozen=True):
     """Add an element to a list of the object."""
 
     name: str
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(msgspec.Struct, frozen=True):
     """The handler returned this."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Raise:
+class Raise(msgspec.Struct, frozen=True):
     """The handler raised this."""
 
     error: BaseException
     deeds: bytes = b""  # digests of what it wanted done since the last entry
 
 
-@dataclass(frozen=True, slots=True)
-class EndCancelled:
+class EndCancelled(msgspec.Struct, frozen=True):
     """The handler ended by the cancel that was asked for."""
 
     reason: str

@@ -134,20 +134,8 @@ class Machine(Asks):
         if obeyed is None:
             obeyed = len(entries)
         try:
-            for index, entry in enumerate(entries):
-                if index == obeyed:
-                    self.go_live(entry.deeds if isinstance(entry, Reopened) else None)
-                if isinstance(entry, NOTES):
-                    continue
-                if self.ended and isinstance(entry, (CancelRequested, SignalArrived)):
-                    continue  # what nobody asked for may come when the handler is over
-                if isinstance(entry, Reopened):
-                    self._reopen()
-                    continue
-                if self.ended:
-                    raise self._dead(mismatch.ended_early(entries, index, self._raised()))
-                self._check_recorded(entries, index, entry)
-                self._apply(entry, LIVE)
+            with self.loop.hooked():
+                self._take(entries, obeyed)
         except Unreadable:
             self._commands.clear()
             raise
@@ -155,13 +143,31 @@ class Machine(Asks):
             self.go_live()
         self.replaying = False
 
+    def _take(self, entries: Sequence[Entry], obeyed: int) -> None:
+        for index, entry in enumerate(entries):
+            if index == obeyed:
+                self.go_live(entry.deeds if isinstance(entry, Reopened) else None)
+            if isinstance(entry, NOTES):
+                continue
+            if self.ended and isinstance(entry, (CancelRequested, SignalArrived)):
+                continue  # what nobody asked for may come when the handler is over
+            if isinstance(entry, Reopened):
+                self._reopen()
+                continue
+            if self.ended:
+                raise self._dead(mismatch.ended_early(entries, index, self._raised()))
+            if not (self.wants(entry) or isinstance(entry, CancelRequested)):
+                raise self._mismatch(entries, index)
+            self._apply(entry, LIVE)
+
     def go_live(self, last: int | None = None) -> None:
         """Says that all the handler has asked for so far was done, but for what it waits for; what follows is new.
         `last`: of the deeds since the last entry only so many were done."""
         new = 0 if last is None else len(self._last_deeds()[last:])
         deeds = [command for command in self._commands if isinstance(command, DEEDS)]
         done = {id(deed) for deed in deeds[: len(deeds) - new]}
-        self._commands = [command for command in self._commands if id(command) not in done]
+        if done:
+            self._commands = [command for command in self._commands if id(command) not in done]
         self.replaying = False
 
     def last_deeds(self) -> bytes:
@@ -236,20 +242,15 @@ class Machine(Asks):
             case "signal":
                 self.mailbox.leave(step)
 
-    def _check_recorded(self, entries: Sequence[Entry], index: int, entry: Completion) -> None:
-        if isinstance(entry, (CancelRequested, SignalArrived)):
-            return
-        id = mismatch.label(entry)
-        if id not in (self.loop.timers if isinstance(entry, TimerFired) else self.waiting):
-            raise self._dead(mismatch.not_asked(entries, index, self._waiting()))
-        if isinstance(entry, TimerFired):
-            return
-        step = self.waiting[id]
+    def _mismatch(self, entries: Sequence[Entry], index: int) -> HandlerFault:
+        """Why the handler does not want an entry of the journal."""
+        step = self.waiting.get(mismatch.label(entries[index]))
+        if step is None:
+            return self._dead(mismatch.not_asked(entries, index, self._waiting()))
         kind = _KINDS.get(step.kind, step.kind)
-        if kind != mismatch.kind_of(entry):
-            raise self._dead(mismatch.other_kind(entries, index, self._waiting(), kind))
-        if not isinstance(entry, PromiseSettled) and step.spec is not None and step.spec.digest != entry.digest:
-            raise self._dead(mismatch.other_arguments(entries, index, self._waiting()))
+        if kind != mismatch.kind_of(entries[index]):
+            return self._dead(mismatch.other_kind(entries, index, self._waiting(), kind))
+        return self._dead(mismatch.other_arguments(entries, index, self._waiting()))
 
     def wants(self, entry: Completion) -> bool:
         """Whether the handler, as it stands now, waits for just this."""

@@ -27,6 +27,8 @@ SHOWN = 6  # of each path, on either side of the place where they part
 TIMER = "timer"
 UNCHANGED = "; if the code is the same, its path depends on the clock, chance, a global or the order of a set"
 
+_COMPLETES: dict[type, str] = {CallCompleted: "call", CallErrored: "call", PromiseSettled: "promise"}
+
 
 def label(entry: Entry) -> str:
     """What an entry answers: the id the handler knew it by."""
@@ -55,13 +57,7 @@ def label(entry: Entry) -> str:
 
 def kind_of(entry: Entry) -> str:
     """What kind of thing an entry completes."""
-    match entry:
-        case CallCompleted() | CallErrored():
-            return "call"
-        case PromiseSettled():
-            return "promise"
-        case _:
-            return "step"
+    return _COMPLETES.get(type(entry), "step")
 
 
 def not_asked(entries: Sequence[Entry], index: int, waiting: Sequence[str]) -> Mismatch:

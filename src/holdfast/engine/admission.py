@@ -61,10 +61,12 @@ class Admission:
     def fill(self) -> None:
         """Reads who is ready. Raises StoreError."""
         engine = self._engine
-        # Those being changed would be read again in every turn until that is durable.
-        known = engine.residents_count + engine.rows.open_count
+        rows = engine.rows
+        # Those being changed would be read again in every turn until that is durable, and what cannot be read for ever.
+        known = engine.residents_count + rows.open_count + len(rows.left_out)
         ready = engine.store.ready(known + self._limits.backlog)
-        self._backlog.extend(n for n in ready if engine.resident(n) is None and not engine.rows.is_open(n))
+        unknown = (n for n in ready if engine.resident(n) is None and not rows.is_open(n))
+        self._backlog.extend(n for n in unknown if n not in rows.left_out)
         self._spilt = len(ready) == known + self._limits.backlog
 
     def queue(self, n: int) -> None:

@@ -37,6 +37,7 @@ class Rows:
         self._lengths: dict[int, int] = {}  # of their journals
         self._ending: set[int] = set()  # those whose cancel is not durable yet
         self._changes: dict[int, int] = {}  # how many of these changes are on their way
+        self.left_out: set[int] = set()  # those that cannot be read
         self._last = (0, 0)  # who joined a queue last: when, and its number
 
     def get(self, n: int) -> InvocationRow | None:
@@ -63,6 +64,7 @@ class Rows:
         except (StoreCorrupt, Unreadable) as error:  # it stops one invocation (G10), and cannot be marked: what was
             # done of it already is not known, and not guessed.
             log.error("an invocation cannot be read and is left out until the next start: %s", error)  # noqa: TRY400
+            self.left_out.add(n)
         except StoreError as error:
             self._engine.fail(error)
         else:

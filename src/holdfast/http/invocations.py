@@ -55,7 +55,7 @@ class Settled(TypedDict):
 
 async def started(handle: AsyncHandle[Any], *, done: bool = False) -> Response:
     """202: it goes on. `done`: what is asked for next is its result."""
-    view = await handle.status()
+    view = await handle.status(whole=False)
     where = address(handle.id) + ("/result" if done else "")
     return answer(Started(id=handle.id, status=view.status), 202, named(handle.id) | {"Location": where})
 

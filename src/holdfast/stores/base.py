@@ -11,9 +11,10 @@ change of keys. Times are integer milliseconds since 1970, UTC.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from holdfast.errors import StoreForeign
 
@@ -145,24 +146,24 @@ class WaiterRow(NamedTuple):
     n: int
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """What one commit writes, in this order of tables; within a table in list order."""
 
-    purges: list[int] = field(default_factory=list)  # n: the invocation, its entries, blobs, promises and waiters
-    forgets: list[KeyRow] = field(default_factory=list)
-    rewrites: list[RewriteRow] = field(default_factory=list)
-    starts: list[InvocationRow] = field(default_factory=list)
-    entries: list[EntryRow] = field(default_factory=list)
-    moves: list[MoveRow] = field(default_factory=list)
-    blobs: list[BlobRow] = field(default_factory=list)
-    promises: list[PromiseRow] = field(default_factory=list)
-    settles: list[SettleRow] = field(default_factory=list)
-    states: list[StateRow] = field(default_factory=list)
-    items: list[ItemRow] = field(default_factory=list)
-    trims: list[TrimRow] = field(default_factory=list)
-    waiters: list[WaiterRow] = field(default_factory=list)
-    unwaits: list[str] = field(default_factory=list)  # subjects that nobody waits for any more
+    # Each n: the invocation, its entries, blobs, promises and who waits for it.
+    purges: list[int] = msgspec.field(default_factory=list)
+    forgets: list[KeyRow] = msgspec.field(default_factory=list)
+    rewrites: list[RewriteRow] = msgspec.field(default_factory=list)
+    starts: list[InvocationRow] = msgspec.field(default_factory=list)
+    entries: list[EntryRow] = msgspec.field(default_factory=list)
+    moves: list[MoveRow] = msgspec.field(default_factory=list)
+    blobs: list[BlobRow] = msgspec.field(default_factory=list)
+    promises: list[PromiseRow] = msgspec.field(default_factory=list)
+    settles: list[SettleRow] = msgspec.field(default_factory=list)
+    states: list[StateRow] = msgspec.field(default_factory=list)
+    items: list[ItemRow] = msgspec.field(default_factory=list)
+    trims: list[TrimRow] = msgspec.field(default_factory=list)
+    waiters: list[WaiterRow] = msgspec.field(default_factory=list)
+    unwaits: list[str] = msgspec.field(default_factory=list)  # subjects that nobody waits for any more
 
     def rows(self) -> int:
         """How many rows the commit writes."""

@@ -24,7 +24,7 @@ from holdfast.cli.where import Where
 from holdfast.cli.wire import Check, Copied, Info
 from holdfast.core.ids import make_id
 from holdfast.engine.ports import SystemClock, SystemEntropy
-from holdfast.errors import Unreachable
+from holdfast.errors import BadCommand, Unreachable
 
 PANEL = "Operate"
 BESIDE = ("", "-wal", "-shm", ".lock")
@@ -46,6 +46,10 @@ async def check(where: Where, screen: Screen) -> Exit:
 @asynccontextmanager
 async def _judging(link: Link, where: Where) -> AsyncIterator[Link]:
     """The link to who has both the code at hand and the journals."""
+    if not link.server and where.app is None:
+        raise BadCommand(
+            f"there is no code to check {where.store} against", fix=f"name its app: --app app:hf --store {where.store}"
+        )
     if not link.server or where.app is None:
         yield link
         return
