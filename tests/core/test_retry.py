@@ -262,3 +262,7 @@ def test_some_errors_are_not_worth_a_second_try() -> None:
 def test_what_cannot_be_given_up_on(kinds: Any) -> None:
     with pytest.raises(BadArguments, match="give_up_on"):
         Retry(give_up_on=kinds)
+
+
+def test_parts_of_a_second_are_understood_too() -> None:
+    assert retry_after(asks("0.4"), NOW) == 0.4

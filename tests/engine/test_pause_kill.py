@@ -44,7 +44,9 @@ def test_a_body_that_runs_while_its_invocation_is_paused_is_recorded_and_not_run
         handle.pause("lunch")
         assert paused(handle) == "lunch"
         flags.gate("long").set()
-        wait_for(lambda: len(handle.journal()) == 1 and resident(one.client, "x") is None)
+        wait_for(
+            lambda: [view.state for view in handle.journal()].count("done") == 1 and resident(one.client, "x") is None
+        )
         assert flags.ran == ["long"], "nothing new begins"
     with life(world, h) as one:
         handle = one.client.attach("x")

@@ -34,7 +34,7 @@ ONCE = Retry(max_attempts=1)
 
 
 def ids(handle):
-    return [view.id for view in handle.journal()]
+    return [view.id for view in handle.journal() if view.state != "waiting"]
 
 
 async def three(flags, ctx):

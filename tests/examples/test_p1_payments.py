@@ -17,8 +17,7 @@ import pytest
 
 from examples.offline import Fault, OfflineServer
 from examples.p1_payments import BUSY, WAYS, hf, pay_out, sell, shop
-from holdfast import Holdfast, StoreError
-from holdfast.http.server import Options
+from holdfast import Holdfast, HttpOptions, StoreError
 from tests.crash.mortal import MortalStore
 from tests.examples.conftest import HELD, SETTLE
 from tests.examples.test_pages import stored_in
@@ -79,7 +78,7 @@ class Program:
 @contextmanager
 def served(folder: Path) -> Iterator[Serving]:
     """The example's server, over the file that its programs left in the folder."""
-    with stored_in(folder, hf) as program, Serving(program, Options(port=0, admin_port=0)).running() as serving:
+    with stored_in(folder, hf) as program, Serving(program, HttpOptions(port=0, admin_port=0)).running() as serving:
         yield serving
 
 
@@ -135,7 +134,7 @@ def test_a_person_settles_it_in_the_inbox(moment: str, by: str, server: OfflineS
             subprocess.run([*command, *url], cwd=tmp_path, check=True, capture_output=True)
         answer = serving.ingress.get("/invocations/order-1/result")
         assert answer.json()["amount"] == 30
-        states = [line["state"] for line in serving.ingress.get("/invocations/order-1/journal").json()]
+        states = [line["state"] for line in serving.ingress.get("/invocations/order-1/journal").json()["steps"]]
     assert states == (["begun", "not done", "begun", "done"] if payment is None else ["begun", "done"])
     assert len(server.payments()) == 1
 

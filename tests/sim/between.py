@@ -164,7 +164,9 @@ async def bulky(ctx: Context, size: int, count: int) -> list[int]:
         try:
             found = await ctx.call(echo, given)
             sizes.append(len(found))
-            expect(ctx, found.startswith(given), "G6", f"call {number} with {len(given)} characters brought {found[:80]!r}")
+            expect(
+                ctx, found.startswith(given), "G6", f"call {number} with {len(given)} characters brought {found[:80]!r}"
+            )
         except CALL_FAILED:
             continue
         sent = ctx.send(echo, text, delay=1.0)

@@ -121,9 +121,7 @@ def a_send_is_done_twice(patch: Patch) -> None:
 
     def twice(self: Any, id: str, resident: Any, spec: Any) -> None:
         send(self, id, resident, spec)
-        spec.id = id + "'"
-        send(self, spec.id, resident, spec)
-        spec.id = id
+        send(self, id + "'", resident, msgspec.structs.replace(spec, id=id + "'"))
 
     patch.setattr(Links, "_send", twice)
 

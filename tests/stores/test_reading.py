@@ -84,11 +84,12 @@ def test_rows_and_bytes_are_cut_off(path, monkeypatch):
 
 def test_what_takes_too_long_is_broken_off(path, monkeypatch):
     monkeypatch.setattr(reading, "SECONDS_MAX", 0.1)
+    threads = threading.active_count()
     began = time.monotonic()
     with pytest.raises(BadArguments, match=r"more than 0\.1 s"):
         read_table(path, CIRCLE + "SELECT count(*) FROM n")
     assert time.monotonic() - began < 5
-    assert threading.active_count() == 1
+    assert threading.active_count() <= threads
 
 
 def test_a_reader_does_not_see_nor_hold_up_what_is_written(path):

@@ -131,7 +131,8 @@ def retry_after(error: BaseException, now: datetime) -> float | None:
                 value = headers.get("retry-after", headers.get("Retry-After"))  # a plain dict minds the case
         if isinstance(value, timedelta):
             return max(0.0, value.total_seconds())
-        if isinstance(value, str) and not value.strip().isdecimal():
+        # Whole seconds, says the RFC; some services send parts of them.
+        if isinstance(value, str) and not value.strip().replace(".", "", 1).isdecimal():
             return _until(value, now)
         if isinstance(value, (int, float, str)):
             return max(0.0, float(value))

@@ -125,7 +125,8 @@ class SqliteStore:
     def counts(self) -> dict[int, int]:
         *others, (_, done) = self._read("counts")
         counts = {**dict(others), int(Status.DONE): done - sum(count for _, count in others)}
-        return {status: counts[status] for status in sorted(counts) if counts[status]}
+        # No status is damage, told where that row is read.
+        return {status: counts[status] for status in sorted(counts.keys() - {None}) if counts[status]}
 
     def ready(self, limit: int) -> list[int]:
         return [n for (n,) in self._read("ready", limit)]
