@@ -242,7 +242,7 @@ class Body:
             if inspect.isawaitable(value):
                 self._go_on(value)
                 return
-        self.future = None
+        self.future = self.info = None  # it holds this one: only the collector would part them
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -406,8 +406,7 @@ class Effects:
         if spec.threaded or not is_async(fn):
             work = functools.partial(context.run, fn, *spec.args, **spec.kwargs)
             return asyncio.wrap_future(self._threads.submit(work), loop=self.loop)
-        body = functools.partial(fn, *spec.args, **spec.kwargs)
-        return self.loop.create_task(_contained(body), context=context)
+        return self.loop.create_task(_contained(fn, *spec.args, **spec.kwargs), context=context)
 
     def hold(self) -> None:
         """Begins nothing any more, neither a queued body nor another attempt; what runs goes on."""
@@ -473,11 +472,11 @@ def _stored_text(text: str, limit: int) -> str:
     return text[:limit].encode("utf-8", "backslashreplace").decode()
 
 
-async def _contained(body: Callable[[], Any]) -> Any:
+async def _contained(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     # Called in here: a task that is cancelled before its first turn would leave the body's coroutine behind, begun by
     # nobody, and Python would complain of it.
     try:
-        return await body()
+        return await body(*args, **kwargs)
     except (SystemExit, KeyboardInterrupt) as error:  # out of a task it would end the engine's whole event loop
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # a real one: the program is to end
