@@ -12,12 +12,10 @@ import inspect
 import logging
 import math
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
@@ -25,21 +23,18 @@ from holdfast.core.entries import Failure, StepBegun, Tried
 from holdfast.core.retry import MENDLESS, PATIENT, judge
 from holdfast.engine.bus import Bus
 from holdfast.engine.ports import Clock, Entropy
+from holdfast.engine.reasons import describe
 from holdfast.engine.resident import Resident
 from holdfast.engine.threads import Threads
-from holdfast.errors import HoldfastError, NotDone, TerminalError, ValueProblem, WrongPlace
+from holdfast.errors import HoldfastError, NotDone, TerminalError, WrongPlace
 from holdfast.steps import StepInfo, is_async, secrets_of
 from holdfast.values import show_inputs
 
 log = logging.getLogger("holdfast")
 
-MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
-DETAILS_CHARS_MAX = 50_000
 KEPT_CHARS_MAX = 200  # of an error's text while the next attempt is waited for: a row may have many of them
 CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
-OWN_FOLDER = f"{Path(__file__).parents[1]}/"
-LEAVES_SHOWN_MAX = 5  # of an exception group
 TAKEN_BACK = Failure("NotDone", "no thread had begun it when its process stopped")
 
 
@@ -429,47 +424,6 @@ class Effects:
         if tasks:
             await asyncio.wait(tasks, timeout=CLEANUP_SECONDS)
         self._threads.close()
-
-
-def describe(error: BaseException, attempts: int = 1) -> Failure:
-    """An exception as stored data."""
-    if isinstance(error, TerminalError):
-        message = _stored_text(error.what, MESSAGE_CHARS_MAX)
-        return Failure(type(error).__name__, message, status=error.status, attempts=attempts)
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001  # a __str__ that fails must not hide the failure itself
-        message = f"(its text cannot be had: {type(broken).__name__})"
-    # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
-    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is inside is what people look for
-        message += ": " + "; ".join(f"{type(one).__name__}: {one}" for one in _leaves(error)[:LEAVES_SHOWN_MAX])
-    details = "" if isinstance(error, ValueProblem) else _traceback(error)
-    return Failure(
-        type(error).__name__,
-        _stored_text(message, MESSAGE_CHARS_MAX),
-        _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
-        attempts=attempts,
-    )
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback from the user's first line on: the frames above it are ours, and the same in each."""
-    told = traceback.TracebackException.from_exception(error)
-    line: traceback.TracebackException | None = told
-    while line is not None:
-        users = [index for index, frame in enumerate(line.stack) if not frame.filename.startswith(OWN_FOLDER)]
-        del line.stack[: users[0] if users else 0]
-        line = line.__cause__ or line.__context__
-    return "".join(told.format())
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    inside = (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one] for one in group.exceptions)
-    return [leaf for leaves in inside for leaf in leaves]
-
-
-def _stored_text(text: str, limit: int) -> str:
-    return text[:limit].encode("utf-8", "backslashreplace").decode()
 
 
 async def _contained(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
