@@ -10,8 +10,9 @@ import pytest
 
 from holdfast import Context, InvocationCancelled, Limits, NotDone, Retry, StepFailed, step
 from holdfast.engine.effects import Body
-from tests.engine.lives import life
-from tests.engine.world import in_engine, one_ask, wait_for
+from holdfast.engine.once import OnceSteps
+from tests.engine.lives import Held, all_in_lane, life
+from tests.engine.world import FakeClock, in_engine, one_ask, tick, wait_for
 
 SINGLE = Retry(max_attempts=1)
 AGAIN = Retry(initial=0.01, jitter=0)
@@ -403,3 +404,46 @@ def test_a_body_that_gives_itself_up_as_the_engine_stops_has_not_said_that_nothi
     with life(world, order) as one:
         one_ask(one.client)
     assert paid == [1]
+
+
+def test_what_is_given_up_in_a_handlers_turn_lets_nobody_begin_in_it(world, monkeypatch):
+    """The step that takes its place may end as it begins, and is itself given up in that very turn."""
+    all_in_lane(monkeypatch)
+    clock, stores, begins = FakeClock(), [], OnceSteps.begins
+
+    async def lost() -> None:
+        await asyncio.sleep(30)
+
+    async def other() -> None:
+        pass
+
+    async def order(ctx: Context) -> str:
+        try:
+            async with asyncio.timeout(60):
+                steps = [ctx.run(other, once=True)] if len(stores) > 1 else []
+                await asyncio.gather(*steps, ctx.run(lost, once="raise"))
+        except TimeoutError:
+            return "late"
+        return "in time"
+
+    def begins_and_is_held(self, resident, body):
+        begins(self, resident, body)
+        if len(stores) > 1:
+            stores[1].open_gate.clear()
+
+    def held(inner):
+        stores.append(Held(inner))
+        return stores[-1]
+
+    monkeypatch.setattr(OnceSteps, "begins", begins_and_is_held)
+    with life(world, order, clock=clock, kind=held) as one:
+        handle = one.client.start(order, id="order")
+        wait_for(lambda: "begun" in states(handle))
+    with life(world, order, clock=clock, kind=held, limits=Limits(bodies=1)) as one:
+        wait_for(lambda: one.store.waiting)
+        clock.wind(61)
+        tick(one.client)
+        one.store.open_gate.set()
+        handle = one.client.attach("order")
+        assert handle.result(5) == "late"
+        assert "unknown" not in states(handle)

@@ -370,7 +370,10 @@ class Effects:
             waiting.cancel()
         for line in self._lines:
             line.pop(body, None)
-        self.finished(body)
+        self._bodies.pop(body, None)
+        self._in_threads.pop(body, None)
+        self.bus.body_ended(body.resident.n, body.step)
+        self.loop.call_soon(self._begin_next)  # not now: it may be in a handler's turn, and one may end as it begins
 
     def finished(self, body: Body) -> None:
         """A body has ended: the next one may begin."""
