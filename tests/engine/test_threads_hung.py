@@ -385,6 +385,60 @@ def test_a_checker_in_a_thread_that_is_late_is_called_again(world, hanging):
     assert (paid, looked) == ([1], [1, 2])
 
 
+class NoThreads:
+    """The system has no thread while `refused` says so."""
+
+    def __init__(self, monkeypatch):
+        self.refused = 0
+        begin = threading.Thread.start
+
+        def start(thread):
+            if self.refused and thread.name.startswith("holdfast-step"):
+                self.refused -= 1
+                raise RuntimeError("can't start new thread")
+            begin(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+
+
+@pytest.mark.parametrize("once", [None, True])
+def test_where_the_system_has_no_thread_the_body_has_not_run_and_runs_once(world, monkeypatch, once):
+    began = []
+
+    def pay() -> str:
+        began.append(step().attempt)
+        return "paid"
+
+    async def order(ctx: Context) -> str:
+        return await ctx.run(pay, retry=AGAIN, **({"once": once} if once else {}))
+
+    none = NoThreads(monkeypatch)
+    none.refused = 2
+    with world.holdfast(order, limits=Limits(threads=1)) as client:
+        handle = client.start(order)
+        assert handle.result(5) == "paid"
+        assert client.start(order).result(5) == "paid"
+        assert states(handle) == (["begun", "not done"] * 2 + ["begun", "done"] if once else ["done"])
+    assert len(began) == 2
+
+
+def test_a_checker_that_has_no_thread_has_not_said_that_nothing_was_done(world, monkeypatch):
+    none, paid = NoThreads(monkeypatch), []
+
+    async def pay() -> str:
+        paid.append(1)
+        none.refused = 1
+        raise ConnectionError("cut after the order went out")
+
+    def look() -> str:
+        return "found"
+
+    order = pays(pay, look)
+    with world.holdfast(order) as client:
+        assert client.start(order).result(5) == "found"
+    assert paid == [1]
+
+
 def test_a_body_that_gives_itself_up_as_the_engine_stops_has_not_said_that_nothing_was_done(world):
     paid, stopping = [], threading.Event()
 

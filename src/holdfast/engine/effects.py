@@ -194,7 +194,8 @@ class Body:
         try:
             self.future = self._effects.call(self, self._fn, context)
         except Exception as error:  # noqa: BLE001  # the system has no thread for it: a failed attempt, like any other
-            self._failed(error)
+            # But not a checker's word that nothing was done.
+            self._failed(error if self.begun is not None else NotDone(f"it could not begin: {error}"))
             return
         self.future.add_done_callback(self._done)
         if spec.timeout is not None:
