@@ -298,7 +298,7 @@ def test_the_threads_of_lambdas_that_give_coroutines_are_given_back(memory_world
         assert client.start(h).result(5) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("back", ["beside the next one", "after the end"])
+@pytest.mark.parametrize("back", ["between the attempts", "beside the next one", "after the end"])
 def test_what_a_thread_that_was_left_behind_gives_does_not_count(world, back):
     first, second, gone = threading.Event(), threading.Event(), threading.Event()
     attempts = []

@@ -205,7 +205,8 @@ class Body:
         self._effects.loop.call_soon_threadsafe(self._emitted, attempt, text)
 
     def _emitted(self, attempt: int, text: bytes) -> None:
-        if not self.gone and attempt == self.attempt:
+        # A thread that was left behind may still tell something.
+        if not self.gone and self.future is not None and attempt == self.attempt:
             self._effects.bus.chunk(self.resident.n, self.step, attempt, text)
 
     def _expire(self) -> None:
