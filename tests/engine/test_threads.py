@@ -18,23 +18,22 @@ def test_an_idle_thread_is_used_again() -> None:
 
 
 def test_as_many_as_are_to_be_kept_stay_and_the_others_end() -> None:
-    threads, together = Threads(2), threading.Barrier(5)
-    before = threading.active_count()
+    threads, together, others = Threads(2), threading.Barrier(5), set(threading.enumerate())
     work = [threads.submit(lambda: together.wait(5)) for _ in range(5)]
     assert sorted(future.result(5) for future in work) == list(range(5))
-    wait_for(lambda: threading.active_count() == before + 2)
+    wait_for(lambda: len(set(threading.enumerate()) - others) == 2)
     threads.close()
-    wait_for(lambda: threading.active_count() == before)
+    wait_for(lambda: set(threading.enumerate()) <= others)
 
 
 def test_those_that_work_when_it_is_closed_end_afterwards() -> None:
-    threads, gate, before = Threads(2), threading.Event(), threading.active_count()
+    threads, gate, others = Threads(2), threading.Event(), set(threading.enumerate())
     threads.submit(lambda: None).result(5)
     work = [threads.submit(lambda: gate.wait(5)) for _ in range(2)]
     threads.close()
     gate.set()
     assert all(future.result(5) for future in work)
-    wait_for(lambda: threading.active_count() == before)
+    wait_for(lambda: set(threading.enumerate()) <= others)
 
 
 def test_a_body_that_never_returns_does_not_keep_the_program_alive(tmp_path: Path) -> None:
