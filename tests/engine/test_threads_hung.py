@@ -8,7 +8,17 @@ import time
 
 import pytest
 
-from holdfast import Context, InvocationCancelled, Limits, NotDone, Retry, StepFailed, step
+from holdfast import (
+    Context,
+    InvocationCancelled,
+    InvocationFailed,
+    Limits,
+    NotDone,
+    Retry,
+    StepFailed,
+    WrongStatus,
+    step,
+)
 from holdfast.engine.effects import Body
 from holdfast.engine.once import OnceSteps
 from tests.engine.lives import Held, all_in_lane, life
@@ -348,6 +358,63 @@ def test_a_stop_does_not_wait_for_those_left_behind(world, hanging):
         wait_for(lambda: sorted(hanging.back) == ["a", "b"])
     with hanging.life(world) as one:
         assert one.client.attach("c").result(5) == "c"
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill"])
+def test_one_that_is_paused_with_a_body_that_hangs_can_be_given_up(world, hanging, how):
+    with hanging.life(world, threads=1) as one:
+        handle = one.client.start(hanging.hangs, "a")
+        wait_for(lambda: hanging.hung)
+        handle.pause("lunch")
+        waits = one.client.start(hanging.works, "b")
+        with pytest.raises(WrongStatus, match="still waits for a body that runs"):
+            handle.resume()
+        getattr(handle, how)()
+        with pytest.raises(InvocationCancelled):
+            handle.result(5)
+        assert waits.result(5) == "b"
+
+
+def test_one_that_is_paused_while_a_body_hangs_past_its_timeout_tries_again_when_it_is_resumed(world, hanging):
+    attempts = []
+
+    def body() -> str:
+        attempts.append(step().attempt)
+        return hanging.hang("a") if len(attempts) == 1 else "second"
+
+    async def h(ctx: Context) -> str:
+        return await ctx.run(body, timeout=0.1, retry=AGAIN)
+
+    with hanging.life(world, h, threads=1) as one:
+        handle = one.client.start(h)
+        wait_for(lambda: hanging.hung)
+        handle.pause("lunch")
+        wait_for(lambda: one.engine.residents_count == 0)
+        hanging.let_go.set()
+        assert one.client.start(hanging.works, "b").result(5) == "b"
+        assert len(attempts) == 1
+        handle.resume()
+        assert handle.result(5) == "second"
+
+
+def test_a_thread_that_comes_back_when_its_engine_is_gone_disturbs_nobody(memory_world, hanging, caplog):
+    def ends() -> None:
+        hanging.hang("a")
+        step().emit("too late")
+
+    async def h(ctx: Context) -> str:
+        return await ctx.run(ends, timeout=0.05, retry=SINGLE)
+
+    others = set(threading.enumerate())
+    with memory_world.holdfast(h, limits=Limits(drain_seconds=0)) as client:
+        with pytest.raises(InvocationFailed, match="took longer"):
+            client.start(h).result(5)
+        client.start(h)
+        wait_for(lambda: len(hanging.hung) == 2)
+    caplog.clear()
+    hanging.let_go.set()
+    wait_for(lambda: set(threading.enumerate()) <= others)
+    assert caplog.records == []
 
 
 # Steps declared once
