@@ -2,7 +2,7 @@
 
 Promises: listing and calling tools are steps. The connection is made in a step's body when it is first needed, lives
 in a task of its own on the engine's event loop, and is made anew after a failure. A call that the server refuses for
-what it is (its arguments, its name) is told to the model at once. Refuses: to be connected by handler code.
+its arguments is told to the model at once. Refuses: to be connected by handler code.
 """
 
 from __future__ import annotations
@@ -15,24 +15,16 @@ from weakref import WeakKeyDictionary
 import msgspec
 from agents import UserError
 from agents.mcp import MCPServer
-from mcp.types import (
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    CallToolResult,
-    GetPromptResult,
-    ListPromptsResult,
-)
+from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, ListPromptsResult
 from mcp.types import Tool as MCPTool
 
 from holdfast.integrations.openai_agents.options import giving_up_on, options, readable, running
 
 T = TypeVar("T")
-REFUSALS = frozenset({INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS})  # asked again, the answer would be the same
 
 
 class Misfit(Exception):
-    """A call that does not fit its tool."""
+    """A call that does not fit its tool: asked again, the answer would be the same."""
 
 
 class DurableMCPServer(MCPServer):
@@ -84,7 +76,7 @@ class DurableMCPServer(MCPServer):
             except Misfit:
                 raise
             except Exception as error:
-                if getattr(getattr(error, "error", None), "code", None) in REFUSALS:
+                if getattr(getattr(error, "error", None), "code", None) == INVALID_PARAMS:  # no other: they pass
                     raise Misfit(str(error)) from error
                 connection.drop()  # it may be the connection that failed: the next attempt makes another
                 raise
