@@ -76,7 +76,8 @@ class DurableMCPServer(MCPServer):
             except Misfit:
                 raise
             except Exception as error:
-                if getattr(getattr(error, "error", None), "code", None) == INVALID_PARAMS:  # no other: they pass
+                # Of the protocol's errors only this one is the call's fault: a session that is over has another.
+                if getattr(getattr(error, "error", None), "code", None) == INVALID_PARAMS:
                     raise Misfit(str(error)) from error
                 connection.drop()  # it may be the connection that failed: the next attempt makes another
                 raise
