@@ -1,4 +1,4 @@
-"""With a key the examples ask the model that the key is for, whichever client they use, and nobody else gets the key."""
+"""With a key the examples ask the model that the key is for, whichever client they use. Nobody else gets the key."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """examples: the programs that come with Holdfast, listed, run and copied.
 
 Promises: what is listed is what is there; an example is a file that makes an `hf`, its id the beginning of the file's
-name, its title the first line it says of itself. Refuses: to import one. It runs as a program in place of the command, in the
-folder where that is given, and leaves its store there.
+name, its title the first line it says of itself. Refuses: to import one. It runs as a program in place of the command,
+in the folder where that is given, and leaves its store there.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ async def run(screen: Screen, id: ExampleId, words: Words = None) -> None:
     line = [sys.executable, "-m", example.module, *(words or [])]
     screen.note(shlex.join(["python", *line[1:]]))
     path = os.pathsep.join(filter(None, [str(_above()), os.environ.get("PYTHONPATH")]))
-    os.execve(line[0], line, {**os.environ, "PYTHONPATH": path})  # in place of this one: who kills it kills the example
+    # In place of this process: who kills it kills the example.
+    os.execve(line[0], line, {**os.environ, "PYTHONPATH": path})  # noqa: S606  # no shell is wanted
 
 
 async def copy(screen: Screen, folder: Folder) -> None:
