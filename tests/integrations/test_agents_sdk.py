@@ -14,6 +14,7 @@ from agents import (
     RunConfig,
     RunContextWrapper,
     Runner,
+    SQLiteSession,
     function_tool,
     handoff,
     input_guardrail,
@@ -407,6 +408,23 @@ def test_a_session_in_a_service_is_refused() -> None:
     async def h(ctx: Context, text: str) -> str:
         with pytest.raises(BadArguments, match="needs the state of a key"):
             DurableSession()
+        return "refused"
+
+    assert once(service) == "refused"
+
+
+def test_the_sdks_own_file_is_refused_for_it_is_past_the_journal() -> None:
+    service = Service("S")
+    agent = Agent(name="A", model=scripted(lambda _: "said"))
+
+    @service.handler
+    async def h(ctx: Context, text: str) -> str:
+        for begin in (run, Runner.run):
+            with pytest.raises(BadArguments, match="SQLiteSession"):
+                await begin(agent, text, session=SQLiteSession("s"))
+        with pytest.raises(BadArguments, match="SQLiteSession"):
+            async for _ in run_streamed(agent, text, session=SQLiteSession("s")).stream_events():
+                pass
         return "refused"
 
     assert once(service) == "refused"
