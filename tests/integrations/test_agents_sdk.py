@@ -13,6 +13,7 @@ from agents import (
     ModelSettings,
     RunConfig,
     RunContextWrapper,
+    RunHooks,
     Runner,
     SQLiteSession,
     function_tool,
@@ -364,6 +365,26 @@ def test_an_unknown_tool_and_too_many_turns() -> None:
     with pytest.raises(InvocationFailed, match="Max turns"):
         once(handler_of(agent, max_turns=3))
     assert counted() == {"model": 4, "weather": 3}
+
+
+def test_a_budget_is_a_hook_that_ends_the_run() -> None:
+    class Budget(RunHooks[Any]):
+        async def on_llm_end(self, context: RunContextWrapper[Any], *_: Any) -> None:
+            if (spent := context.usage.total_tokens) > 3000:  # a call of this model takes 1100
+                raise TerminalError(f"{spent} tokens are over the budget", status=402)
+
+    agent = Agent(name="A", tools=[weather], model=scripted(lambda _: [("weather", '{"city":"Rome"}')]))
+    service = Service("S")
+
+    @service.handler
+    async def h(ctx: Context, text: str) -> str:
+        try:
+            await run(agent, text, hooks=Budget())
+        except TerminalError as error:
+            return f"{error.status}: {error}"
+        return "no end"
+
+    assert everywhere(service) == "402: 3300 tokens are over the budget"
 
 
 def test_a_tool_that_is_too_slow() -> None:
