@@ -19,6 +19,7 @@ import openai
 import pytest
 
 from holdfast import Context, InvocationFailed, Limits, Retry
+from holdfast.engine.guard import Watchdog
 from tests.engine.world import in_engine, open_promise, paused, wait_for
 
 HERE = Path(__file__).name
@@ -416,6 +417,17 @@ def test_a_handler_that_holds_the_loop_is_named_while_it_does(memory_world, capl
 def test_a_step_that_takes_long_in_its_thread_is_not_reported(memory_world, caplog):
     async def h(ctx: Context) -> None:
         await ctx.run(time.sleep, 0.25)
+
+    with memory_world.holdfast(h, limits=Limits(stuck_seconds=0.1)) as client:
+        client.start(h).result(3)
+    assert "HF302" not in caplog.text
+
+
+def test_a_loop_that_is_late_for_the_machine_was_busy_is_held_by_nobody(memory_world, caplog, monkeypatch):
+    monkeypatch.setattr(Watchdog, "_pulse", lambda _: None)  # as if the process had been stopped
+
+    async def h(ctx: Context) -> None:
+        await asyncio.sleep(0.4)
 
     with memory_world.holdfast(h, limits=Limits(stuck_seconds=0.1)) as client:
         client.start(h).result(3)
