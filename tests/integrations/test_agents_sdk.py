@@ -437,18 +437,20 @@ def test_a_session_in_a_service_is_refused() -> None:
 def test_the_sdks_own_file_is_refused_for_it_is_past_the_journal() -> None:
     service = Service("S")
     agent = Agent(name="A", model=scripted(lambda _: "said"))
+    session = SQLiteSession("s")
 
     @service.handler
     async def h(ctx: Context, text: str) -> str:
         for begin in (run, Runner.run):
             with pytest.raises(BadArguments, match="SQLiteSession"):
-                await begin(agent, text, session=SQLiteSession("s"))
+                await begin(agent, text, session=session)
         with pytest.raises(BadArguments, match="SQLiteSession"):
-            async for _ in run_streamed(agent, text, session=SQLiteSession("s")).stream_events():
+            async for _ in run_streamed(agent, text, session=session).stream_events():
                 pass
         return "refused"
 
     assert once(service) == "refused"
+    session.close()
 
 
 def test_a_streamed_run_gives_the_recorded_events_and_watchers_the_words() -> None:
