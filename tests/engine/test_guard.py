@@ -19,6 +19,7 @@ import openai
 import pytest
 
 from holdfast import Context, InvocationFailed, Limits, Retry
+from holdfast.engine.guard import Watchdog
 from tests.engine.world import in_engine, open_promise, paused, wait_for
 
 HERE = Path(__file__).name
@@ -419,6 +420,19 @@ def test_a_step_that_takes_long_in_its_thread_is_not_reported(memory_world, capl
 
     with memory_world.holdfast(h, limits=Limits(stuck_seconds=0.1)) as client:
         client.start(h).result(3)
+    assert "HF302" not in caplog.text
+
+
+def test_a_loop_that_is_late_for_the_machine_was_busy_is_held_by_nobody(caplog, monkeypatch):
+    monkeypatch.setattr(Watchdog, "_pulse", lambda _: None)  # as if the process had been stopped
+
+    async def idle() -> None:
+        watchdog = Watchdog(asyncio.get_running_loop(), 0.1)
+        watchdog.start()
+        await asyncio.sleep(0.43)
+        watchdog.stop()
+
+    asyncio.run(idle())
     assert "HF302" not in caplog.text
 
 
