@@ -144,6 +144,7 @@ class Control:
             )
         engine.rows.purge(row)
         await engine.durable()
+        await self._give_back()
 
     async def purge_ended(self, until: int) -> int:
         """Deletes what ended at a moment (milliseconds) or before, slice by slice; how many there were."""
@@ -152,6 +153,7 @@ class Control:
         while True:
             due = [row for n in engine.store.ended_before(until + 1, PURGE_SLICE) if (row := self._to_purge(n))]
             if not due:
+                await self._give_back()
                 return count
             for row in due:
                 engine.rows.purge(row)
@@ -206,6 +208,11 @@ class Control:
         state.trim(batch, name)
         engine.gates.borrow(lock)
         await engine.durable()
+
+    async def _give_back(self) -> None:
+        """Makes the file smaller now: who purges at rest leaves at once, and nobody is idle after it."""
+        if self._engine.resting:
+            await self._engine.committer.tidy()
 
     def _to_purge(self, n: int) -> InvocationRow | None:
         """One that has ended, unless something is done to it just now."""
