@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
 import socket
 import ssl
 import sys
@@ -116,15 +117,17 @@ class Watchdog:
         reported = 0.0
         while not self._stopped.wait(self._seconds / 2):
             beat = self._beat
-            if beat != reported and time.monotonic() - beat > self._seconds:
-                reported = beat
-                log.error("%s", self._report())
+            if beat == reported or time.monotonic() - beat <= self._seconds:
+                continue
+            frame = sys._current_frames().get(self._thread_id)
+            if frame is not None and frame.f_code.co_filename == selectors.__file__:
+                continue  # it waits, so nothing holds it: the whole machine stood still, or it was let go just now
+            reported = beat
+            log.error("%s", self._report(frame))
 
-    def _report(self) -> str:
-        frame = sys._current_frames().get(self._thread_id)
-        where = _handler_line(frame)
+    def _report(self, frame: FrameType | None) -> str:
         return (
-            f"[HF302] the event loop has been held for more than {self._seconds:g} s {where}\n"
+            f"[HF302] the event loop has been held for more than {self._seconds:g} s {_handler_line(frame)}\n"
             "  likely cause: a handler computes, sleeps with time.sleep or waits for a lock without yielding; every "
             "other invocation waits\n"
             "  next step: put the work into a function and run it as a step: await ctx.run(function, ...)"
