@@ -301,7 +301,8 @@ class Gates:
 
     def _whole_again(self, name: str, limit: Limit) -> int:
         # The generic cell rate algorithm: one number says how much of the allowance is used, and grows by a share of
-        # the period with each beginning. A window with a count would let twice the rate through at its edge.
+        # the period with each beginning. After an idle time a burst of `rate` is let through, and what becomes free in
+        # the same period beside it; a sliding window of exactly `rate` would have to keep the times of them all.
         assert limit.rate is not None  # for the type checker: the callers have looked
         now = self._clock.now()
         lane = self._lane(name)
