@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -409,9 +411,25 @@ def test_a_handler_that_holds_the_loop_is_named_while_it_does(memory_world, capl
         assert client.start(h).result(3) == 1
     said = [record.getMessage() for record in caplog.records if "HF302" in record.getMessage()]
     assert len(said) == 1
-    assert "held for more than 0.1 s by handler code" in said[0]
-    assert f"{HERE}:{line} in " in said[0]
+    assert f"held for more than 0.1 s by handler code at {__file__}:{line} in " in said[0]
     assert "every other invocation waits" in said[0]
+
+
+def test_a_generator_that_holds_the_loop_is_named_by_its_own_line_and_by_that_of_what_it_called(memory_world, caplog):
+    def hold() -> None:
+        time.sleep(0.35)
+
+    def h(ctx: Context) -> Generator[Any, Any, int]:
+        yield ctx.run(int, "1")
+        hold()
+        return 1
+
+    called, holds = h.__code__.co_firstlineno + 2, hold.__code__.co_firstlineno + 1
+    with memory_world.holdfast(h, limits=Limits(stuck_seconds=0.1)) as client:
+        assert client.start(h).result(3) == 1
+    said = [record.getMessage() for record in caplog.records if "HF302" in record.getMessage()]
+    assert len(said) == 1
+    assert f"by handler code at {__file__}:{called} in {h.__qualname__}, now at {__file__}:{holds} in " in said[0]
 
 
 def test_a_step_that_takes_long_in_its_thread_is_not_reported(memory_world, caplog):

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from holdfast import core
 from holdfast.core.loop import HandlerLoop
 from holdfast.core.patches import running
 from holdfast.core.refusals import refused
@@ -31,6 +32,8 @@ REFUSED_EVENTS = frozenset({
     "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg",
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn",
 })  # fmt: skip
+
+CORE = core.__path__[0]
 
 log = logging.getLogger("holdfast")
 _installed = False
@@ -131,13 +134,15 @@ class Watchdog:
 
 
 def _handler_line(frame: FrameType | None) -> str:
-    # The outermost frame above the handler's loop is the handler; the innermost is what it is doing.
+    # The outermost frame above the handler's loop is the handler; the innermost is what it is doing. Frames of the loop
+    # itself, and of what drives generators, are neither.
     innermost = frame
     handler = None
     while frame is not None:
         if frame.f_code is HandlerLoop.run.__code__ and handler is not None:
             return f"by handler code {_line(handler)}" + ("" if innermost is handler else f", now {_line(innermost)}")
-        handler = frame
+        if not frame.f_code.co_filename.startswith(CORE):
+            handler = frame
         frame = frame.f_back
     return _line(innermost)
 
