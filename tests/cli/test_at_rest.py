@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.project import Project, kill, stop
+from tests.cli.project import Project, free_port, kill, stop
 
 pytestmark = pytest.mark.slow
 
@@ -139,10 +139,31 @@ def test_a_store_that_a_server_has_is_not_opened_beside_it(project: Project) -> 
     assert project.run("list", "--store", "agent.db").code == 0
 
 
+def test_what_a_server_has_that_does_not_listen_where_it_was_looked_for_is_told_apart(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "a token of these tests"
+    project.serve(HOLDFAST_TOKEN=token)
+    monkeypatch.setattr("holdfast.cli.where.DEFAULT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    done = project.here("list")
+    assert (done.code, "ask again in a moment" in done.err, "leave --app" in done.err) == (5, True, False)
+    monkeypatch.setattr("holdfast.cli.where.DEFAULT_URL", project.url)
+    looked = project.here("doctor")
+    assert (looked.code, "bad   server       this server asks for a token" in looked.out) == (1, True)
+    assert "set HOLDFAST_TOKEN" in looked.out
+    assert project.here("doctor", HOLDFAST_TOKEN=token).code == 0
+
+
 def test_a_file_that_is_not_there_is_not_made(project: Project) -> None:
     done = project.run("list", "--store", "typo.db")
-    assert (done.code, "there is no file" in done.err) == (5, True)
+    assert (done.code, "is not there" in done.err) == (5, True)
     assert not (project.folder / "typo.db").exists()
+    (project.folder / "empty.db").touch()
+    done = project.run("list", "--store", "empty.db")
+    assert (done.code, "is empty" in done.err) == (5, True)
+    assert (project.folder / "empty.db").stat().st_size == 0
     (project.folder / "other.db").write_text("not a database, only text that is long enough to look at")
     assert project.run("list", "--store", "other.db", "--json").problem["code"] == "HF407"
 

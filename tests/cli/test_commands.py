@@ -320,6 +320,8 @@ def test_handlers_sql_backup_and_doctor(served: Project) -> None:
     found = served.ask("sql", "SELECT 1 AS one, NULL AS two, 'x' AS three")
     assert found.out == "one  two   three\n1    null  x\n"
     assert served.json("sql", "SELECT 1 AS one") == {"columns": ["one"], "rows": [[1]], "cut": False}
+    hint = served.ask("sql", "SELECT nothing FROM invocation").err.partition("see what there is: ")[2]
+    assert ["invocation", "status"] in rows(served.ask("sql", hint).out)
     assert served.ask("backup", "copy.db").out.startswith("copy.db, ")
     assert (served.folder / "copy.db").stat().st_size > 0
     assert served.ask("backup", "copy.db").code in {2, 4, 5}  # is there already

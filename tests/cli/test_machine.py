@@ -1,5 +1,6 @@
 """What doctor looks at on this machine: it changes nothing, also beside a running server."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -61,13 +62,24 @@ def test_damage_is_found(tmp_path: Path) -> None:
         file.seek(4096)
         file.write(b"\xff" * 8192)
     finding = found(path)["integrity"]
-    assert (finding.state, bool(finding.fix)) == ("bad", True)
+    assert (finding.state, "newest backup" in finding.fix) == ("bad", True)
+
+
+def test_a_file_that_lost_its_end_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "agent.db"
+    store = SqliteStore(path)
+    store.open()
+    store.close()
+    os.truncate(path, 4096)
+    finding = found(path)["integrity"]
+    assert (finding.state, "newest backup" in finding.fix) == ("bad", True)
 
 
 def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     path.write_text("no database at all, only text that goes on for a while")
-    assert found(path)["integrity"].state == "bad"
+    finding = found(path)["integrity"]
+    assert (finding.state, "is it a Holdfast store?" in finding.fix) == ("bad", True)
     connection = apsw.Connection(str(tmp_path / "third.db"))
     connection.execute("CREATE TABLE a (b)")
     connection.close()
@@ -99,6 +111,17 @@ def test_a_store_that_is_not_there_is_no_error(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "FREE_BYTES_MIN", 1 << 60)
     assert {finding.name: finding.state for finding in machine.disk(tmp_path)}["disk free"] == "note"
+
+
+def test_a_disk_that_takes_nothing_is_told_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, help_ in ((errno.ENOSPC, "make room"), (errno.EROFS, "mounted read-only"), (errno.EACCES, "owner")):
+
+        def refuses(_: Path, number: int = number) -> float:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(machine, "sync_seconds", refuses)
+        finding = {finding.name: finding for finding in machine.disk(tmp_path)}["disk sync"]
+        assert (finding.state, help_ in finding.fix) == ("bad", True)
 
 
 def test_ports() -> None:

@@ -56,8 +56,11 @@ def test_what_only_the_server_can_judge_is_asked_for_again(served: Project) -> N
     terminal = Terminal(served, "answer", ask_of(served, "day-1"))
     terminal.until("date: ")
     terminal.type("soon")
-    terminal.until("next step:")
+    terminal.until("expected a date such as")
+    terminal.type("20261224")  # a date of ISO 8601, and none of JSON's schemas
+    terminal.until("does not fit promise")
     terminal.until("date: ")
+    assert "schema" not in terminal.seen, "the form is what it says"
     terminal.type("2026-12-24")
     assert terminal.end() == 0
     assert served.until_status("day-1", "done")["output"] == "2026-12-24"

@@ -12,6 +12,7 @@ from holdfast.errors import BadCommand
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer", "minimum": 1, "maximum": 9}
+DAY = {"type": "string", "format": "date"}
 BOOL = {"type": "boolean"}
 MAYBE = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
 LEVEL = {"enum": ["low", "high", 3]}
@@ -27,7 +28,7 @@ CLAIM = {"type": "object", "properties": {"id": TEXT, "n": WHOLE}, "required": [
         ("2", {"type": "number"}, 2), ("1e3", {"type": "number"}, 1000.0), ("", MAYBE, None), ("null", MAYBE, None),
         ("4", MAYBE, 4), ("low", LEVEL, "low"), ("3", LEVEL, 3), ("[1]", {"type": "array"}, [1]),
         ('{"id": "a"}', CLAIM, {"id": "a"}), ("word", {}, "word"), ("1", {}, 1), ('{"a": 1}', {}, {"a": 1}),
-        ("x", {"const": "x"}, "x"),
+        ("x", {"const": "x"}, "x"), ("2026-12-24", DAY, "2026-12-24"),
     ],
 )  # fmt: skip
 def test_a_text_is_read_as_its_schema_says(text: str, schema: dict[str, Any], value: Any) -> None:
@@ -42,7 +43,8 @@ def test_a_text_is_read_as_its_schema_says(text: str, schema: dict[str, Any], va
         ("maybe", BOOL, "yes or no"), ("x", WHOLE, "a whole number"), ("1.5", WHOLE, "a whole number"),
         ("0", WHOLE, "at least 1"), ("10", WHOLE, "at most 9"), ("nan", {"type": "number"}, "a number"),
         ("inf", {"type": "number"}, "a number"), ("mid", LEVEL, "one of low, high, 3"), ("x", CLAIM, "{id, n}"),
-        ("a, b", {"type": "array"}, "list, as JSON"),
+        ("a, b", {"type": "array"}, "list, as JSON"), ("2026-13-45", DAY, "a date such as"),
+        ("", DAY, "a date such as"), ("x", {"type": "object"}, "^JSON$"),
     ],
 )  # fmt: skip
 def test_a_text_that_does_not_fit_is_refused_with_what_would(text: str, schema: dict[str, Any], expected: str) -> None:

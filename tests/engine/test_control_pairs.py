@@ -2,7 +2,6 @@
 process goes on from what was acknowledged."""
 
 import contextlib
-import contextlib
 import itertools
 
 import pytest

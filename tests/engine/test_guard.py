@@ -12,13 +12,16 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from holdfast import Context, InvocationFailed, Limits, Retry
+from holdfast.engine.guard import Watchdog
 from tests.engine.world import in_engine, open_promise, paused, wait_for
 
 HERE = Path(__file__).name
@@ -408,9 +411,37 @@ def test_a_handler_that_holds_the_loop_is_named_while_it_does(memory_world, capl
         assert client.start(h).result(3) == 1
     said = [record.getMessage() for record in caplog.records if "HF302" in record.getMessage()]
     assert len(said) == 1
-    assert "held for more than 0.1 s by handler code" in said[0]
-    assert f"{HERE}:{line} in " in said[0]
+    assert f"held for more than 0.1 s by handler code at {__file__}:{line} in " in said[0]
     assert "every other invocation waits" in said[0]
+
+
+def test_a_generator_that_holds_the_loop_is_named_by_its_own_line_and_by_that_of_what_it_called(memory_world, caplog):
+    def hold() -> None:
+        time.sleep(0.35)
+
+    def h(ctx: Context) -> Generator[Any, Any, int]:
+        yield ctx.run(int, "1")
+        hold()
+        return 1
+
+    called, holds = h.__code__.co_firstlineno + 2, hold.__code__.co_firstlineno + 1
+    with memory_world.holdfast(h, limits=Limits(stuck_seconds=0.1)) as client:
+        assert client.start(h).result(3) == 1
+    said = [record.getMessage() for record in caplog.records if "HF302" in record.getMessage()]
+    assert len(said) == 1
+    assert f"by handler code at {__file__}:{called} in {h.__qualname__}, now at {__file__}:{holds} in " in said[0]
+
+
+def test_a_loop_that_waits_is_not_held_even_if_it_was_not_seen_for_a_while(caplog):
+    async def waits() -> None:
+        watchdog = Watchdog(asyncio.get_running_loop(), 0.05)
+        watchdog.start()
+        watchdog._handle.cancel()  # as when the whole machine stands still: no beat, and the loop in its selector
+        await asyncio.sleep(0.3)
+        watchdog.stop()
+
+    asyncio.run(waits())
+    assert "HF302" not in caplog.text
 
 
 def test_a_step_that_takes_long_in_its_thread_is_not_reported(memory_world, caplog):
@@ -419,6 +450,19 @@ def test_a_step_that_takes_long_in_its_thread_is_not_reported(memory_world, capl
 
     with memory_world.holdfast(h, limits=Limits(stuck_seconds=0.1)) as client:
         client.start(h).result(3)
+    assert "HF302" not in caplog.text
+
+
+def test_a_loop_that_is_late_for_the_machine_was_busy_is_held_by_nobody(caplog, monkeypatch):
+    monkeypatch.setattr(Watchdog, "_pulse", lambda _: None)  # as if the process had been stopped
+
+    async def idle() -> None:
+        watchdog = Watchdog(asyncio.get_running_loop(), 0.1)
+        watchdog.start()
+        await asyncio.sleep(0.43)
+        watchdog.stop()
+
+    asyncio.run(idle())
     assert "HF302" not in caplog.text
 
 

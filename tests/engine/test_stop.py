@@ -65,6 +65,24 @@ def test_a_body_that_fails_while_the_engine_stops_is_recorded_or_tried_at_the_ne
     assert len(calls) == 2
 
 
+def test_who_ends_it_is_told_what_it_waits_for(world, monkeypatch, caplog):
+    monkeypatch.setattr("holdfast.engine.engine.SAY_SECONDS", 0.0)
+    began = threading.Event()
+
+    async def body() -> None:
+        began.set()
+        await asyncio.sleep(0.1)
+
+    async def h(ctx: Context) -> None:
+        await ctx.run(body)
+
+    with world.holdfast(h, limits=Limits(drain_seconds=5)) as client:
+        client.start(h)
+        assert began.wait(2)
+    said = [record.getMessage() for record in caplog.records if "stopping" in record.getMessage()]
+    assert said == ["stopping: waits up to 5 s for steps that run: 1"]
+
+
 def test_a_mendless_fault_while_the_engine_stops_is_found_again_at_the_next_start(world):
     began = threading.Event()
 

@@ -141,8 +141,9 @@ def test_a_disk_that_stays_full_stops_the_engine_with_the_reason(world, broken):
             client.start(add, 1)
         waiter.join(3)
         assert isinstance(told[0], StoreFull)
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFull, match="start it again") as stopped:
             client.attach("x").result(1)
+        assert "make room" not in str(stopped.value), "the store does not go on by itself any more"
     with world.holdfast(add, asks) as client:
         client.answer(one_ask(client).id, "yes")
         assert client.attach("x").result(20) == "yes"

@@ -193,14 +193,17 @@ async def _in_process(where: Where) -> AsyncIterator[Link]:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
                 yield Link(http, str(path), server=False)
     except StoreLocked as error:
-        fix = "ask the server that it runs: leave --app and --store out, or name it with --url"
+        if where.fallback:  # nothing listened there, and yet somebody runs it
+            fix = "ask again in a moment if its server starts or stops; one on another port is named with --url"
+        else:
+            fix = "ask the server that it runs: leave --app and --store out, or name it with --url"
         raise StoreLocked(error.what, cause=error.cause, fix=fix) from error
 
 
 def _holdfast(where: Where) -> Holdfast:
-    if where.store is not None and not where.store.exists():
+    if where.store is not None and not (where.store.exists() and where.store.stat().st_size):
         raise StoreForeign(
-            f"there is no file {where.store}",
+            f"{where.store} is {'empty' if where.store.exists() else 'not there'}",
             cause="a store is made by the program that runs handlers, not by looking at it",
             fix="check the path",
         )

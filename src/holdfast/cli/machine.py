@@ -6,6 +6,7 @@ for longer than a look. Refuses: to mend anything.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
@@ -43,6 +44,10 @@ SLOW_SYNC_SECONDS = 0.02
 FREE_BYTES_MIN = 1_000_000_000
 OVERDUE_MS = 10_000
 OVERDUE_ROWS = 1000
+RESTORE = "stop, keep the file, and put the newest backup in its place"
+MAYBE_FOREIGN = "is it a Holdfast store? If so, put the newest backup in its place"
+OPEN_FIXES: dict[type[Exception], str] = {apsw.CorruptError: RESTORE, apsw.NotADBError: MAYBE_FOREIGN}
+WRITE_FIXES = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "its disk is mounted read-only"}
 
 
 class Finding(msgspec.Struct):
@@ -122,7 +127,8 @@ def disk(folder: Path) -> Iterator[Finding]:
     try:
         seconds = sync_seconds(folder)
     except OSError as error:
-        yield Finding("disk sync", "bad", f"{folder} cannot be written: {error.strerror}", "check its owner and mode")
+        fix = WRITE_FIXES.get(error.errno or 0, "check its owner and mode")
+        yield Finding("disk sync", "bad", f"{folder} cannot be written: {error.strerror}", fix)
         return
     slow = seconds > SLOW_SYNC_SECONDS
     yield Finding(
@@ -168,22 +174,19 @@ def _pages(path: Path) -> Iterator[Finding]:
     try:
         reader = open_reader(path, None)
     except apsw.Error as error:
-        yield Finding("integrity", "bad", f"it cannot be opened: {error}", "check the path, its owner and mode")
+        fix = OPEN_FIXES.get(type(error), "check the path, its owner and mode")
+        yield Finding("integrity", "bad", f"it cannot be opened: {error}", fix)
         return
     try:
         found = [str(row[0]) for row in reader.execute("PRAGMA quick_check(5)")]
         if found != ["ok"]:
-            yield Finding(
-                "integrity", "bad", "; ".join(found), "stop, keep the file, and put the newest backup in its place"
-            )
+            yield Finding("integrity", "bad", "; ".join(found), RESTORE)
             return
         yield Finding("integrity", "ok", "every page holds together")
         other = _other_schema(reader)
         yield _overdue(reader) if other is None else other
     except apsw.Error as error:
-        yield Finding(
-            "integrity", "bad", str(error), "is it a Holdfast store? If so, put the newest backup in its place"
-        )
+        yield Finding("integrity", "bad", str(error), MAYBE_FOREIGN)
     finally:
         reader.close()
 

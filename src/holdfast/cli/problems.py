@@ -50,12 +50,16 @@ class Problem(msgspec.Struct, omit_defaults=True):
     fix: str = ""
     invocation: str | None = None
 
+    @property
+    def next_step(self) -> str:
+        """`fix` for a person at a terminal."""
+        if self.fix and (here := _AT_A_TERMINAL.get(self.code)):
+            return here.format(invocation=self.invocation)
+        return self.fix
+
     def text(self) -> str:
         """For a person."""
-        fix = self.fix
-        if fix and (here := _AT_A_TERMINAL.get(self.code)):
-            fix = here.format(invocation=self.invocation)
-        return explain(self.code or f"HTTP {self.status}", self.detail or self.title, self.cause, fix)
+        return explain(self.code or f"HTTP {self.status}", self.detail or self.title, self.cause, self.next_step)
 
 
 class CommandFailed(Exception):

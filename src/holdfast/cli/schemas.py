@@ -6,6 +6,7 @@ does not settle is read as JSON. Refuses: to validate to the end. The server doe
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -89,7 +90,7 @@ def read_text(text: str, schema: Schema, root: Schema) -> Any:
         return _choice(text, values)
     match schema.get("type"):
         case "string":
-            return text
+            return _text(text, schema)
         case "boolean":
             return _yes_or_no(text)
         case "integer" | "number" as kind:
@@ -99,7 +100,17 @@ def read_text(text: str, schema: Schema, root: Schema) -> Any:
     except msgspec.DecodeError:
         if not schema or "anyOf" in schema:  # anything goes, so a bare word may be the text it looks like
             return text
-        raise ValueError(f"{name_of(schema, root)}, as JSON") from None
+        name = name_of(schema, root)
+        raise ValueError(name if name == "JSON" else f"{name}, as JSON") from None
+
+
+def _text(text: str, schema: Schema) -> str:
+    if schema.get("format") == "date":
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValueError("a date such as 2026-12-24") from None
+    return text
 
 
 def _choice(text: str, values: list[Any]) -> Any:

@@ -225,10 +225,11 @@ class Asks:
         return self.loop.fault
 
     def _ask(self, name: str, codec: Any, kind: str = "step") -> Step[Any]:
-        step: Step[Any] = Step(self.loop.branch().name(name), loop=self.loop)
+        step: Step[Any] = Step(loop=self.loop)
+        step.local = step.id = local = self.loop.branch().name(name)
         step.codec = codec
         step.kind = kind
-        self.waiting[step.local] = step
+        self.waiting[local] = step
         return step
 
     def _was_begun(self, step: Step[Any], spec: StepSpec) -> bool:

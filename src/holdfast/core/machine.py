@@ -75,6 +75,7 @@ from holdfast.errors import (
 )
 
 OUTCOMES = (StepCompleted, StepErrored, StepUnknown)
+COMMANDS_MIN = 64  # so many are worth looking through for those that nobody wants any more
 LIVE = object()  # "no value given": decode the entry's own payload
 
 
@@ -97,6 +98,7 @@ class Machine(Asks):
         self._root: Task[Any] | None = None
         self._closing = False
         self._earlier = 0  # of the commands, those of entries before the last
+        self._forget_at = COMMANDS_MIN
         self._cancel_reason: str | None = None
 
     @functools.cached_property
@@ -119,12 +121,14 @@ class Machine(Asks):
 
     def recall(self, entries: Sequence[Entry]) -> None:
         """Learns the notes of a journal; to be called before `begin`."""
-        self._noted = {entry.note: entry for entry in entries if isinstance(entry, NOTES)}
         for entry in entries:
-            if isinstance(entry, STARTS):
-                self.learn(entry)
-            elif self.unknown and isinstance(entry, OUTCOMES):
-                self.unknown.pop(entry.step, None)
+            if isinstance(entry, OUTCOMES):
+                if self.unknown:
+                    self.unknown.pop(entry.step, None)
+            elif isinstance(entry, NOTES):
+                self._noted[entry.note] = entry
+                if isinstance(entry, STARTS):
+                    self.learn(entry)
         self.promised = bool(self.begins)  # somebody may be asked what came of them
 
     def replay(self, entries: Sequence[Entry], obeyed: int | None = None) -> None:
@@ -134,7 +138,7 @@ class Machine(Asks):
         if obeyed is None:
             obeyed = len(entries)
         try:
-            with self.loop.hooked():
+            with self.loop.stepping():
                 self._take(entries, obeyed)
         except Unreadable:
             self._commands.clear()
@@ -147,18 +151,21 @@ class Machine(Asks):
         for index, entry in enumerate(entries):
             if index == obeyed:
                 self.go_live(entry.deeds if isinstance(entry, Reopened) else None)
-            if isinstance(entry, NOTES):
-                continue
-            if self.ended and isinstance(entry, (CancelRequested, SignalArrived)):
-                continue  # what nobody asked for may come when the handler is over
-            if isinstance(entry, Reopened):
+            if isinstance(entry, StepCompleted) and not self.ended and self.wants(entry):  # as nearly all are
+                self._apply(entry, LIVE)
+            elif isinstance(entry, Reopened):
                 self._reopen()
-                continue
-            if self.ended:
-                raise self._dead(mismatch.ended_early(entries, index, self._raised()))
-            if not (self.wants(entry) or isinstance(entry, CancelRequested)):
-                raise self._mismatch(entries, index)
-            self._apply(entry, LIVE)
+            elif not isinstance(entry, NOTES) and self._follows(entries, index, entry):
+                self._apply(entry, LIVE)
+
+    def _follows(self, entries: Sequence[Entry], index: int, entry: Completion) -> bool:
+        if self.ended:
+            if isinstance(entry, (CancelRequested, SignalArrived)):
+                return False  # what nobody asked for may come when the handler is over
+            raise self._dead(mismatch.ended_early(entries, index, self._raised()))
+        if self.wants(entry) or isinstance(entry, CancelRequested):
+            return True
+        raise self._mismatch(entries, index)
 
     def go_live(self, last: int | None = None) -> None:
         """Says that all the handler has asked for so far was done, but for what it waits for; what follows is new.
@@ -189,8 +196,11 @@ class Machine(Asks):
 
     def take_commands(self) -> list[Command]:
         """What the handler has asked for since the last call and still wants."""
-        commands, self._commands, self._earlier = self._commands, [], 0
-        return [command for command in commands if (subject := _subject(command)) is None or subject in self.waiting]
+        commands, self._commands, self._earlier = self._wanted(), [], 0
+        return commands
+
+    def _wanted(self) -> list[Command]:
+        return [one for one in self._commands if (subject := _subject(one)) is None or subject in self.waiting]
 
     def take_notes(self) -> list[Note]:
         """What the handler was told since the last call and the journal does not have yet."""
@@ -254,6 +264,11 @@ class Machine(Asks):
 
     def wants(self, entry: Completion) -> bool:
         """Whether the handler, as it stands now, waits for just this."""
+        if isinstance(entry, OUTCOMES):
+            step = self.waiting.get(entry.step)
+            return (
+                step is not None and step.kind == "step" and step.spec is not None and step.spec.digest == entry.digest
+            )
         if isinstance(entry, TimerFired):
             return entry.timer in self.loop.timers
         if isinstance(entry, (CancelRequested, SignalArrived)):
@@ -271,6 +286,9 @@ class Machine(Asks):
         return [*self.loop.timers, *self.waiting]
 
     def _apply(self, entry: Completion, value: Any) -> None:
+        if len(self._commands) > self._forget_at:  # a replay asks for all that was ever done
+            self._commands = self._wanted()
+            self._forget_at = COMMANDS_MIN + 2 * len(self._commands)
         self._earlier = len(self._commands)
         self.at = max(self.at, entry.at)  # a signal may have come before it began
         self.loop.now = self.at / 1000

@@ -90,16 +90,13 @@ class Step(Future[T], Coroutine[Any, Any, T]):
     It has begun already when you hold it. Cancelling it stops the step's body, or cancels the called invocation.
     """
 
+    local: str  # its id within the invocation
+    id: str  # the same, but a promise's is known everywhere, and another
     kind = "step"  # or "promise", "shared", "call", "attach", "signal"
     spec: StepSpec | CallSpec | None = None
     codec: Any
     answers: Any = None  # reads what somebody says came of a step, where that is not its result alone
     _iterator: Generator[Any, Any, T] | None = None
-
-    def __init__(self, local: str, *, loop: HandlerLoop) -> None:
-        super().__init__(loop=loop)
-        self.local = local  # its id within the invocation
-        self.id = local  # a promise's is known everywhere, and another
 
     __hash__ = Future.__hash__
 

@@ -204,7 +204,13 @@ class Committer:
         # aloud, and new starts are refused meanwhile. Any other error is final: a failed sync is never retried.
         self._failure = error
         self._busy = True
-        if not isinstance(error, StoreFull) or waited >= self._full_seconds:
+        if isinstance(error, StoreFull) and waited >= self._full_seconds:
+            fix = "free some space, then start it again: nothing acknowledged is lost"
+            given_up = StoreFull(error.what, cause=error.cause, fix=fix)
+            given_up.__cause__ = error.__cause__
+            self._failed(given_up)
+            return
+        if not isinstance(error, StoreFull):
             self._failed(error)
             return
         delay = min(max(FULL_RETRY_SECONDS, waited), self._full_seconds - waited) or FULL_RETRY_SECONDS

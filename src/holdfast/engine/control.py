@@ -38,8 +38,10 @@ class Control:
         engine = self._open("cancel", reason)
         row = await self._going(id)
         resident = engine.resident(row.n)
+        told = False
         if resident is not None and resident.pausing:
             # Its bodies run still: they are stopped, and then it is as any other paused one.
+            told = True
             if not resident.machine.cancelling:
                 engine.driver.cancel(resident, reason)
             row = await self._going(id)
@@ -56,8 +58,9 @@ class Control:
                 cause="its code and its journal do not fit, or a step's fault is not mended",
                 fix="mend the cause and resume it first, or kill it",
             )
-        ended = resident.status.ended  # of itself, as it was brought back
-        if not ended and not resident.machine.cancelling:  # a second one would break off the clean-up of the first
+        ended = resident.status.ended and not told  # of itself, as it was brought back
+        # A second one would break off the clean-up of the first.
+        if not (told or ended or resident.machine.cancelling):
             engine.driver.cancel(resident, reason)
         await engine.durable()
         if ended:

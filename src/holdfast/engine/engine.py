@@ -45,6 +45,7 @@ from holdfast.errors import (
 from holdfast.service import Handler, Registry
 from holdfast.stores.base import InvocationRow, Store, refuse_coded
 
+SAY_SECONDS = 0.5  # of waiting for steps at the end, before that is said
 STARTS_MAX = 128  # not durable yet; more wait, so that a burst of starts is not a burst of memory
 
 log = logging.getLogger("holdfast")
@@ -452,11 +453,16 @@ class Engine:
         self._waiters.clear()
 
     async def _drain(self) -> None:
-        until = self.loop.time() + self._limits.drain_seconds
-        while self.failure is None and self.loop.time() < until:
+        begun = self.loop.time()
+        said = False
+        while self.failure is None and self.loop.time() < begun + self._limits.drain_seconds:
             bodies = [body for resident in self._residents.values() for body in resident.bodies.values()]
-            if not any(body.active for body in bodies):
+            active = sum(body.active for body in bodies)
+            if not active:
                 return
+            if not said and self.loop.time() > begun + SAY_SECONDS:
+                said = True
+                log.warning("stopping: waits up to %g s for steps that run: %d", self._limits.drain_seconds, active)
             await asyncio.sleep(0.01)
 
     def guard(self, call: Callable[..., None], *args: Any) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from holdfast.engine.committer import Committer
 from holdfast.engine.ports import Clock
+from holdfast.engine.timers import WAIT_SECONDS_MAX
 from holdfast.errors import Unreadable
 from holdfast.service import Limit
 from holdfast.stores.base import InvocationRow, StateRow, Store
@@ -290,7 +291,8 @@ class Gates:
             return True
         lane = self._lane(name)
         if lane.wake is None:
-            lane.wake = self._loop.call_later(wait / 1000, self._guard, self._rate_allows, name)
+            seconds = min(wait / 1000, WAIT_SECONDS_MAX)
+            lane.wake = self._loop.call_later(seconds, self._guard, self._rate_allows, name)
         return False
 
     def _rate_allows(self, name: str) -> None:
@@ -299,7 +301,8 @@ class Gates:
 
     def _whole_again(self, name: str, limit: Limit) -> int:
         # The generic cell rate algorithm: one number says how much of the allowance is used, and grows by a share of
-        # the period with each beginning. A window with a count would let twice the rate through at its edge.
+        # the period with each beginning. After an idle time a burst of `rate` is let through, and what becomes free in
+        # the same period beside it; a sliding window of exactly `rate` would have to keep the times of them all.
         assert limit.rate is not None  # for the type checker: the callers have looked
         now = self._clock.now()
         lane = self._lane(name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
 import socket
 import ssl
 import sys
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from holdfast import core
 from holdfast.core.loop import HandlerLoop
 from holdfast.core.patches import running
 from holdfast.core.refusals import refused
@@ -30,6 +32,8 @@ REFUSED_EVENTS = frozenset({
     "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg",
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.spawn",
 })  # fmt: skip
+
+CORE = core.__path__[0]
 
 log = logging.getLogger("holdfast")
 _installed = False
@@ -80,7 +84,8 @@ def _refuse(loop: HandlerLoop, call: str) -> BaseException:
 class Watchdog:
     """Reports a handler that holds the loop, from a thread of its own, once each time it happens.
 
-    It cannot be stopped: Python code that does not yield can only be named.
+    It cannot be stopped: Python code that does not yield can only be named. A loop that is late and waits in its
+    selector is held by nobody: the process was stopped, or the machine is busy.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -113,15 +118,17 @@ class Watchdog:
         reported = 0.0
         while not self._stopped.wait(self._seconds / 2):
             beat = self._beat
-            if beat != reported and time.monotonic() - beat > self._seconds:
-                reported = beat
-                log.error("%s", self._report())
+            if beat == reported or time.monotonic() - beat <= self._seconds:
+                continue
+            frame = sys._current_frames().get(self._thread_id)
+            if frame is not None and frame.f_code.co_filename == selectors.__file__:
+                continue  # it waits, so nothing holds it: the whole machine stood still, or it was let go just now
+            reported = beat
+            log.error("%s", self._report(frame))
 
-    def _report(self) -> str:
-        frame = sys._current_frames().get(self._thread_id)
-        where = _handler_line(frame)
+    def _report(self, frame: FrameType | None) -> str:
         return (
-            f"[HF302] the event loop has been held for more than {self._seconds:g} s {where}\n"
+            f"[HF302] the event loop has been held for more than {self._seconds:g} s {_handler_line(frame)}\n"
             "  likely cause: a handler computes, sleeps with time.sleep or waits for a lock without yielding; every "
             "other invocation waits\n"
             "  next step: put the work into a function and run it as a step: await ctx.run(function, ...)"
@@ -129,13 +136,15 @@ class Watchdog:
 
 
 def _handler_line(frame: FrameType | None) -> str:
-    # The outermost frame above the handler's loop is the handler; the innermost is what it is doing.
+    # The outermost frame above the handler's loop is the handler; the innermost is what it is doing. Frames of the loop
+    # itself, and of what drives generators, are neither.
     innermost = frame
     handler = None
     while frame is not None:
         if frame.f_code is HandlerLoop.run.__code__ and handler is not None:
             return f"by handler code {_line(handler)}" + ("" if innermost is handler else f", now {_line(innermost)}")
-        handler = frame
+        if not frame.f_code.co_filename.startswith(CORE):
+            handler = frame
         frame = frame.f_back
     return _line(innermost)
 

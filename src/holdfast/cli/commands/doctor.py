@@ -21,7 +21,7 @@ from holdfast.cli.render.words import clean, span
 from holdfast.cli.screen import Screen
 from holdfast.cli.where import Where
 from holdfast.cli.wire import Info
-from holdfast.errors import AppNotLoaded
+from holdfast.errors import AppNotLoaded, Unreachable
 
 PANEL = "Operate"
 STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
@@ -70,9 +70,9 @@ async def _server(where: Where) -> tuple[Info | None, list[Finding]]:
             info = (await link.get("/info", Info)).value
     except CommandFailed as failure:
         problem = failure.problem
-        if where.fallback and failure.exit is Exit.UNREACHABLE:
+        if where.fallback and problem.code == Unreachable.code:
             return None, [Finding("server", "note", f"none at {where.url}", "holdfast serve starts one")]
-        return None, [Finding("server", "bad", problem.detail or problem.title, problem.fix)]
+        return None, [Finding("server", "bad", problem.detail or problem.title, problem.next_step)]
     found: list[Finding] = []
     if where.fallback:
         try:

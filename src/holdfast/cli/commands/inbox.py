@@ -65,7 +65,8 @@ async def answer(
         except CommandFailed as failure:
             if failure.exit is not Exit.USAGE:
                 raise
-            screen.fail(failure.problem)  # the server knows the type better than its schema: ask again
+            # The server knows the type better than its schema: ask again. The schema is what the form was made from.
+            screen.fail(msgspec.structs.replace(failure.problem, fix=""))
         else:
             return
 

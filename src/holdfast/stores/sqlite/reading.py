@@ -60,7 +60,8 @@ def read_table(path: Path, query: str) -> Table:
             ) from None
         except (apsw.Error, ValueError, UnicodeError) as failure:
             raise BadArguments(
-                f"the query failed: {failure}", fix="see the tables: SELECT name, sql FROM sqlite_schema"
+                f"the query failed: {failure}",
+                fix="see what there is: SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c",
             ) from None
         finally:
             alarm.cancel()
