@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from holdfast import Context, Limits
+from holdfast import BadArguments, Context, Limits
 from tests.engine.world import FakeClock, SlowStore, engine_of, open_promise, paused, tick, wait_for
 
 
@@ -308,3 +308,16 @@ def test_open_promise_survives_parking(world):
         handle = client.start(h)
         client.resolve(open_promise(client), 3)
         assert handle.result(20) == 3
+
+
+@pytest.mark.parametrize("bound", ["running", "bodies", "threads", "backlog"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_bound_with_which_nothing_would_ever_begin_is_refused(bound, value):
+    with pytest.raises(BadArguments, match=rf"Limits\({bound}={value}\) cannot be"):
+        Limits(**{bound: value})
+
+
+@pytest.mark.parametrize("value", [-0.5, float("nan")])
+def test_a_time_that_is_none_is_refused(value):
+    with pytest.raises(BadArguments, match="drain_seconds"):
+        Limits(drain_seconds=value)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from holdfast.errors import BadArguments
+
+MAY_BE_NONE = frozenset({"waiting"})  # of the numbers; of all others none would mean that nothing ever begins
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an engine may hold at once. Give one to Holdfast(limits=Limits(...)) to change a bound."""
+    """What an engine may hold at once. Give one to Holdfast(limits=Limits(...)) to change a bound. Raises BadArguments
+    for one that cannot be."""
 
     running: int = 512  # invocations with work in hand; beyond it each only waits longer for its turn of the loop
     waiting: int = 1_000  # suspended invocations kept in memory, 5 KB each; beyond, the longest unused is parked
@@ -17,3 +22,12 @@ class Limits:
     drain_seconds: float = 10.0  # how long a stop waits for bodies that run
     stuck_seconds: float = 2.0  # how long a handler may hold the loop before it is reported; 0: no watch
     full_seconds: float = 30.0  # how long a full disk is waited for before the engine stops
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            bound = getattr(self, field.name)
+            least = 1 if isinstance(field.default, int) and field.name not in MAY_BE_NONE else 0
+            if not bound >= least:  # so also when it is not a number
+                raise BadArguments(
+                    f"Limits({field.name}={bound!r}) cannot be", fix=f"give {least} or more, or leave it out"
+                )
