@@ -26,6 +26,7 @@ from holdfast import Context, Holdfast, Object, ObjectContext, Service
 
 WISH = "Watch Denver. Look every 2 seconds, 3 times."
 READER = "reader@example.com"
+CITIES = ["Denver", "Rome"]
 
 
 class Next(BaseModel):
@@ -106,7 +107,7 @@ async def seen(ctx: ObjectContext) -> Seen:
 
 
 hf = Holdfast("b14_periodic_agent.db", services=[briefings, watches], deps=dependencies())
-hf.schedule(brief, ["Denver", "Rome"], READER, id="morning", cron="0 7 * * 1-5", zone="Europe/Berlin", missed="once")
+hf.schedule(brief, CITIES, READER, id="morning", cron="0 7 * * 1-5", zone="Europe/Berlin", missed="once")
 
 
 def main() -> None:
@@ -114,7 +115,7 @@ def main() -> None:
     with hf as client:
         for schedule in client.schedules():
             print(f"{schedule.id}: {schedule.rule} in {schedule.zone}, next at {schedule.next_at}")
-        print("now:", client.trigger_schedule("morning").result())
+        print("now:", client.start(brief, CITIES, READER, id=f"{given.id}-brief").result())
         client.start(look, given.text, "Denver", key=given.id, id=given.id)
         told = 0
         while not (watch := client.call(seen, key=given.id)).over or told < len(watch.notes):

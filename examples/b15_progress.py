@@ -46,7 +46,7 @@ def main() -> None:
         for event in report.watch():
             match event.kind:
                 case "emit":
-                    print(f"\n[{event.id}] {event.data}")
+                    print(f"\n[{event.id}] {event.data['output']}")
                 case "chunk":
                     print(event.data["event"]["delta"], end="", flush=True)
         print(f"\n\n{report.result()}")

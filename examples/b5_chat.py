@@ -5,7 +5,8 @@
     holdfast serve examples.b5_chat:hf
 
 Messages of one session queue in the order they came, sessions run side by side. `history` is shared: it answers while
-a message is being worked on. A turn stores what is new in it, however long the conversation is.
+a message is being worked on. A turn stores what is new in it, however long the conversation is. The same line again is
+the same message, answered once; `--message 2` says the same words again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from agents import Agent
 
 from examples.sdk import CONFIG
 from examples.services import dependencies
-from examples.terminal import options
+from examples.terminal import MESSAGE, options
 from holdfast import Holdfast, Object, ObjectContext
 from holdfast.integrations.openai_agents import DurableSession, run
 
@@ -40,9 +41,9 @@ hf = Holdfast("b5_chat.db", services=[chat], deps=dependencies())
 
 
 def main() -> None:
-    given = options(__doc__, id="ada", text="Make a poem about durable execution.")
+    given = options(__doc__, id="ada", text="Make a poem about durable execution.", message=MESSAGE)
     with hf as client:
-        print(client.call(message, given.text, key=given.id))
+        print(client.call(message, given.text, key=given.id, idempotency_key=given.message or given.text))
         print(f"{len(client.call(history, key=given.id))} things were said in this session.")
 
 

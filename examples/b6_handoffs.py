@@ -4,7 +4,8 @@
     python -m examples.b6_handoffs "Did you see the X-ray?" --id ada
     holdfast serve examples.b6_handoffs:hf
 
-The agents share a conversation, which is the state of the session's key, and so is the name of who spoke last.
+The agents share a conversation, which is the state of the session's key, and so is the name of who spoke last. The
+same line again is the same message; `--message 2` says the same words again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from agents import Agent
 
 from examples.sdk import CONFIG
 from examples.services import dependencies
-from examples.terminal import options
+from examples.terminal import MESSAGE, options
 from holdfast import Holdfast, Object, ObjectContext
 from holdfast.integrations.openai_agents import DurableSession, run
 
@@ -49,9 +50,9 @@ hf = Holdfast("b6_handoffs.db", services=[desk], deps=dependencies())
 
 
 def main() -> None:
-    given = options(__doc__, id="ada", text="A hospital bill of 3000 USD for a broken leg.")
+    given = options(__doc__, id="ada", text="A hospital bill of 3000 USD for a broken leg.", message=MESSAGE)
     with hf as client:
-        print(client.call(message, given.text, key=given.id))
+        print(client.call(message, given.text, key=given.id, idempotency_key=given.message or given.text))
         print(f"The next message goes to {client.state('ClaimDesk', given.id)['last_agent']}.")
 
 

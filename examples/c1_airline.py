@@ -6,7 +6,7 @@
     holdfast serve examples.c1_airline:hf
 
 The session is an object: its key is the customer, its state the conversation, the last agent and the seat. Each line
-above may be another process, on another day.
+above may be another process, on another day. The same line again is the same message, unless `--message` names another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agents import Agent, RunContextWrapper, function_tool
 import holdfast
 from examples.sdk import CONFIG
 from examples.services import clients, dependencies
-from examples.terminal import options
+from examples.terminal import MESSAGE, options
 from holdfast import Holdfast, Object, ObjectContext
 from holdfast.integrations.openai_agents import DurableSession, run
 
@@ -81,9 +81,9 @@ hf = Holdfast("c1_airline.db", services=[service], deps=dependencies())
 
 
 def main() -> None:
-    given = options(__doc__, id="ada", text="Can you change my seat to 10b?")
+    given = options(__doc__, id="ada", text="Can you change my seat to 10b?", message=MESSAGE)
     with hf as client:
-        print(client.call(message, given.text, key=given.id))
+        print(client.call(message, given.text, key=given.id, idempotency_key=given.message or given.text))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class Models(ModelProvider):
 
 
 CONFIGURED = model_name()
-TRACED = "OPENAI_API_KEY" in os.environ  # traces go to OpenAI
+# The SDK sends traces to OpenAI with the key there is: not that of another server with the same API.
+TRACED = bool(os.environ.get("OPENAI_API_KEY")) and not os.environ.get("OPENAI_BASE_URL")
 CONFIG = RunConfig(model=CONFIGURED, model_provider=Models(), tracing_disabled=not TRACED)
 
 

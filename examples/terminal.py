@@ -13,6 +13,7 @@ from typing import Any
 
 from holdfast import Client, Handle
 
+MESSAGE = "a name for the message: the same words under another name are another message"
 BEGAN = datetime.now(UTC)  # of this process: what finished before it was not done by it
 
 

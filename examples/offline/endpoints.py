@@ -67,5 +67,5 @@ def _choose(offline: str) -> Endpoints:
 def _endpoint(name: str, real: str, offline: str) -> Endpoint:
     """The real service when `<name>_API_KEY` is set; `<name>_BASE_URL` moves it."""
     if key := os.environ.get(f"{name}_API_KEY"):
-        return Endpoint(os.environ.get(f"{name}_BASE_URL", real), key)
+        return Endpoint((os.environ.get(f"{name}_BASE_URL") or real).rstrip("/"), key)
     return Endpoint(offline, OFFLINE_KEY)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from holdfast.blocking import Client, LoopThread
 from holdfast.builds import build_of
@@ -25,6 +25,9 @@ from holdfast.service import Handler, Registry, Service, check_function
 from holdfast.stores.base import Store
 from holdfast.stores.coded import Codec, CodedStore
 from holdfast.stores.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from holdfast.http.server import Servers
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -172,13 +175,14 @@ class Holdfast:
 
     def serve(self, options: HttpOptions | None = None) -> None:
         """Runs and answers HTTP until SIGINT or SIGTERM: calls on port 8080, control on 9070, both of this machine
-        only unless `options` says otherwise. Needs `pip install holdfast[server]`.
+        only unless `options` says otherwise. Says in one line where, on standard output. Needs
+        `pip install holdfast[server]`.
 
         Raises BadArguments for a port in use, or an address beyond this machine without a token; StoreError.
         """
         from holdfast.http.server import serve
 
-        asyncio.run(serve(self, options or HttpOptions()))
+        asyncio.run(serve(self, options or HttpOptions(), _say_where))
 
     async def over(self) -> None:
         """Returns when the engine is told to end. Raises what made it fail."""
@@ -209,6 +213,11 @@ class Holdfast:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
             await self.over()
+
+
+def _say_where(servers: Servers) -> None:
+    # Not logged: most programs set no logging up, and who starts a server wants to know.
+    print(f"holdfast: calls on {servers.ingress_url}, control on {servers.admin_url}", flush=True)  # noqa: T201
 
 
 def _place(store: Store) -> str:

@@ -235,7 +235,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreForeign(StoreError):
-    """The file is a database of another program, or was written with another codec."""
+    """The file is a database of another program or has other tables, or was written with another codec."""
 
     code = "HF407"
 

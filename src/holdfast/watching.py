@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from holdfast.core import entries as records
 from holdfast.core.invocation import Status
-from holdfast.engine.bus import Chunk
+from holdfast.engine.bus import Chunk, Watch
 from holdfast.engine.engine import Engine
 from holdfast.errors import BadArguments, EngineStopped
 from holdfast.standing import reader, steps_of
@@ -94,7 +94,7 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
                 return
             if status is None:
                 return  # purged
-            for event in [*_news(engine, row.n, place), *_live(engine, status, place)]:
+            for event in [*_news(engine, row.n, place, watcher), *_live(engine, status, place, watcher)]:
                 yield event
             state = Status(status.status)
             if shown != state.name:
@@ -107,13 +107,15 @@ async def watch(engine: Engine, id: str, after: str | None) -> AsyncIterator[Eve
             await watcher.bell.wait()
 
 
-def _news(engine: Engine, n: int, place: _Place) -> list[EventView]:
+def _news(engine: Engine, n: int, place: _Place, watcher: Watch) -> list[EventView]:
     store = engine.reading()
     events = []
     asked = {records.decode_info(promise.about).step: promise for promise in store.promises_of(n)}
     read = reader(store, n)
     for body in store.entries(n, place.entries):
         entry = records.decode_entry(body)
+        if isinstance(entry, (records.StepCompleted, records.StepErrored)):
+            events += _told(watcher.ended.pop(entry.step, []), place)  # its last words, before it is over
         at, place.entries = place.entries, place.entries + 1
         if isinstance(entry, (records.StateRead, records.ItemsRead, records.VersionMarked)):
             continue  # nothing happened
@@ -122,14 +124,20 @@ def _news(engine: Engine, n: int, place: _Place) -> list[EventView]:
     return events
 
 
-def _live(engine: Engine, row: InvocationRow, place: _Place) -> list[EventView]:
+def _live(engine: Engine, row: InvocationRow, place: _Place, watcher: Watch) -> list[EventView]:
     events = []
     for step in steps_of(engine, row).values():
         if step.state == "retrying" and place.failed.get(step.id) != step.tries:
             place.failed[step.id] = step.tries
             events.append(EventView(place.id, "attempt", plain_view(step)))
     chunks = engine.bus.chunks(row.n)
-    place.forget_ended({chunk.step for chunk in chunks})
+    place.forget_ended({chunk.step for chunk in chunks} | watcher.ended.keys())
+    return events + _told(chunks, place)
+
+
+def _told(chunks: list[Chunk], place: _Place) -> list[EventView]:
+    """Those of them that were not seen yet, as events."""
+    events = []
     for chunk in chunks:
         if place.is_new(chunk):
             data = {

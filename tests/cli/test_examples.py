@@ -3,13 +3,15 @@
 import json
 import re
 import shutil
+import subprocess
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from holdfast.cli.commands import examples
 from holdfast.cli.root import app
-from tests.cli.project import Project
+from tests.cli.project import HOLDFAST, PATIENCE_SECONDS, Project
 from tests.tidy.tree import ROOT
 
 
@@ -44,8 +46,23 @@ def test_one_that_is_not_there_is_refused():
 
 
 def test_without_their_packages_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(examples, "find_spec", lambda _: None)
-    assert "holdfast[examples]" in holdfast("run", "d1").stderr
+    monkeypatch.setattr(examples, "find_spec", lambda name: None if name == "pydantic_ai" else name)
+    said = holdfast("run", "f1").stderr
+    assert "F1 needs packages that are not here: pydantic_ai" in said
+    assert "holdfast[examples]" in said
+
+
+def test_who_kills_the_command_kills_the_example(tmp_path):
+    with Project(tmp_path) as project:
+        words = ["examples", "run", "a2", "--", "--wish", "Remind me in 1 hour to look"]
+        child = subprocess.Popen([*HOLDFAST, *words], cwd=tmp_path, env=project.environ(), stderr=subprocess.DEVNULL)
+        project.started.append(child)
+        lock = tmp_path / "reminders.db.lock"
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not (lock.exists() and lock.read_text()):
+            assert time.monotonic() < until, "it does not begin"
+            time.sleep(0.05)
+        assert lock.read_text().split()[0] == str(child.pid)
 
 
 def test_a_copy_is_complete_and_never_written_over(tmp_path):

@@ -135,6 +135,36 @@ def test_the_chunks_of_a_body_come_while_it_runs(world):
         assert told(list(handle.watch()), "chunk") == [], "its result has taken their place"
 
 
+def test_who_watches_gets_the_last_chunks_of_a_body_before_its_end(world):
+    """They may be told in the very turn in which the body ends; only one who comes later has the result alone."""
+    begun = threading.Event()
+
+    async def model(name: str) -> str:
+        step().emit(f"{name}1")
+        if name == "a":
+            await asyncio.to_thread(begun.wait, 5)
+        step().emit(f"{name}2")
+        step().emit(f"{name}3")
+        return name
+
+    async def h(ctx: Context) -> None:
+        for name in ("a", "b"):
+            await ctx.run(model, name)
+            ctx.emit(name)
+
+    with world.holdfast(h) as client:
+        events = []
+        for event in client.start(h).watch():
+            events.append(event)
+            begun.set()
+        texts = [event.data["event"] if event.kind == "chunk" else event.kind for event in events]
+        assert [text for text in texts if text != "status"] == [
+            "a1", "a2", "a3", "step", "emit", "b1", "b2", "b3", "step", "emit",
+        ]  # fmt: skip
+        places = [(event.data["attempt"], event.data["index"]) for event in events if event.kind == "chunk"]
+        assert places == [(1, 0), (1, 1), (1, 2)] * 2
+
+
 def test_another_attempt_does_not_look_like_more_of_the_same_text(world):
     hold, attempts = threading.Event(), []
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from holdfast import BadHandler, Context, InvocationFailed, Limit, Limits, Object, Service, WouldDeadlock
-from holdfast.engine import retirement
+from holdfast.engine import gates, retirement
 from tests.engine.lives import Flags, all_in_lane, life
 from tests.engine.world import FakeClock, Wrapped, engine_of, in_engine, wait_for
 
@@ -544,3 +544,17 @@ def test_a_rate_that_is_whole_again_leaves_nothing_behind(world, monkeypatch):
             one.client.start(work.h, "late", who="u07", id=id)
         one.client.start(work.free).result(5)
         assert [one.client.attach(id).status().status for id in ("late", "later")] == ["queued"] * 2, "it is not whole"
+
+
+def test_a_rate_notices_a_clock_that_is_set_forward(world, monkeypatch):
+    """As a machine that slept for an hour has done: the loop's own clock stood still."""
+    monkeypatch.setattr(gates, "WAIT_SECONDS_MAX", 0.02)
+    clock, work = FakeClock(), Work(Limit(rate=1, per=3_600))
+    for name in "ab":
+        work.flags.gate(name).set()
+    with work.life(world, clock=clock) as one:
+        one.client.start(work.h, "a").result(5)
+        handle = one.client.start(work.h, "b")
+        one.client.start(work.free).result(5)
+        clock.wind(3_600)
+        assert handle.result(5) == "b"

@@ -527,7 +527,8 @@ def test_a_stop_waits_for_a_body_whose_start_is_on_its_way(world, bank, monkeypa
     assert len(bank.keys) == 1
 
 
-def test_a_stop_leaves_nothing_open_of_what_no_thread_had_begun(world, bank):
+@pytest.mark.parametrize("dies", [True, False])
+def test_the_end_of_a_process_leaves_nothing_open_of_what_waited_for_a_thread(world, bank, dies):
     held = bank.flags.gate("thread")
 
     def wait() -> None:
@@ -541,8 +542,9 @@ def test_a_stop_leaves_nothing_open_of_what_no_thread_had_begun(world, bank):
 
     with life(world, order, limits=Limits(threads=1, drain_seconds=0.1)) as one:
         handle = one.client.start(order, id="order-1")
-        wait_for(lambda: "begun" in states(handle))
-        one.client._thread.call(one.engine.stop())
+        wait_for(lambda: states(handle) == ["running", "waiting"])
+        if not dies:
+            one.client._thread.call(one.engine.stop())
     assert bank.keys == []
     held.set()
     with life(world, order) as one:

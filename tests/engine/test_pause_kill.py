@@ -84,6 +84,29 @@ def test_a_cancel_stops_the_body_that_runs_on_while_its_invocation_is_paused(wor
     assert flags.ran == ["body", "cleaned up"]
 
 
+def test_a_cancel_of_one_that_is_paused_with_its_body_and_has_nothing_to_clean_up_is_no_error(world):
+    flags = Flags()
+
+    async def h(ctx: Context) -> None:
+        await ctx.run(flags.body, "never")
+
+    async def shrugs(ctx: Context) -> str:
+        try:
+            await ctx.run(flags.body, "never")
+        except asyncio.CancelledError:
+            return "shrugged"
+
+    with life(world, h, shrugs) as one:
+        handles = [one.client.start(handler) for handler in (h, shrugs)]
+        wait_for(lambda: len(flags.ran) == 2)
+        for handle in handles:
+            handle.pause()
+            handle.cancel("not needed any more")
+        with pytest.raises(InvocationCancelled, match="not needed any more"):
+            handles[0].result(5)
+        assert handles[1].result(5) == "shrugged"
+
+
 def test_a_delayed_start_that_was_paused_does_not_begin_before_its_time(world):
     clock, flags = FakeClock(), Flags()
 

@@ -175,6 +175,30 @@ def test_the_file_gets_smaller_when_there_is_nothing_else_to_do(world, monkeypat
         wait_for(lambda: world.path.stat().st_size < 1_500_000)
 
 
+@pytest.mark.parametrize("by", ["id", "age"])
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+def test_the_file_is_smaller_after_a_purge_at_rest(world, by):
+    async def echo(ctx: Context, noise: str) -> str:
+        return noise
+
+    with world.holdfast(echo) as client:
+        for n in range(30):
+            client.start(echo, Random(n).randbytes(100_000).hex(), id=str(n)).result(5)
+
+    async def purge():
+        async with world.holdfast().resting() as client:
+            if by == "age":
+                assert await client.purge_ended(timedelta(0)) == 30
+                return
+            for n in range(30):
+                await client.purge(str(n))
+
+    before = world.path.stat().st_size
+    asyncio.run(purge())
+    assert before > 3_000_000
+    assert world.path.stat().st_size < 1_500_000
+
+
 def test_many_go_slice_by_slice_while_others_run(world):
     with life(world, add) as one:
         count = 250

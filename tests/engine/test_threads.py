@@ -7,14 +7,7 @@ import threading
 from pathlib import Path
 
 from holdfast.engine.threads import Threads
-
-
-def test_work_never_runs_in_more_threads_than_allowed() -> None:
-    threads = Threads(3)
-    together = threading.Barrier(3)
-    names = {threads.submit(lambda: (together.wait(5), threading.current_thread().name)[1]) for _ in range(9)}
-    assert len({future.result(5) for future in names}) == 3
-    threads.close()
+from tests.engine.world import wait_for
 
 
 def test_an_idle_thread_is_used_again() -> None:
@@ -24,18 +17,23 @@ def test_an_idle_thread_is_used_again() -> None:
     threads.close()
 
 
-def test_work_taken_back_before_it_began_does_not_run() -> None:
-    threads = Threads(1)
-    gate = threading.Event()
-    ran: list[int] = []
-    threads.submit(lambda: gate.wait(5))
-    second = threads.submit(lambda: ran.append(2))
-    third = threads.submit(lambda: ran.append(3))
-    assert second.cancel()
-    gate.set()
-    third.result(5)
-    assert ran == [3]
+def test_as_many_as_are_to_be_kept_stay_and_the_others_end() -> None:
+    threads, together, others = Threads(2), threading.Barrier(5), set(threading.enumerate())
+    work = [threads.submit(lambda: together.wait(5)) for _ in range(5)]
+    assert sorted(future.result(5) for future in work) == list(range(5))
+    wait_for(lambda: len(set(threading.enumerate()) - others) == 2)
     threads.close()
+    wait_for(lambda: set(threading.enumerate()) <= others)
+
+
+def test_those_that_work_when_it_is_closed_end_afterwards() -> None:
+    threads, gate, others = Threads(2), threading.Event(), set(threading.enumerate())
+    threads.submit(lambda: None).result(5)
+    work = [threads.submit(lambda: gate.wait(5)) for _ in range(2)]
+    threads.close()
+    gate.set()
+    assert all(future.result(5) for future in work)
+    wait_for(lambda: set(threading.enumerate()) <= others)
 
 
 def test_a_body_that_never_returns_does_not_keep_the_program_alive(tmp_path: Path) -> None:

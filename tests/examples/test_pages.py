@@ -38,6 +38,13 @@ MILLISECONDS = re.compile(r" +\d+ ms")
 KILLED: dict[str, Fault | Callable[[list[Request]], bool]] = {  # what is in flight at the kill, or was asked before it
     "A1": Fault("slow", path="/v1/chat/completions", turn=2, seconds=HELD),
     "B1": Fault("slow", path="/v1/current.json", contains="Denver", seconds=HELD),
+    "B2": lambda log: bool(log) and log[0].outcome == "answered",
+    "B3": Fault("slow", path="/v1/responses", turn=1, seconds=HELD),
+    "B5": Fault("slow", path="/v1/responses", seconds=HELD),
+    "B6": Fault("slow", path="/v1/responses", contains="specialist for auto", seconds=HELD),
+    "B8": Fault("slow", path="/v1/responses", turn=1, seconds=HELD),
+    "B11": Fault("slow", path="/v1/responses", turn=1, seconds=HELD),
+    "C1": Fault("slow", path="/reminders", seconds=HELD),
     "A2": lambda log: len(log) > 1 and log[1].outcome == "answered",
     "B13": Fault("slow", path="/bookings/trip-3-flight-2", contains="DELETE", seconds=HELD),
     "B17": Fault("slow", path="/v1/chat/completions", contains="author of reports", seconds=HELD),

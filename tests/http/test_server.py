@@ -5,10 +5,12 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -69,6 +71,34 @@ def in_background(call) -> tuple[threading.Thread, list]:
     thread = threading.Thread(target=lambda: answers.append(call()))
     thread.start()
     return thread, answers
+
+
+PROGRAM = """
+    import logging, sys
+    from holdfast import Holdfast, HttpOptions
+
+    if sys.argv[1] == "logging":
+        logging.basicConfig(level=logging.INFO)
+    Holdfast("agent.db").serve(HttpOptions(port=0, admin_port=0))
+"""
+
+
+@pytest.mark.parametrize("words", ["", "logging"])
+def test_a_program_that_serves_says_where_once(tmp_path, words):
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    ) as process:  # fmt: skip
+        said = process.stdout.readline()
+        calls, control = re.findall(r"http://127\.0\.0\.1:\d+", said)
+        assert httpx.get(f"{calls}/health").json() == {"status": "ok"}
+        assert httpx.get(f"{control}/info").json()["store"] == str(tmp_path / "agent.db")
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert rest == ""
+    assert "127.0.0.1" not in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

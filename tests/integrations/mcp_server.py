@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS
 
 server = MCPServer("tools")
 log = Path(sys.argv[2])
@@ -26,6 +28,13 @@ def fail() -> str:
     """Fails."""
     note("fail")
     raise RuntimeError("broken inside")
+
+
+@server.tool()
+def refuse() -> str:
+    """Says by the protocol that its arguments are wrong, as some servers do."""
+    note("refuse")
+    raise MCPError(INVALID_PARAMS, "not with these")
 
 
 if __name__ == "__main__":

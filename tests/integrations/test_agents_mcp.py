@@ -107,6 +107,16 @@ def test_a_failing_tool_of_a_server_is_told_to_the_model(log: Path) -> None:
     assert "broken inside" in answer or "error" in answer.lower()
 
 
+@pytest.mark.parametrize("call, asked", [(("add", '{"a":1}'), 0), (("refuse", "{}"), 1)])
+def test_a_call_that_does_not_fit_is_told_to_the_model_at_once(log: Path, call: tuple[str, str], asked: int) -> None:
+    def script(items: list[Item]) -> Any:
+        return "told: " + outputs(items)[0] if outputs(items) else [call]
+
+    agent = Agent(name="A", model=Scripted(script), mcp_servers=[stdio(log)])
+    assert life(agent, MortalStore()).startswith("told: ")  # by Holdfast's own policy: patient for a day
+    assert calls(log).count(call[0]) == asked
+
+
 def test_a_server_that_is_not_there_is_a_failed_step(log: Path) -> None:
     server = MCPServerStreamableHttp({"url": f"http://127.0.0.1:{free_port()}/mcp", "timeout": 1}, name="gone")
     agent = Agent(name="A", model=Scripted(add_twice), mcp_servers=[server])

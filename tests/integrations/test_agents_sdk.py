@@ -13,7 +13,9 @@ from agents import (
     ModelSettings,
     RunConfig,
     RunContextWrapper,
+    RunHooks,
     Runner,
+    SQLiteSession,
     function_tool,
     handoff,
     input_guardrail,
@@ -365,6 +367,26 @@ def test_an_unknown_tool_and_too_many_turns() -> None:
     assert counted() == {"model": 4, "weather": 3}
 
 
+def test_a_budget_is_a_hook_that_ends_the_run() -> None:
+    class Budget(RunHooks[Any]):
+        async def on_llm_end(self, context: RunContextWrapper[Any], *_: Any) -> None:
+            if (spent := context.usage.total_tokens) > 3000:  # a call of this model takes 1100
+                raise TerminalError(f"{spent} tokens are over the budget", status=402)
+
+    agent = Agent(name="A", tools=[weather], model=scripted(lambda _: [("weather", '{"city":"Rome"}')]))
+    service = Service("S")
+
+    @service.handler
+    async def h(ctx: Context, text: str) -> str:
+        try:
+            await run(agent, text, hooks=Budget())
+        except TerminalError as error:
+            return f"{error.status}: {error}"
+        return "no end"
+
+    assert everywhere(service) == "402: 3300 tokens are over the budget"
+
+
 def test_a_tool_that_is_too_slow() -> None:
     @function_tool(timeout=0.05)
     async def slow() -> str:
@@ -410,6 +432,25 @@ def test_a_session_in_a_service_is_refused() -> None:
         return "refused"
 
     assert once(service) == "refused"
+
+
+def test_the_sdks_own_file_is_refused_for_it_is_past_the_journal() -> None:
+    service = Service("S")
+    agent = Agent(name="A", model=scripted(lambda _: "said"))
+    session = SQLiteSession("s")
+
+    @service.handler
+    async def h(ctx: Context, text: str) -> str:
+        for begin in (run, Runner.run):
+            with pytest.raises(BadArguments, match="SQLiteSession"):
+                await begin(agent, text, session=session)
+        with pytest.raises(BadArguments, match="SQLiteSession"):
+            async for _ in run_streamed(agent, text, session=session).stream_events():
+                pass
+        return "refused"
+
+    assert once(service) == "refused"
+    session.close()
 
 
 def test_a_streamed_run_gives_the_recorded_events_and_watchers_the_words() -> None:

@@ -18,7 +18,7 @@ from holdfast.core.commands import DEEDS, CallHandler, CancelCall, Command, EndC
 from holdfast.core.invocation import Status
 from holdfast.core.payload import expand, unpack
 from holdfast.core.state import StateView
-from holdfast.engine.effects import describe
+from holdfast.engine.reasons import describe
 from holdfast.engine.starts import split_headers
 from holdfast.errors import HandlerFault, HoldfastError
 from holdfast.objects import context_of

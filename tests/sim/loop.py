@@ -271,50 +271,27 @@ class SimLane:
 
 
 class SimThreads:
-    """The pool for sync bodies. One is called as a thread takes it, and what it gave is heard of when it ends."""
+    """The threads for sync bodies. One is called as a thread takes it, and what it gave is heard of when it ends."""
 
-    def __init__(self, count_max: int) -> None:
+    def __init__(self, idle_max: int) -> None:
         self._loop: Any = asyncio.get_running_loop()
-        self._count_max = count_max
-        self._count = 0
-        self._queue: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
-        self._queue.append((call, future))
-        self._next()
+        self._loop.call_later(self._loop.hop(), self._run, call, future)
         return future
 
-    def hold(self) -> None:
-        for _, future in self._queue:
-            future.cancel()
-        self._queue.clear()
-
     def close(self) -> None:
-        self._count_max = 0
-
-    def _next(self) -> None:
-        if self._queue and self._count < self._count_max:
-            self._count += 1
-            self._loop.call_later(self._loop.hop(), self._run, *self._queue.popleft())
+        """They are nothing that could stay."""
 
     def _run(self, call: Callable[[], Any], future: Future[Any]) -> None:
         if not future.set_running_or_notify_cancel():
-            self._free()
             return
         try:
             tell = partial(future.set_result, call())
         except Exception as error:  # noqa: BLE001  # carried to the step
             tell = partial(future.set_exception, error)
-        self._loop.call_later(self._loop.work_seconds(), self._end, tell)
-
-    def _end(self, tell: Callable[[], None]) -> None:
-        tell()
-        self._free()
-
-    def _free(self) -> None:
-        self._count -= 1
-        self._next()
+        self._loop.call_later(self._loop.work_seconds(), tell)
 
 
 def _close(coro: Any) -> None:

@@ -207,7 +207,7 @@ def a_body_is_begun_twice(patch: Patch) -> None:
             return  # a step declared once: it begins when its start is durable
         context = self.spec.context.copy()
         context.run(self.info.bind)
-        self._effects.call(self.spec.fn, self.spec, context)
+        self._effects.call(self, self.spec.fn, context)
 
     patch.setattr(Body, "begin", twice)
 
@@ -373,8 +373,7 @@ def nothing_is_parked(patch: Patch) -> None:
 def all_bodies_run_at_once(patch: Patch) -> None:
     def eager(self: Any, body: Any) -> None:
         if not body.gone:
-            self._bodies[body] = None
-            body.begin()
+            self._begin(body)
 
     patch.setattr(Effects, "start", eager)
 

@@ -189,7 +189,7 @@ def test_every_write_finds_its_rows_by_key(store):
 
 
 def test_every_query_has_a_known_plan():
-    assert PLANS.keys() | WRITES.keys() | ADDS | FRAGMENTS | {"count_open"} == QUERIES.keys()
+    assert PLANS.keys() | WRITES.keys() | ADDS | FRAGMENTS | {"count_open", "parts"} == QUERIES.keys()
 
 
 def test_queries_are_read_by_name_without_their_comments():

@@ -186,6 +186,46 @@ def test_a_newer_schema_is_refused_and_kept(filled):
     assert filled.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "change, lacks",
+    [
+        ("DROP INDEX invocation_lock; ALTER TABLE invocation DROP COLUMN in_queue", "no index invocation_lock, "),
+        ("DROP TABLE waiter", "no table waiter"),
+    ],
+)
+def test_a_file_of_a_development_version_is_refused_as_what_it_is_and_kept(filled, change, lacks):
+    """Before the first release a schema of the same number could be another one."""
+    connection = apsw.Connection(str(filled))
+    connection.execute(change)
+    connection.close()
+    before = filled.read_bytes()
+    with pytest.raises(StoreForeign) as refused:
+        SqliteStore(filled).open()
+    assert lacks in refused.value.what
+    assert "could not be written" not in str(refused.value)
+    assert "development version" in refused.value.cause
+    assert "new file" in refused.value.fix
+    assert filled.read_bytes() == before
+
+
+def test_an_index_of_a_development_version_is_told_by_the_query_that_cannot_use_it(filled):
+    connection = apsw.Connection(str(filled))
+    connection.execute("DROP INDEX invocation_lane; CREATE INDEX invocation_lane ON invocation (lane) WHERE status = 9")
+    connection.close()
+    store = SqliteStore(filled)
+    store.open()
+    with pytest.raises(StoreForeign, match="development version"):
+        store.lane_running("a")
+    store.close()
+
+
+def test_indexes_that_an_operator_has_added_are_no_reason_to_refuse(filled):
+    connection = apsw.Connection(str(filled))
+    connection.execute("CREATE INDEX theirs ON invocation (build); CREATE TABLE notes (x); ANALYZE")
+    connection.close()
+    assert contents(filled)[0] == NOW
+
+
 def test_a_store_that_would_not_sync_is_refused(path, monkeypatch):
     pragmas = [(name, "NORMAL" if name == "synchronous" else value) for name, value in opening.WRITER_PRAGMAS]
     monkeypatch.setattr(opening, "WRITER_PRAGMAS", pragmas)

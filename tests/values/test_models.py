@@ -222,3 +222,9 @@ def test_a_model_under_any_is_refused_inside_a_dataclass_too():
         codec_for(Page[Dog]).encode(Page[Dog](items=[BigDog()]))
     with pytest.raises(Unserialisable, match=r"UUID that reads back as a str"):
         codec_for(Page[Any]).encode(Page[Any](items=[UUID(int=1)]))
+
+
+def test_a_pydantic_that_is_too_old_is_named(monkeypatch):
+    monkeypatch.setattr("pydantic.VERSION", "2.10.6")
+    with pytest.raises(Unserialisable, match=r"pydantic 2\.10\.6 is too old; install 2\.11 or later"):
+        codec_for(list[Trip | Cat | Hotel])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from holdfast.engine.timers import Timers
     from holdfast.stores.base import InvocationRow
 
-ADMIT_SLICE = 32  # invocations brought back in one turn of the loop, so that replays do not hold it
+ADMIT_SLICE = 16  # invocations brought back in one turn of the loop, so that replays do not hold it
 
 
 class Admission:

@@ -2,7 +2,7 @@
 
 Promises: a watcher that sleeps costs nothing, and is never waited for. Chunks, which a step's body emits while it runs,
 are not journaled: they are kept while the body runs, numbered by attempt, so that who comes back sees each once and a
-retry never looks like more of the same text.
+retry never looks like more of the same text. Who watches when a body ends still gets its last ones.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 CHUNKS_MAX = 10_000  # of one attempt; the oldest go first
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
+ENDED_MAX = 100  # bodies whose chunks are kept for a watcher that is behind; those of the first to end go first
 
 
 class Chunk(NamedTuple):
@@ -31,6 +32,13 @@ class Watch:
     def __init__(self) -> None:
         self.bell = asyncio.Event()
         self.closed = False
+        self.ended: dict[str, list[Chunk]] = {}  # of bodies that have ended, by step, until their end is told
+
+    def keep(self, step: str, chunks: list[Chunk]) -> None:
+        """A body has ended, and this watcher may not have seen all of what it told."""
+        self.ended[step] = chunks
+        if len(self.ended) > ENDED_MAX:
+            del self.ended[next(iter(self.ended))]
 
 
 class Bus:
@@ -81,11 +89,15 @@ class Bus:
 
     def body_ended(self, n: int, step: str) -> None:
         """A body has ended: its result is in the journal, or will not be."""
-        steps = self._chunks.get(n)
-        if steps is not None and steps.pop(step, None) is not None:
-            self._bytes.pop((n, step), None)
-            if not steps:
-                del self._chunks[n]
+        steps = self._chunks.get(n, {})
+        chunks = steps.pop(step, None)
+        if chunks is None:
+            return
+        self._bytes.pop((n, step), None)
+        if not steps:
+            del self._chunks[n]
+        for watch in self.watched.get(n, ()):
+            watch.keep(step, chunks)
 
     def close(self) -> None:
         """Ends all watches."""

@@ -89,6 +89,11 @@ class Committer:
         while await self._in_lane(lambda: _next(slices)):
             pass
 
+    async def tidy(self) -> None:
+        """Does at once what the store would do bit by bit while nobody commits. Raises StoreError."""
+        while await self._in_lane(lambda: self._store.maintain(idle=True)):
+            pass
+
     async def close(self) -> None:
         """Commits what is left and ends the lane. The store stays open."""
         while (self._busy or self._scheduled) and self._failure is None:  # noqa: ASYNC110

@@ -38,8 +38,10 @@ class Control:
         engine = self._open("cancel", reason)
         row = await self._going(id)
         resident = engine.resident(row.n)
+        told = False
         if resident is not None and resident.pausing:
             # Its bodies run still: they are stopped, and then it is as any other paused one.
+            told = True
             if not resident.machine.cancelling:
                 engine.driver.cancel(resident, reason)
             row = await self._going(id)
@@ -56,8 +58,9 @@ class Control:
                 cause="its code and its journal do not fit, or a step's fault is not mended",
                 fix="mend the cause and resume it first, or kill it",
             )
-        ended = resident.status.ended  # of itself, as it was brought back
-        if not ended and not resident.machine.cancelling:  # a second one would break off the clean-up of the first
+        ended = resident.status.ended and not told  # of itself, as it was brought back
+        # A second one would break off the clean-up of the first.
+        if not (told or ended or resident.machine.cancelling):
             engine.driver.cancel(resident, reason)
         await engine.durable()
         if ended:
@@ -141,6 +144,7 @@ class Control:
             )
         engine.rows.purge(row)
         await engine.durable()
+        await self._give_back()
 
     async def purge_ended(self, until: int) -> int:
         """Deletes what ended at a moment (milliseconds) or before, slice by slice; how many there were."""
@@ -149,6 +153,7 @@ class Control:
         while True:
             due = [row for n in engine.store.ended_before(until + 1, PURGE_SLICE) if (row := self._to_purge(n))]
             if not due:
+                await self._give_back()
                 return count
             for row in due:
                 engine.rows.purge(row)
@@ -203,6 +208,11 @@ class Control:
         state.trim(batch, name)
         engine.gates.borrow(lock)
         await engine.durable()
+
+    async def _give_back(self) -> None:
+        """Makes the file smaller now: who purges at rest leaves at once, and nobody is idle after it."""
+        if self._engine.resting:
+            await self._engine.committer.tidy()
 
     def _to_purge(self, n: int) -> InvocationRow | None:
         """One that has ended, unless something is done to it just now."""

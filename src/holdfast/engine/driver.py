@@ -36,13 +36,12 @@ from holdfast.core.state import StateView
 from holdfast.core.tasks import Step
 from holdfast.engine.bodies import Bodies
 from holdfast.engine.committer import Committer
-from holdfast.engine.effects import describe
 from holdfast.engine.gates import Gate
 from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState, Unwritten
 from holdfast.engine.once import OnceSteps
 from holdfast.engine.ports import Clock
-from holdfast.engine.reasons import deadlock, obeyed_of, reason_of, tries_of
+from holdfast.engine.reasons import deadlock, describe, obeyed_of, reason_of, tries_of
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import join_headers, split_headers
 from holdfast.engine.timers import Timers

@@ -7,17 +7,17 @@ a callback of the main loop, once. Refuses: to know what the journal looks like.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
 import math
 import threading
-import traceback
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextvars import Context
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 from holdfast.core.commands import StepSpec
@@ -25,22 +25,18 @@ from holdfast.core.entries import Failure, StepBegun, Tried
 from holdfast.core.retry import MENDLESS, PATIENT, judge
 from holdfast.engine.bus import Bus
 from holdfast.engine.ports import Clock, Entropy
+from holdfast.engine.reasons import describe
 from holdfast.engine.resident import Resident
 from holdfast.engine.threads import Threads
-from holdfast.errors import HoldfastError, NotDone, TerminalError, ValueProblem, WrongPlace
+from holdfast.errors import HoldfastError, NotDone, TerminalError, WrongPlace
 from holdfast.steps import StepInfo, is_async, secrets_of
 from holdfast.values import show_inputs
 
 log = logging.getLogger("holdfast")
 
-MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
-DETAILS_CHARS_MAX = 50_000
 KEPT_CHARS_MAX = 200  # of an error's text while the next attempt is waited for: a row may have many of them
 CHANCE_BITS = 32
 CLEANUP_SECONDS = 1.0
-OWN_FOLDER = f"{Path(__file__).parents[1]}/"
-LEAVES_SHOWN_MAX = 5  # of an exception group
-TAKEN_BACK = Failure("NotDone", "no thread had begun it when its process stopped")
 
 
 class Sink(Protocol):
@@ -82,23 +78,8 @@ class Body:
     """One step's body, or the checker that looks what came of it, over all its attempts."""
 
     __slots__ = (
-        "_effects",
-        "_fn",
-        "_timer",
-        "attempt",
-        "beginning",
-        "begun",
-        "future",
-        "gone",
-        "info",
-        "inputs",
-        "last_error",
-        "late",
-        "next_at",
-        "resident",
-        "spec",
-        "started",
-        "step",
+        "_effects", "_fn", "_timer", "attempt", "beginning", "begun", "future", "gone", "info", "inputs", "last_error",
+        "late", "next_at", "resident", "spec", "started", "step", "threaded",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +104,7 @@ class Body:
         self._fn: Callable[..., Any] | None = spec.fn
         if begun is not None and spec.once is not None:
             self._fn = spec.once.check
+        self.threaded = self._fn is not None and (spec.threaded or not is_async(self._fn))
         self.beginning = False  # its start is on its way to the store
 
     @property
@@ -194,7 +176,7 @@ class Body:
         if self.future is not None:
             self.future.cancel()
         else:
-            self._effects.finished(self)
+            self._effects.forget(self)
 
     def _try(self) -> None:
         self.attempt += 1
@@ -210,9 +192,10 @@ class Body:
         context.run(info.bind)
         assert self._fn is not None  # for the type checker: `begin` has looked
         try:
-            self.future = self._effects.call(self._fn, spec, context)
-        except Exception as error:  # noqa: BLE001  # a wrapper that fails before its coroutine is a failed attempt
-            self._failed(error)
+            self.future = self._effects.call(self, self._fn, context)
+        except Exception as error:  # noqa: BLE001  # the system has no thread for it: a failed attempt, like any other
+            # But not a checker's word that nothing was done.
+            self._failed(error if self.begun is not None else NotDone(f"it could not begin: {error}"))
             return
         self.future.add_done_callback(self._done)
         if spec.timeout is not None:
@@ -222,17 +205,16 @@ class Body:
         self._effects.loop.call_soon_threadsafe(self._emitted, attempt, text)
 
     def _emitted(self, attempt: int, text: bytes) -> None:
-        if not self.gone and attempt == self.attempt:
+        # A thread that was left behind may still tell something.
+        if not self.gone and self.future is not None and attempt == self.attempt:
             self._effects.bus.chunk(self.resident.n, self.step, attempt, text)
 
     def _expire(self) -> None:
         self.late = True
         if self.info is not None:
             self.info.cancelled = True
-        if self.future is not None and not self.future.cancel():
-            return
-        if self.future is not None and not isinstance(self.future, asyncio.Task):
-            self._done(self.future)  # a thread cannot be stopped: it is left behind, and no longer waited for
+        if self.future is not None:
+            self.future.cancel()  # a thread cannot be stopped: it is left behind, and no longer waited for
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         if self.future is not future:
@@ -242,7 +224,7 @@ class Body:
             if inspect.isawaitable(value):
                 self._go_on(value)
                 return
-        self.future = None
+        self.future = self.info = None  # it holds this one: only the collector would part them
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -250,11 +232,6 @@ class Body:
             self._effects.finished(self)
             if not future.cancelled():
                 future.exception()  # nobody waits for it; asyncio would complain that it was never retrieved
-            return
-        if future.cancelled() and self._effects.held and not self.late:
-            if self.spec.once is not None and self.begun is None:
-                self._effects.once.not_done(self.resident, self, TAKEN_BACK)
-            self._give_up()  # taken back before a thread began it
             return
         if future.cancelled():
             self._failed(
@@ -283,6 +260,7 @@ class Body:
             context.run(self.info.bind)
         self.future = self._effects.loop.create_task(_contained(lambda: value), context=context)
         self.future.add_done_callback(self._done)
+        self._effects.leave_thread(self)
 
     def _failed(self, error: BaseException) -> None:
         failure = self.last_error = describe(error, self.attempt)
@@ -341,7 +319,11 @@ class Body:
 
 
 class Effects:
-    """All bodies of an engine; at most `bodies_max` at once, the others in order of asking."""
+    """All bodies of an engine; at most `bodies_max` at once, `threads_max` of them in threads.
+
+    The others wait, those for a thread in a line of their own. They have begun nothing and hold no place: no time of
+    theirs runs, and however long the line for threads is, async bodies go on.
+    """
 
     def __init__(
         self, sink: Sink, clock: Clock, entropy: Entropy, deps: Mapping[str, Any], *, bodies_max: int, threads_max: int,
@@ -355,67 +337,128 @@ class Effects:
         self.bus = bus
         self.once: OnceSink
         self.loop = asyncio.get_running_loop()
-        self._threads = Threads(threads_max)
         self._bodies_max = bodies_max
+        self._threads_max = threads_max
+        self._threads = Threads(threads_max)
         self._bodies: dict[Body, None] = {}  # those that run, in order
-        self._queue: deque[Body] = deque()
+        self._in_threads: dict[Body, Future[Any] | None] = {}  # those of them that have a thread; None: about to use it
+        self._left: set[Future[Any]] = set()  # these run in threads, and nobody waits for them any more
+        self._for_tasks = OrderedDict[Body, None]()  # who waits, in order
+        self._for_threads = OrderedDict[Body, None]()
+        self._lines = deque((self._for_tasks, self._for_threads))  # the one whose turn was last is the first
         self._waiting: dict[Body, asyncio.TimerHandle] = {}  # a moment, for their next attempt
         self._beginning = False
         self.held = False
 
     def start(self, body: Body) -> None:
-        """Begins a body or its next attempt, or queues it when too many run."""
+        """Begins a body or its next attempt, or lets it wait for its turn."""
         self._waiting.pop(body, None)
         if body.gone or self.held:
             return
-        if len(self._bodies) >= self._bodies_max:
-            self._queue.append(body)
-            return
-        self._bodies[body] = None
-        body.begin()
+        line = self._for_threads if body.threaded else self._for_tasks
+        if self._has_room(line):
+            self._begin(body)
+        else:
+            line[body] = None
 
     def later(self, body: Body, seconds: float) -> None:
         """Begins a body's next attempt after a while."""
         self._waiting[body] = self.loop.call_later(seconds, self.start, body)
 
-    def finished(self, body: Body) -> None:
-        """A body has ended: the next one may begin."""
+    def forget(self, body: Body) -> None:
+        """A body that has not begun, or waits for its next attempt, is given up."""
         waiting = self._waiting.pop(body, None)
         if waiting is not None:
             waiting.cancel()
+        for line in self._lines:
+            line.pop(body, None)
+        self._bodies.pop(body, None)
+        self._in_threads.pop(body, None)
+        self.bus.body_ended(body.resident.n, body.step)
+        self.loop.call_soon(self._begin_next)  # not now: it may be in a handler's turn, and one may end as it begins
+
+    def finished(self, body: Body) -> None:
+        """A body has ended: the next one may begin."""
         self.bus.body_ended(body.resident.n, body.step)
         self.release(body)
 
     def release(self, body: Body) -> None:
         """A body does not run now, as it has ended or waits for its next attempt: another one may."""
         self._bodies.pop(body, None)
-        if self._beginning:
-            return  # one that failed as it began: the loop below goes on, and no stack grows with the queue
+        if body.threaded:
+            self.leave_thread(body)
+        else:
+            self._begin_next()
+
+    def leave_thread(self, body: Body) -> None:
+        """A body has no use for a thread any more. One that still runs in it is left behind, and another thread may
+        take its place; as many may be left so as may run."""
+        job = self._in_threads.pop(body, None)
+        if job is not None and not job.done():
+            self._left.add(job)
+            job.add_done_callback(self._came_back)
+            more = len(self._left) - self._threads_max
+            if more > 0:
+                log.error(
+                    "%d sync bodies run that nobody waits for any more: for others there are %d threads fewer",
+                    len(self._left), more,
+                )  # fmt: skip
+        self._begin_next()
+
+    def call(self, body: Body, fn: Callable[..., Any], context: Context) -> asyncio.Future[Any]:
+        """One attempt: a task for an async function, a thread for any other."""
+        spec = body.spec
+        if body.threaded:
+            work = functools.partial(context.run, fn, *spec.args, **spec.kwargs)
+            job = self._in_threads[body] = self._threads.submit(work)
+            return asyncio.wrap_future(job, loop=self.loop)
+        return self.loop.create_task(_contained(fn, *spec.args, **spec.kwargs), context=context)
+
+    def _has_room(self, line: OrderedDict[Body, None]) -> bool:
+        if len(self._bodies) >= self._bodies_max:
+            return False
+        busy, most = len(self._in_threads), self._threads_max
+        return line is self._for_tasks or (busy < most and busy + len(self._left) < 2 * most)
+
+    def _begin(self, body: Body) -> None:
+        self._bodies[body] = None
+        if body.threaded:
+            self._in_threads[body] = None
+        body.begin()
+
+    def _begin_next(self) -> None:
+        if self._beginning or not (self._for_tasks or self._for_threads):
+            return  # the first: one failed as it began, the loop below goes on, and no stack grows with the line
         self._beginning = True
         try:
-            while self._queue and len(self._bodies) < self._bodies_max:
-                following = self._queue.popleft()
-                if not following.gone:
-                    self._bodies[following] = None
-                    following.begin()
+            while (body := self._next()) is not None:
+                self._begin(body)
         finally:
             self._beginning = False
 
-    def call(self, fn: Callable[..., Any], spec: StepSpec, context: Context) -> asyncio.Future[Any]:
-        """One attempt: a task for an async function, a thread for any other."""
-        if spec.threaded or not is_async(fn):
-            work = functools.partial(context.run, fn, *spec.args, **spec.kwargs)
-            return asyncio.wrap_future(self._threads.submit(work), loop=self.loop)
-        body = functools.partial(fn, *spec.args, **spec.kwargs)
-        return self.loop.create_task(_contained(body), context=context)
+    def _next(self) -> Body | None:
+        for _ in range(len(self._lines)):
+            self._lines.rotate()
+            line = self._lines[0]
+            if line and self._has_room(line):
+                return line.popitem(last=False)[0]
+        return None
+
+    def _came_back(self, job: Future[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the thread was left behind for good
+            self.loop.call_soon_threadsafe(self._has_come_back, job)
+
+    def _has_come_back(self, job: Future[Any]) -> None:
+        self._left.discard(job)
+        self._begin_next()
 
     def hold(self) -> None:
         """Begins nothing any more, neither a queued body nor another attempt; what runs goes on."""
         self.held = True
-        self._queue.clear()
+        for line in self._lines:
+            line.clear()
         for waiting in self._waiting.values():
             waiting.cancel()
-        self._threads.hold()
 
     def cancel(self) -> None:
         """Stops every body; what they may still give does not count."""
@@ -432,52 +475,11 @@ class Effects:
         self._threads.close()
 
 
-def describe(error: BaseException, attempts: int = 1) -> Failure:
-    """An exception as stored data."""
-    if isinstance(error, TerminalError):
-        message = _stored_text(error.what, MESSAGE_CHARS_MAX)
-        return Failure(type(error).__name__, message, status=error.status, attempts=attempts)
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001  # a __str__ that fails must not hide the failure itself
-        message = f"(its text cannot be had: {type(broken).__name__})"
-    # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
-    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is inside is what people look for
-        message += ": " + "; ".join(f"{type(one).__name__}: {one}" for one in _leaves(error)[:LEAVES_SHOWN_MAX])
-    details = "" if isinstance(error, ValueProblem) else _traceback(error)
-    return Failure(
-        type(error).__name__,
-        _stored_text(message, MESSAGE_CHARS_MAX),
-        _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
-        attempts=attempts,
-    )
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback from the user's first line on: the frames above it are ours, and the same in each."""
-    told = traceback.TracebackException.from_exception(error)
-    line: traceback.TracebackException | None = told
-    while line is not None:
-        users = [index for index, frame in enumerate(line.stack) if not frame.filename.startswith(OWN_FOLDER)]
-        del line.stack[: users[0] if users else 0]
-        line = line.__cause__ or line.__context__
-    return "".join(told.format())
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    inside = (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one] for one in group.exceptions)
-    return [leaf for leaves in inside for leaf in leaves]
-
-
-def _stored_text(text: str, limit: int) -> str:
-    return text[:limit].encode("utf-8", "backslashreplace").decode()
-
-
-async def _contained(body: Callable[[], Any]) -> Any:
+async def _contained(body: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     # Called in here: a task that is cancelled before its first turn would leave the body's coroutine behind, begun by
     # nobody, and Python would complain of it.
     try:
-        return await body()
+        return await body(*args, **kwargs)
     except (SystemExit, KeyboardInterrupt) as error:  # out of a task it would end the engine's whole event loop
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # a real one: the program is to end

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from holdfast.engine.committer import Committer
 from holdfast.engine.ports import Clock
+from holdfast.engine.timers import WAIT_SECONDS_MAX
 from holdfast.errors import Unreadable
 from holdfast.service import Limit
 from holdfast.stores.base import InvocationRow, StateRow, Store
@@ -290,7 +291,8 @@ class Gates:
             return True
         lane = self._lane(name)
         if lane.wake is None:
-            lane.wake = self._loop.call_later(wait / 1000, self._guard, self._rate_allows, name)
+            seconds = min(wait / 1000, WAIT_SECONDS_MAX)
+            lane.wake = self._loop.call_later(seconds, self._guard, self._rate_allows, name)
         return False
 
     def _rate_allows(self, name: str) -> None:

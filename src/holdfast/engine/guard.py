@@ -84,7 +84,8 @@ def _refuse(loop: HandlerLoop, call: str) -> BaseException:
 class Watchdog:
     """Reports a handler that holds the loop, from a thread of its own, once each time it happens.
 
-    It cannot be stopped: Python code that does not yield can only be named.
+    It cannot be stopped: Python code that does not yield can only be named. A loop that is late and waits in its
+    selector is held by nobody: the process was stopped, or the machine is busy.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -117,13 +118,11 @@ class Watchdog:
         reported = 0.0
         while not self._stopped.wait(self._seconds / 2):
             beat = self._beat
-            if beat == reported or time.monotonic() - beat <= self._seconds:
-                continue
-            frame = sys._current_frames().get(self._thread_id)
-            if frame is not None and frame.f_code.co_filename == selectors.__file__:
-                continue  # it waits, so nothing holds it: the whole machine stood still, or it was let go just now
-            reported = beat
-            log.error("%s", self._report(frame))
+            if beat != reported and time.monotonic() - beat > self._seconds:
+                frame = sys._current_frames().get(self._thread_id)
+                if frame is None or frame.f_code.co_filename != selectors.__file__:
+                    reported = beat
+                    log.error("%s", self._report(frame))
 
     def _report(self, frame: FrameType | None) -> str:
         return (

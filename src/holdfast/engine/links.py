@@ -31,8 +31,7 @@ from holdfast.core.commands import (
 from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.core.mismatch import other_call
-from holdfast.engine.effects import describe
-from holdfast.engine.reasons import as_failure, unread
+from holdfast.engine.reasons import as_failure, describe, unread
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import Order, split_headers
 from holdfast.engine.waits import Waits

@@ -1,17 +1,24 @@
-"""Why an invocation stands still, as it is stored and shown."""
+"""Why something failed or stands still, as it is stored and shown."""
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
-from holdfast.core.entries import Paused, Tried
+from holdfast.core.entries import Failure, Paused, Tried
 from holdfast.core.invocation import Status
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, TooMany, explain
+from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, TerminalError, TooMany, ValueProblem, explain
 from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
     from holdfast.engine.resident import Resident
+
+MESSAGE_CHARS_MAX = 10_000  # of an error's text; some libraries put whole pages into theirs
+DETAILS_CHARS_MAX = 50_000
+OWN_FOLDER = f"{Path(__file__).parents[1]}/"
+LEAVES_SHOWN_MAX = 5  # of an exception group
 
 
 def reason_of(error: BaseException, at: int) -> Paused:
@@ -71,3 +78,44 @@ def as_failure(error: Exception) -> HoldfastError:
 def was_queued(row: InvocationRow) -> bool:
     """Whether a paused one had not had its turn when it was paused."""
     return row.began is None or bool(row.in_queue)
+
+
+def describe(error: BaseException, attempts: int = 1) -> Failure:
+    """An exception as stored data."""
+    if isinstance(error, TerminalError):
+        message = _stored_text(error.what, MESSAGE_CHARS_MAX)
+        return Failure(type(error).__name__, message, status=error.status, attempts=attempts)
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001  # a __str__ that fails must not hide the failure itself
+        message = f"(its text cannot be had: {type(broken).__name__})"
+    # Of a value that cannot be kept the text says all; its traceback would show only how we found out.
+    if isinstance(error, BaseExceptionGroup):  # of a TaskGroup: what is inside is what people look for
+        message += ": " + "; ".join(f"{type(one).__name__}: {one}" for one in _leaves(error)[:LEAVES_SHOWN_MAX])
+    details = "" if isinstance(error, ValueProblem) else _traceback(error)
+    return Failure(
+        type(error).__name__,
+        _stored_text(message, MESSAGE_CHARS_MAX),
+        _stored_text(details[-DETAILS_CHARS_MAX:], DETAILS_CHARS_MAX),
+        attempts=attempts,
+    )
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the user's first line on: the frames above it are ours, and the same in each."""
+    told = traceback.TracebackException.from_exception(error)
+    line: traceback.TracebackException | None = told
+    while line is not None:
+        users = [index for index, frame in enumerate(line.stack) if not frame.filename.startswith(OWN_FOLDER)]
+        del line.stack[: users[0] if users else 0]
+        line = line.__cause__ or line.__context__
+    return "".join(told.format())
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    inside = (_leaves(one) if isinstance(one, BaseExceptionGroup) else [one] for one in group.exceptions)
+    return [leaf for leaves in inside for leaf in leaves]
+
+
+def _stored_text(text: str, limit: int) -> str:
+    return text[:limit].encode("utf-8", "backslashreplace").decode()

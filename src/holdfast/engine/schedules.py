@@ -1,8 +1,9 @@
 """Handlers that run by the clock: cron and interval schedules.
 
 Promises: an occurrence and the next one's time are one commit, and its invocation's id is the schedule's and its time:
-nothing fires twice, whatever dies when; what came due while nobody ran is made up for as the schedule says. Refuses:
-schedules that no program declares: one that is gone from the code is gone from the store at the next start.
+nothing fires twice, whatever dies when; what came due while nobody ran is made up for as the schedule says; one that a
+person has paused fires no more, also when what was stored of it cannot be read. Refuses: schedules that no program
+declares: one that is gone from the code is gone from the store at the next start.
 """
 
 from __future__ import annotations
@@ -153,7 +154,11 @@ class Schedules:
                 self._engine.committer.batch.states.append(StateRow(*SCHEDULES, id, None))
         for plan in self._plans.values():
             new = _begun(plan, next(plan.rule.after(now)))
-            known = self._known(plan.id) if plan.id in ids else None
+            try:
+                known = self._read(plan.id) if plan.id in ids else None
+            except Unreadable as damage:  # it costs its past, and no more (G10); a person may have paused it
+                log.error("a schedule is paused until somebody resumes it: %s", damage)  # noqa: TRY400
+                known, new = None, msgspec.structs.replace(new, paused=True)
             if known is not None and _declared(known) == _declared(new):
                 self._stored[plan.id] = known
                 continue
@@ -200,9 +205,10 @@ class Schedules:
         return started
 
     def _find(self, id: str) -> Stored:
-        for known, stored in self.all():
-            if known == id:
-                return stored
+        if id in self._stored:
+            return self._stored[id]
+        if id in self._engine.reading().state_names(*SCHEDULES):
+            return self._read(id)
         raise UnknownSchedule(f"no schedule has the id {id!r}", fix="check the id, or list the schedules")
 
     def _tick(self) -> None:
@@ -243,16 +249,8 @@ class Schedules:
             raise Unreadable(
                 f"the stored schedule {id!r} does not decode: {error}",
                 cause="the file is damaged",
-                fix="restore a backup",
+                fix="resume it where its program runs, if it shall fire; or restore a backup",
             ) from None
-
-    def _known(self, id: str) -> Stored | None:
-        """What is stored of a declared schedule. Damage costs its past, and no more (G10): it begins anew."""
-        try:
-            return self._read(id)
-        except Unreadable as damage:
-            log.error("a schedule begins anew: %s", damage)  # noqa: TRY400
-            return None
 
     def _arm(self) -> None:
         if self._handle is not None:

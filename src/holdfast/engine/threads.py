@@ -6,7 +6,6 @@ keep a stopped program alive for ever. A thread that is still busy when the engi
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import queue
 import threading
@@ -18,41 +17,33 @@ Work = tuple[Callable[[], Any], Future[Any]]
 
 
 class Threads:
-    """At most `count_max` threads, made when needed; more work waits in order."""
+    """Threads, made when none is idle. How much runs at once is for who gives the work."""
 
-    def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
-        self._count = 0
-        self._idle = 0
+    def __init__(self, idle_max: int) -> None:
+        """So many are kept when they have nothing to do."""
+        self._idle_max = idle_max
+        self._idle = 0  # less those whose work is on its way to them
+        self._made = 0
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
-        """Runs `call` in a thread. Cancelling the future before it begins takes it back."""
+        """Runs `call` in a thread, now. Raises RuntimeError when the system has none for it."""
         future: Future[Any] = Future()
-        self._work.put((call, future))
         with self._lock:
-            # Each piece of work takes one idle thread; a thread is made when none is left for it.
-            self._idle -= 1
-            if self._idle < 0 and self._count < self._count_max:
-                self._count += 1
-                self._idle += 1
-                threading.Thread(target=self._run, name=f"holdfast-step_{self._count}", daemon=True).start()
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._run, name=f"holdfast-step_{self._made + 1}", daemon=True).start()
+                self._made += 1
+            self._work.put((call, future))
         return future
-
-    def hold(self) -> None:
-        """Takes back all work that no thread has begun."""
-        with self._lock, contextlib.suppress(queue.Empty):
-            while True:
-                work = self._work.get_nowait()
-                if work is not None:
-                    self._idle += 1
-                    work[1].cancel()
 
     def close(self) -> None:
         """Ends the threads that are idle, and each other one when its body returns."""
         with self._lock:
-            for _ in range(self._count):
+            self._idle_max = 0
+            for _ in range(self._idle):
                 self._work.put(None)
 
     def _run(self) -> None:
@@ -60,9 +51,12 @@ class Threads:
             call, future = work
             tell = _work(call, future)
             with self._lock:
-                self._idle += 1  # before the news: whoever hears it may have the next work for this thread
+                stays = self._idle < self._idle_max
+                self._idle += stays  # before the news: whoever hears it may have the next work for this thread
             tell()
             del work, call, future, tell  # an idle thread must not keep the last body's arguments alive
+            if not stays:
+                return
 
 
 def _work(call: Callable[[], Any], future: Future[Any]) -> Callable[[], None]:

@@ -8,7 +8,6 @@ without a token.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -31,8 +30,6 @@ from holdfast.http.protocol import connection_of
 
 TOKEN_VARIABLE = "HOLDFAST_TOKEN"  # noqa: S105  # its name, not its value
 BACKLOG = 1_024  # connections the kernel keeps until we accept them
-
-log = logging.getLogger("holdfast.http")
 
 
 class Program(Protocol):
@@ -151,7 +148,6 @@ async def serve(program: Program, options: HttpOptions, ready: Callable[[Servers
     listeners = Listeners(options)
     try:
         async with program as client, Servers(client, program.store_path, listeners) as servers:
-            log.info("ingress on %s, admin on %s", servers.ingress_url, servers.admin_url)
             stop = asyncio.ensure_future(_signals().wait())
             over = asyncio.ensure_future(program.over())
             if ready is not None:

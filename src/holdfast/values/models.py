@@ -19,13 +19,16 @@ from holdfast.values.hints import Mentions, mentions
 
 _Write = Callable[[Any], bytes]
 _UNIONS = (Union, types.UnionType)
+PYDANTIC_MIN = (2, 11)  # before it, what was written by field names could not be read beside what has aliases
 
 
 def pydantic_codec(hint: Any, found: Mentions) -> tuple[Sequence[_Write], Callable[[bytes], Any], _Write]:
     """Of a hint that pydantic handles whole: writers in order of preference, the reader, and a writer for any part."""
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+    from pydantic import VERSION, ConfigDict, PydanticUserError, TypeAdapter
     from pydantic_core import to_json
 
+    if tuple(map(int, VERSION.split(".")[:2])) < PYDANTIC_MIN:
+        raise TypeError(f"pydantic {VERSION} is too old; install 2.11 or later")
     hint = without_dict_unions(hint)
     if mentions(hint).iterables:
         raise TypeError("pydantic reads Iterable back as an iterator that can be used once; declare a list")

@@ -1,14 +1,13 @@
 """examples: the programs that come with Holdfast, listed, run and copied.
 
 Promises: what is listed is what is there; an example is a file that makes an `hf`, its id the beginning of the file's
-name, its title the first line it says of itself. Refuses: to import one. It runs as a program of its own, in the folder
-where the command is given, and leaves its store there.
+name, its title the first line it says of itself. Refuses: to import one. It runs as a program in place of the command,
+in the folder where that is given, and leaves its store there.
 """
 
 from __future__ import annotations
 
 import ast
-import asyncio
 import os
 import re
 import shlex
@@ -68,16 +67,16 @@ async def run(screen: Screen, id: ExampleId, words: Words = None) -> None:
     example = next((one for one in _found() if one.id.lower() == id.lower()), None)
     if example is None:
         raise BadCommand(f"no example is called {id!r}", fix="holdfast examples lists them")
-    if find_spec("openai") is None:
-        raise BadCommand("the examples need packages of their own", fix="pip install 'holdfast[examples]'")
+    if missing := [name for name in _packages(example) if find_spec(name) is None]:
+        raise BadCommand(
+            f"{example.id} needs packages that are not here: {', '.join(missing)}",
+            fix="pip install 'holdfast[examples]'",
+        )
     line = [sys.executable, "-m", example.module, *(words or [])]
     screen.note(shlex.join(["python", *line[1:]]))
     path = os.pathsep.join(filter(None, [str(_above()), os.environ.get("PYTHONPATH")]))
-    process = await asyncio.create_subprocess_exec(*line, env={**os.environ, "PYTHONPATH": path})
-    try:
-        raise typer.Exit(await process.wait())
-    finally:
-        await process.wait()  # Ctrl-C reaches it too, and it may have something to say
+    # In place of this process: who kills it kills the example.
+    os.execve(line[0], line, {**os.environ, "PYTHONPATH": path})  # noqa: S606  # no shell is wanted
 
 
 async def copy(screen: Screen, folder: Folder) -> None:
@@ -114,6 +113,18 @@ def _order(stem: str) -> tuple[bool, str, int, str]:
 def _is_served(tree: ast.Module) -> bool:
     """Whether it makes a Holdfast object of that name; what it shares with others does not."""
     return any(isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "hf" for line in tree.body)
+
+
+def _packages(example: Example) -> list[str]:
+    """What it imports that may not be installed."""
+    source = (_above() / example.module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+    named = {"openai", "httpx", "httpx2"}  # of services.py, by which all of them reach the model
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.ImportFrom):
+            named.add((line.module or "").partition(".")[0])
+        elif isinstance(line, ast.Import):
+            named.update(one.name.partition(".")[0] for one in line.names)
+    return sorted(named - {"examples"})
 
 
 def _title(tree: ast.Module) -> str:

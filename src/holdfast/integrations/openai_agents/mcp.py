@@ -1,8 +1,8 @@
 """MCP servers whose answers are recorded.
 
 Promises: listing and calling tools are steps. The connection is made in a step's body when it is first needed, lives
-in a task of its own on the engine's event loop, and is made anew after a failure. Refuses: to be connected by handler
-code.
+in a task of its own on the engine's event loop, and is made anew after a failure. A call that the server refuses for
+its arguments is told to the model at once. Refuses: to be connected by handler code.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
+from agents import UserError
 from agents.mcp import MCPServer
-from mcp.types import CallToolResult, GetPromptResult, ListPromptsResult
+from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, ListPromptsResult
 from mcp.types import Tool as MCPTool
 
-from holdfast.integrations.openai_agents.options import options, readable, running
+from holdfast.integrations.openai_agents.options import giving_up_on, options, readable, running
 
 T = TypeVar("T")
+
+
+class Misfit(Exception):
+    """A call that does not fit its tool: asked again, the answer would be the same."""
 
 
 class DurableMCPServer(MCPServer):
@@ -43,9 +48,16 @@ class DurableMCPServer(MCPServer):
         return await self._step("tools", None, lambda: self._server.list_tools(run_context, agent), list[MCPTool])
 
     async def call_tool(self, tool_name: str, arguments: Any, *args: Any, **kwargs: Any) -> CallToolResult:
-        return await self._step(
-            tool_name, arguments, lambda: self._server.call_tool(tool_name, arguments, *args, **kwargs), CallToolResult
-        )
+        async def call() -> CallToolResult:
+            check = getattr(self._server, "_validate_required_parameters", None)
+            if check is not None:
+                try:
+                    check(tool_name, arguments)
+                except UserError as error:
+                    raise Misfit(str(error)) from error
+            return await self._server.call_tool(tool_name, arguments, *args, **kwargs)
+
+        return await self._step(tool_name, arguments, call, CallToolResult)
 
     async def list_prompts(self) -> ListPromptsResult:
         return await self._step("prompts", None, self._server.list_prompts, ListPromptsResult)
@@ -61,14 +73,20 @@ class DurableMCPServer(MCPServer):
             await connection.ready()
             try:
                 return await use()
-            except Exception:
+            except Misfit:
+                raise
+            except Exception as error:
+                # Of the protocol's errors only this one is the call's fault: a session that is over has another.
+                if getattr(getattr(error, "error", None), "code", None) == INVALID_PARAMS:
+                    raise Misfit(str(error)) from error
                 connection.drop()  # it may be the connection that failed: the next attempt makes another
                 raise
 
         if ctx is None:
             return await body(arguments)
         return await ctx.run(
-            body, arguments, name=readable(f"{self.name}: {name}"), returns=returns, retry=options().tool_retry,
+            body, arguments, name=readable(f"{self.name}: {name}"), returns=returns,
+            retry=giving_up_on(Misfit, options().tool_retry),
             key=msgspec.json.encode([name, arguments], enc_hook=str).decode(),
         )  # fmt: skip
 

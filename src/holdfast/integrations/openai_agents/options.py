@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +13,7 @@ from typing import Any
 from holdfast import BadArguments, Context, Retry, WrongPlace, current
 
 NAME_CHARS_MAX = 100
+PATIENT = Retry()
 Edits = dict[tuple[str, str], str]  # by the tool's name and the call's id: some providers count calls from 0 each time
 
 
@@ -64,6 +67,13 @@ def chosen(made: Options) -> Iterator[None]:
         yield
     finally:
         _options.reset(token)
+
+
+@functools.lru_cache(maxsize=64)
+def giving_up_on(error: type[Exception], retry: Retry | None) -> Retry:
+    """The policy, Holdfast's own if there is none, with no further attempt after such an error."""
+    policy = retry or PATIENT
+    return dataclasses.replace(policy, give_up_on=(*policy.give_up_on, error))
 
 
 def running() -> Context | None:

@@ -19,6 +19,7 @@ from holdfast import Retry, TerminalError, WrongPlace, current
 from holdfast.integrations.openai_agents.agents import Preparation, restore
 from holdfast.integrations.openai_agents.approvals import decide
 from holdfast.integrations.openai_agents.options import Options, Price, chosen, running
+from holdfast.integrations.openai_agents.sessions import check
 from holdfast.integrations.openai_agents.tracing import mute_replays
 
 
@@ -57,6 +58,7 @@ class DurableRunner(AgentRunner):
 
     def _prepare(self, agent: Agent[Any], input: Any, kwargs: dict[str, Any]) -> tuple[Agent[Any], Any]:
         mute_replays()
+        check(kwargs.get("session"))
         preparation = Preparation()
         kwargs["run_config"] = preparation.config(kwargs.get("run_config"))
         return preparation.agent(agent), preparation.input(input)

@@ -1,14 +1,14 @@
 """A conversation in the state of an object's key.
 
 Promises: what is said is committed with the steps that led to it, and a turn costs the same however long the
-conversation is. Refuses: to be kept by a handler without a key.
+conversation is. Refuses: to be kept by a handler without a key; the SDK's SQLiteSession.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from agents.memory import SessionABC, SessionSettings
+from agents.memory import SessionABC, SessionSettings, SQLiteSession
 
 from holdfast import BadArguments, ObjectContext, current
 
@@ -51,3 +51,13 @@ class DurableSession(SessionABC):
 
     async def clear_session(self) -> None:
         self._ctx.clear(self._name)
+
+
+def check(session: Any) -> None:
+    """Raises BadArguments for a session that would not survive what its handler survives."""
+    if isinstance(session, SQLiteSession):
+        raise BadArguments(
+            "an SQLiteSession was given to a run in a handler",
+            cause="it writes past the journal: what is said may be in it twice after a crash, or gone when in memory",
+            fix="give session=DurableSession(), in a handler of an Object",
+        )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import functools
 import json
 from collections.abc import Awaitable, Callable
@@ -22,11 +21,10 @@ from agents.exceptions import AgentsException
 from agents.tool import _FailureHandlingFunctionToolInvoker as Invoker
 from agents.tool_context import ToolContext
 
-from holdfast import BadHandler, Context, Retry, TerminalError
-from holdfast.integrations.openai_agents.options import options, readable, running
+from holdfast import BadHandler, Context, TerminalError
+from holdfast.integrations.openai_agents.options import giving_up_on, options, readable, running
 
 Invoke = Callable[[ToolContext[Any], str], Awaitable[Any]]
-PATIENT = Retry()
 DURABLE = "_holdfast_durable"
 JSON: tuple[Any, ...] = (Any, object, str, int, float, bool, type(None), dict, list)
 STRUCTURED = (ToolOutputText, ToolOutputImage, ToolOutputFileContent)
@@ -96,18 +94,13 @@ async def _as_step(
     async def plain_body(_: Any) -> Any:
         return _plain(await invoke(context, arguments))
 
-    retry = _without_misfits(options().tool_retry or PATIENT)
+    # What the SDK says of a call that does not fit its tool, it would say again: that is for the model, at once.
+    retry = giving_up_on(AgentsException, options().tool_retry)
     shown, name, key = _shown(arguments), readable(tool.name), context.tool_call_id
     if not _is_json(returns):
         with contextlib.suppress(BadHandler):  # what it returns has no JSON form: the model is given its text anyway
             return await ctx.run(body, shown, name=name, key=key, retry=retry, returns=returns)
     return await ctx.run(plain_body, shown, name=name, key=key, retry=retry, returns=Any)
-
-
-@functools.lru_cache(maxsize=64)
-def _without_misfits(retry: Retry) -> Retry:
-    """What the SDK says of a call that does not fit its tool, it would say again: that is for the model, at once."""
-    return dataclasses.replace(retry, give_up_on=(*retry.give_up_on, AgentsException))
 
 
 def _shown(arguments: str) -> Any:

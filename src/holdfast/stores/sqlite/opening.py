@@ -39,7 +39,7 @@ READER_PRAGMAS = (("query_only", 1), ("cache_size", -8_192), ("trusted_schema", 
 
 
 def require_sqlite(version: str) -> None:
-    if _parts(version) < _parts(SQLITE_MIN):
+    if _numbers(version) < _numbers(SQLITE_MIN):
         raise StoreError(
             f"the SQLite library is version {version}, Holdfast needs {SQLITE_MIN}",
             cause="older versions can lose pages when a second program checkpoints the file (the WAL-reset bug)",
@@ -103,13 +103,32 @@ def _version(connection: apsw.Connection, path: Path) -> int:
         if version > newest:
             raise StoreTooNew(
                 f"{path} has schema {version}, this Holdfast knows {newest}",
-                cause="the file was used by a newer Holdfast",
+                cause="a newer Holdfast used the file, or a development version from before the first release",
                 fix="upgrade Holdfast, or put back the copy that was made before the migration (*.backup beside it)",
             )
+        missing = sorted(_expected(version) - _parts(connection), reverse=True)
+        if missing:
+            raise problems.other_tables(path, f"of schema {version} there is no {', no '.join(missing[:3])}")
         return version
     if owner or version or connection.pragma("schema_version"):
         raise problems.foreign(path, "it is a SQLite database of another program")
     return 0
+
+
+def _expected(version: int) -> set[str]:
+    """What a file of that schema has at least. Names alone: a text may be written otherwise by another SQLite."""
+    connection = apsw.Connection(":memory:")
+    try:
+        for number, script in load_migrations():
+            if number <= version:
+                connection.execute(script)
+        return _parts(connection)
+    finally:
+        connection.close()
+
+
+def _parts(connection: apsw.Connection) -> set[str]:
+    return {part for (part,) in connection.execute(QUERIES["parts"])}
 
 
 def _migrate(connection: apsw.Connection, path: Path, vfs: str | None, version: int) -> None:
@@ -146,5 +165,5 @@ def _check(connection: apsw.Connection, path: Path) -> None:
         )
 
 
-def _parts(version: str) -> tuple[int, ...]:
+def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))

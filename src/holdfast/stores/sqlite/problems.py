@@ -32,6 +32,8 @@ def while_used(error: BaseException, path: Path) -> StoreError:
     # A text that is no UTF-8 was never written: SQLite itself does not look inside a text.
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError) or _code(error) in UNREADABLE:
         return corrupt(path, error)
+    if isinstance(error, apsw.SQLError):  # a statement does not fit the tables
+        return other_tables(path, str(error))
     if isinstance(error, apsw.ConstraintError | RuleBroken):
         return StoreFailed(
             f"{path} refused a row: {error}",
@@ -79,6 +81,14 @@ def foreign(path: Path, why: str) -> StoreForeign:
         f"{path} is not a Holdfast store: {why}",
         cause="the path names a file of another program, or the file's first page was overwritten",
         fix="name another path; if it should be a store, put the newest copy made by client.backup(path) in its place",
+    )
+
+
+def other_tables(path: Path, why: str) -> StoreForeign:
+    return StoreForeign(
+        f"{path} does not have the tables of this Holdfast: {why}",
+        cause="a development version from before the first release wrote it, or they were changed by hand",
+        fix="run it with the version that wrote it, or begin with a new file",
     )
 
 

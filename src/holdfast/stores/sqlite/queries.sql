@@ -137,6 +137,13 @@ ON CONFLICT DO NOTHING;
 -- All who wait for a subject.
 DELETE FROM waiter WHERE subject IN ({values});
 
+-- name: parts
+-- What a schema is made of, by kind and name.
+SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'
+UNION ALL
+SELECT 'column ' || o.name || '.' || c.name FROM sqlite_schema AS o JOIN pragma_table_info(o.name) AS c
+WHERE o.type = 'table';
+
 -- name: count_open
 -- The first write of every open (opening.py says why).
 INSERT INTO state (service, key, name, body) VALUES ('', '', 'opens', 1)
