@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml .ci/venv .ci/python
 demo: setup ## kill an agent in the middle of a turn, start it again, see what was not paid twice
 	@$(BIN)/python -m examples.demo
 
-test: check ## every check and every test; under five minutes on two cores
+test: check ## every check and every test; about ten minutes on two cores
 	$(BIN)/python -m pytest $(WORKERS)
 
 check: setup ## lint, format, types, who imports whom, sizes

@@ -6,11 +6,12 @@ open anything before a step asks for it, so that an import, `holdfast check` or 
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import ssl
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ class Clients:
     where: Endpoints
     web: httpx.Client
     openai: openai.OpenAI
+    trust: ssl.SSLContext  # reading the machine's certificates takes a tenth of a second: once, for all of them
 
 
 class Services:
@@ -50,9 +52,13 @@ class Services:
 
     def _open(self) -> Clients:
         where = self._opened.enter_context(endpoints())
-        web = self._opened.enter_context(httpx.Client(timeout=30))
-        model = openai.OpenAI(base_url=where.openai.url, api_key=where.openai.key, max_retries=0)
-        return Clients(where, web, self._opened.enter_context(model))
+        trust = ssl.create_default_context()
+        web = self._opened.enter_context(httpx.Client(timeout=30, verify=trust))
+        model = openai.OpenAI(
+            base_url=where.openai.url, api_key=where.openai.key, max_retries=0,
+            http_client=openai.DefaultHttpxClient(verify=trust),
+        )  # fmt: skip
+        return Clients(where, web, self._opened.enter_context(model), trust)
 
 
 def dependencies() -> dict[str, Any]:
@@ -69,19 +75,22 @@ def clients() -> Clients:
 class ToTheModel(httpx2.AsyncBaseTransport):
     """Sends a request to where the model is, with its key. Both are known in the body of a step only."""
 
+    def __init__(self) -> None:
+        self._transport: httpx2.AsyncHTTPTransport | None = None
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        where = clients().where.openai
+        use = await asyncio.to_thread(clients)  # the first one opens them, which would hold up all else on this loop
+        where = use.where.openai
         url = httpx2.URL(where.url + request.url.path.removeprefix("/v1"))
         headers = request.headers | {"Authorization": f"Bearer {where.key}", "Host": url.netloc.decode()}
         sent = httpx2.Request(
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
+        if self._transport is None:
+            # No connection outlives its answer: nobody could close it when the engine stops.
+            limits = httpx2.Limits(max_keepalive_connections=0)
+            self._transport = httpx2.AsyncHTTPTransport(verify=use.trust, limits=limits)
         return await self._transport.handle_async_request(sent)
-
-    @cached_property
-    def _transport(self) -> httpx2.AsyncHTTPTransport:
-        # No connection outlives its answer: nobody could close it when the engine stops.
-        return httpx2.AsyncHTTPTransport(limits=httpx2.Limits(max_keepalive_connections=0))
 
 
 def async_openai(transport: httpx2.AsyncBaseTransport | None = None) -> openai.AsyncOpenAI:

@@ -1,9 +1,10 @@
-"""What holds for all tests: one Hypothesis profile, a header that names what a failure may depend on, and a collector
-that does not walk through thousands of collected tests each time."""
+"""What holds for all tests: one Hypothesis profile, a header that names what a failure may depend on, a collector that
+does not walk through thousands of collected tests each time, and a Ctrl-C that reaches the programs they start."""
 
 import gc
 import os
 import platform
+import signal
 import sys
 
 import apsw
@@ -13,6 +14,10 @@ from hypothesis import settings
 # seen elsewhere can be run here.
 settings.register_profile("holdfast", deadline=None, print_blob=True)
 settings.load_profile("holdfast")
+
+# A shell starts what it runs in the background with SIGINT ignored, and every program started by it inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

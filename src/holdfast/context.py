@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.core.commands import CallSpec, CancelOther, SendCall, SendSignal
 from holdfast.core.entries import PromiseInfo
-from holdfast.core.ids import check_id, check_signal_name
+from holdfast.core.ids import MADE, check_id, check_signal_name
 from holdfast.core.loop import TIME_MAX
 from holdfast.core.machine import Machine
 from holdfast.core.patches import running
@@ -206,7 +206,7 @@ class Context:
         def plan(local: str) -> CallSpec:
             return CallSpec(
                 found.name, found, text, key=key, digest=digest((found.target, key, *args), kwargs),
-                id=known or self._machine.secret("inv_", local), headers=self.headers,
+                id=known or self._machine.secret(MADE, local), headers=self.headers,
             )  # fmt: skip
 
         return self._machine.ask_call(plan, found.name, found.returns)
@@ -222,7 +222,7 @@ class Context:
         found, text, known = self._target(handler, args, kwargs, key, id)
         seconds = self._seconds(delay)
         local = self._machine.local_name(found.name)
-        sent = known or self._machine.secret("inv_", local)
+        sent = known or self._machine.secret(MADE, local)
         self._machine.do(
             SendCall(
                 CallSpec(

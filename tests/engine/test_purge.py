@@ -9,6 +9,7 @@ import pytest
 
 from holdfast import (
     Context,
+    InvocationCancelled,
     Limits,
     Service,
     UnknownInvocation,
@@ -301,3 +302,80 @@ def test_the_result_that_an_attached_one_was_woken_for_is_kept_until_it_has_it(w
         handle = one.client.attach("attached")
         assert handle.result(5) == "on"
         one.client.purge("child")
+
+
+@pytest.mark.parametrize("how", ["attach", "join", "attach and get it"])
+@pytest.mark.parametrize("by", ["id", "age"])
+@pytest.mark.parametrize("parked", [False, True])
+def test_one_that_waits_no_more_keeps_nothing(world, how, parked, by):
+    """A wait that was given up, or whose result is in the journal, is in the way of no purge."""
+
+    async def other(ctx: Context) -> str:
+        return await ctx.promise("go", type=str)
+
+    async def h(ctx: Context) -> str:
+        try:
+            async with asyncio.timeout(3600 if how == "attach and get it" else 0.05):
+                await (ctx.call(other, id="it") if how == "join" else ctx.attach("it"))
+        except TimeoutError:
+            pass
+        await ctx.promise("hold")
+        return "over"
+
+    limits = Limits(waiting=0) if parked else Limits()
+    with world.holdfast(other, h, limits=limits) as client:
+        it = client.start(other, id="it")
+        wait_for(client.promises)
+        client.start(h, id="waits")
+        if how == "attach and get it":
+            wait_for(lambda: client.attach("waits").status().status == "suspended")
+            client.resolve(client.promises()[0].id, "x")
+        wait_for(lambda: [one for one in client.promises() if one.invocation == "waits"])
+        if how != "attach and get it":
+            client.resolve(next(one.id for one in client.promises() if one.invocation == "it"), "x")
+        assert it.result(5) == "x"
+        wait_for(lambda: client.attach("waits").status().status == "suspended")
+        if by == "id":
+            client.purge("it")
+        else:
+            wait_for(lambda: client.purge_ended(timedelta(0)))
+        assert [view.id for view in client.list()] == ["waits"]
+        client.resolve(open_promise(client), None)
+        assert client.attach("waits").result(5) == "over"
+
+
+@pytest.mark.parametrize("by", ["id", "age"])
+def test_what_a_parked_one_was_woken_for_is_kept_until_it_has_it(world, by):
+    """It ends at rest: who waits for it is woken, and nobody loads it yet."""
+
+    async def other(ctx: Context) -> str:
+        return await ctx.promise("go", type=str)
+
+    async def h(ctx: Context) -> str:
+        try:
+            return await ctx.attach("it")
+        except InvocationCancelled:
+            await ctx.promise("hold")
+            return "told"
+
+    with world.holdfast(other, h, limits=Limits(waiting=0)) as client:
+        client.start(other, id="it")
+        open_promise(client)
+        client.start(h, id="waits")
+        wait_for(lambda: client.attach("waits").status().status == "suspended")
+
+    async def rest():
+        async with world.holdfast().resting() as client:
+            await client.kill("it")
+            if by == "id":
+                with pytest.raises(WrongStatus, match="attached to by 'waits'"):
+                    await client.purge("it")
+            else:
+                assert await client.purge_ended(-timedelta(seconds=1)) == 0
+
+    asyncio.run(rest())
+    with world.holdfast(other, h, limits=Limits(waiting=0)) as client:
+        promise = open_promise(client)
+        client.purge("it")
+        client.resolve(promise)
+        assert client.attach("waits").result(5) == "told"

@@ -618,15 +618,8 @@ def test_a_step_that_had_failed_is_the_failing_point_of_the_copy_too(world):
     assert flags.ran == ["a"]
 
 
-UNNAMED = pytest.mark.xfail(
-    strict=True,
-    reason="an id that Holdfast makes is the invocation's own: to the copy it names nobody (docs/concepts.md). Were it "
-    "the original's, every copy and fork would steer what the original has sent, also while that still runs",
-)
-
-
-@pytest.mark.parametrize("id", [pytest.param(None, marks=UNNAMED), "child"])
-def test_a_copy_reaches_what_the_original_has_sent(world, id):
+def sender(id):
+    """A service whose handler sends, signals and attaches; with an id of the program's, or one that Holdfast makes."""
     service = Service("S")
 
     @service.handler
@@ -640,10 +633,41 @@ def test_a_copy_reaches_what_the_original_has_sent(world, id):
         ctx.signal(sent, "go", "on")
         return await ctx.attach(sent, str)
 
+    return service, h
+
+
+def test_a_copy_reaches_what_the_original_has_sent_by_an_id_of_the_programs(world):
+    service, h = sender("child")
     with life(world, service) as one:
         handle = one.client.start(h)
         assert handle.result(5) == "on"
         assert handle.restart(from_step="abs#1").result(5) == "on"
+
+
+def test_a_copy_does_not_steer_what_the_original_has_sent_and_is_told_why(world):
+    """An id that Holdfast makes is the invocation's own (docs/concepts.md). Were it the original's, every copy and fork
+    would steer what the original has sent, also while that still runs."""
+    service, h = sender(None)
+
+    def others(client):
+        return {view.id: (view.status, view.updated) for view in client.list() if view.id != "second"}
+
+    with life(world, service) as one:
+        handle = one.client.start(h, id="first")
+        assert handle.result(5) == "on"
+        before = others(one.client)
+        handle.restart(from_step="abs#1", new_id="second")
+        with pytest.raises(InvocationFailed):
+            one.client.attach("second").result(5)
+        one.die()
+    with life(world, service) as one:
+        with pytest.raises(InvocationFailed) as told:
+            one.client.attach("second").result(5)
+        said = str(told.value)
+        assert "no invocation has the id 'inv_" in said
+        assert "'second' is a copy ('first from abs#1')" in said
+        assert "ctx.send(..., id=...)" in said
+        assert others(one.client) == before, "what the original has sent is as it was, and nothing was sent anew"
 
 
 @pytest.mark.parametrize("by", ["a handler", "a person"])

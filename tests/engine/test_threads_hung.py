@@ -107,11 +107,11 @@ def test_a_timeout_does_not_count_the_wait_for_a_thread(memory_world):
         return n
 
     async def h(ctx: Context, n: int) -> int:
-        return await ctx.run(slow, n, timeout=0.3, retry=SINGLE)
+        return await ctx.run(slow, n, timeout=0.5, retry=SINGLE)
 
     with memory_world.holdfast(h, limits=Limits(threads=1)) as client:
-        handles = [client.start(h, n) for n in range(6)]
-        assert [handle.result(5) for handle in handles] == list(range(6))
+        handles = [client.start(h, n) for n in range(9)]
+        assert [handle.result(5) for handle in handles] == list(range(9))
 
 
 def test_a_timeout_strikes_in_time_also_when_a_thread_came_late(memory_world, hanging):
@@ -383,7 +383,7 @@ def test_one_that_is_paused_while_a_body_hangs_past_its_timeout_tries_again_when
         return hanging.hang("a") if len(attempts) == 1 else "second"
 
     async def h(ctx: Context) -> str:
-        return await ctx.run(body, timeout=0.1, retry=AGAIN)
+        return await ctx.run(body, timeout=0.5, retry=AGAIN)
 
     with hanging.life(world, h, threads=1) as one:
         handle = one.client.start(h)

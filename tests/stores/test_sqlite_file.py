@@ -277,6 +277,25 @@ def test_looking_for_work_costs_the_same_beside_ten_thousand_sleepers(store):
     assert all(after <= alone for after, alone in zip([steps_of(store, call) for call in calls], before, strict=True))
 
 
+OVER = (Status.DONE, Status.FAILED, Status.CANCELLED, Status.KILLED)
+
+
+def test_a_page_of_what_has_ended_costs_the_same_however_many_there_are_and_however_deep_it_is(store):
+    def end(first, last, ends):
+        rows = [start(n, status=ends[n % len(ends)], outcome=b"end", target=TARGETS[n % 2]) for n in range(first, last)]
+        store.commit(Batch(starts=rows))
+
+    def cost(before):
+        pages = [{"status": status} for status in (None, *OVER)] + [{"target": TARGETS[0], "status": Status.DONE}]
+        return [steps_of(store, lambda page=page: store.list(before=before, limit=20, **page)) for page in pages]
+
+    end(1, 1_000, OVER)
+    few = cost(None)
+    end(1_000, 12_000, [Status.DONE])
+    for before in (None, 6_000, 999):
+        assert all(now <= alone * 1.1 for now, alone in zip(cost(before), few, strict=True))
+
+
 def crowd(store, first, last):
     """Of one lock and one lane: queued, delayed, paused in the queue, ended; and beside them what is asleep."""
     kinds = (

@@ -463,8 +463,10 @@ def test_what_ended_long_ago_is_listed_but_not_below_a_parent_that_goes_on(store
     assert store.ended_before(11, 10) == [4, 5, 6, 2, 9]
     assert store.ended_before(6, 10) == [4, 5]
     assert store.ended_before(10, 2) == [4, 5]
-    store.commit(Batch(waiters=[WaiterRow("inv-5", 7), WaiterRow("inv-6", 2), WaiterRow("inv-2", 77)]))
-    assert store.ended_before(10, 10) == [4, 6, 2], "7 waits for 5 and has not ended"
+    store.commit(
+        Batch(waiters=[WaiterRow("inv-5", 7), WaiterRow("inv-6", 2), WaiterRow("inv-2", 77), WaiterRow("inv-6", 1)])
+    )
+    assert store.ended_before(10, 10) == [4, 6, 2], "7 waits for 5 and has not ended; 1 was told, or waits no more"
     store.commit(Batch(moves=[move(1, Status.CANCELLED, updated=50), move(7, Status.KILLED, updated=50)]))
     assert store.ended_before(10, 10) == [3, 4, 5, 6, 2]
 

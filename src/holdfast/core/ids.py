@@ -19,6 +19,7 @@ PARTITIONS = 1 << PARTITION_BITS
 ID_CHARS_MAX = 200  # long enough for a URL slug and a tenant, short enough for an index page
 
 SIGNAL_CHARS_MAX = 100
+MADE = "inv_"  # begins the ids of invocations that Holdfast made
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's, in ASCII order: text order is number order
 
@@ -41,7 +42,7 @@ def counter_of(n: int) -> int:
 def make_id(now_ms: int, entropy: int) -> str:
     """A new id that sorts by time: 48 bits of milliseconds, 72 bits of entropy."""
     value = (now_ms & (1 << 48) - 1) << 72 | entropy & (1 << 72) - 1
-    return "inv_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(115, -1, -5))
+    return MADE + "".join(_ALPHABET[value >> shift & 31] for shift in range(115, -1, -5))
 
 
 def secret_name(prefix: str, seed: int, id: str, local: str, reopened: int = 0) -> str:

@@ -129,11 +129,10 @@ class Control:
                 f"invocation {id!r} was called by {parent.id!r}, which has not ended and may need its result",
                 fix="purge it when the caller has ended",
             )
-        waiting = [other for n in engine.store.waiters(id) if (other := engine.rows.get(n)) is not None]
-        going_on = [other.id for other in waiting if not Status(other.status).ended]
-        if going_on:
+        waiting = [other.id for n in engine.store.waiters(id) if (other := self._who_needs(id, n)) is not None]
+        if waiting:
             raise WrongStatus(
-                f"invocation {id!r} is attached to by {going_on[0]!r}, which has not ended and may need its result",
+                f"invocation {id!r} is attached to by {waiting[0]!r}, which has not ended and may need its result",
                 fix="purge it when that one has ended",
             )
         beside = None if workflow is None else self._going_on(workflow)
@@ -208,6 +207,15 @@ class Control:
         state.trim(batch, name)
         engine.gates.borrow(lock)
         await engine.durable()
+
+    def _who_needs(self, id: str, n: int) -> InvocationRow | None:
+        """One that was attached to an invocation that has ended, if it may not have been told yet."""
+        row, resident = self._engine.rows.get(n), self._engine.resident(n)
+        if row is None or Status(row.status).ended:
+            return None
+        if resident is None or resident.pausing:
+            return None if row.status == Status.SUSPENDED else row  # the end has woken it, and it was told
+        return row if any(step.id == id for step in resident.machine.waiting.values()) else None
 
     async def _give_back(self) -> None:
         """Makes the file smaller now: who purges at rest leaves at once, and nobody is idle after it."""

@@ -118,11 +118,13 @@ class Watchdog:
         reported = 0.0
         while not self._stopped.wait(self._seconds / 2):
             beat = self._beat
-            if beat != reported and time.monotonic() - beat > self._seconds:
-                frame = sys._current_frames().get(self._thread_id)
-                if frame is None or frame.f_code.co_filename != selectors.__file__:
-                    reported = beat
-                    log.error("%s", self._report(frame))
+            if beat == reported or time.monotonic() - beat <= self._seconds:
+                continue
+            frame = sys._current_frames().get(self._thread_id)
+            if frame is not None and frame.f_code.co_filename == selectors.__file__:
+                continue  # it waits, so nothing holds it: the whole machine stood still, or it was let go just now
+            reported = beat
+            log.error("%s", self._report(frame))
 
     def _report(self, frame: FrameType | None) -> str:
         return (

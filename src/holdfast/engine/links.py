@@ -31,7 +31,7 @@ from holdfast.core.commands import (
 from holdfast.core.entries import Failure, Outcome
 from holdfast.core.invocation import Move, Status
 from holdfast.core.mismatch import other_call
-from holdfast.engine.reasons import as_failure, describe, unread
+from holdfast.engine.reasons import as_failure, describe, nobody, unread
 from holdfast.engine.resident import Resident
 from holdfast.engine.starts import Order, split_headers
 from holdfast.engine.waits import Waits
@@ -40,7 +40,6 @@ from holdfast.errors import (
     IdConflict,
     InvocationCancelled,
     StoreCorrupt,
-    UnknownInvocation,
     Unreadable,
 )
 from holdfast.stores.base import InvocationRow, KeyRow, PromiseRow, SettleRow, WaiterRow
@@ -325,8 +324,7 @@ class Links:
             return
         row = self._engine.rows.find(id)
         if row is None:
-            error = UnknownInvocation(f"no invocation has the id {id!r}", fix="check the id, or list what there is")
-            self._refuse(resident, local, id, error)
+            self._refuse(resident, local, id, nobody(id, resident))
         elif Status(row.status).ended:
             self._deliver(resident.n, local, self._end_of(row))
         elif (refusal := self._waits.refusal_to_join(resident, row)) is not None:

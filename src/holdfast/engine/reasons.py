@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 
 from holdfast.core import entries as records
 from holdfast.core.entries import Failure, Paused, Tried
+from holdfast.core.ids import MADE
 from holdfast.core.invocation import Status
-from holdfast.errors import HandlerFault, HandlerStuck, HoldfastError, TerminalError, TooMany, ValueProblem, explain
+from holdfast.errors import (
+    HandlerFault,
+    HandlerStuck,
+    HoldfastError,
+    TerminalError,
+    TooMany,
+    UnknownInvocation,
+    ValueProblem,
+    explain,
+)
 from holdfast.stores.base import InvocationRow
 
 if TYPE_CHECKING:
@@ -46,6 +56,18 @@ def unread(id: str, letters: int, fix: str) -> TooMany:
         f"invocation {id!r} has {letters} signals it has not received",
         cause="it is sent more than it reads, or nothing reads signals of this name",
         fix=fix,
+    )
+
+
+def nobody(id: str, asking: Resident) -> UnknownInvocation:
+    """Why one whom a handler wants to attach to is not there."""
+    what, origin = f"no invocation has the id {id!r}", asking.row.origin
+    if origin is None or not id.startswith(MADE):
+        return UnknownInvocation(what, fix="check the id, or list what there is")
+    return UnknownInvocation(
+        what,
+        cause=f"{asking.id!r} is a copy ({origin!r}), and an id that Holdfast made is that of the original alone",
+        fix="where copies shall reach what was sent, give it an id of your own: ctx.send(..., id=...)",
     )
 
 

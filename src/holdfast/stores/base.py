@@ -264,9 +264,9 @@ class Store(Protocol):
         """What an invocation called or sent, smallest n first."""
 
     def ended_before(self, until: int, limit: int) -> list[int]:
-        """Numbers of invocations that ended before `until`, oldest first, then by n; not those whose parent, or one
-        that waits for their id, is stored and has not ended; and not one that is called as its service and key, with a
-        colon between, while another of that service and key has not ended."""
+        """Numbers of invocations that ended before `until`, oldest first, then by n; not those whose parent is stored
+        and has not ended, or one that waits for their id, unless it is SUSPENDED; and not one that is called as its
+        service and key, with a colon between, while another of that service and key has not ended."""
 
     def blob_digests(self, owner: int) -> list[tuple[int, bytes]]:
         """(number, digest) of all blobs of an owner."""

@@ -202,7 +202,9 @@ class MemoryStore:
     def ended_before(self, until: int, limit: int) -> list[int]:
         self._check_open()
         going_on = {row.n for row in self._invocations.values() if row.status < Status.DONE}
-        wanted = {subject for subject, n in self._waiters if n in going_on}
+        wanted = {
+            subject for subject, n in self._waiters if n in going_on and self._invocations[n].status != Status.SUSPENDED
+        }
         ended = [row for row in self._invocations.values() if row.n not in going_on and row.id not in wanted]
         keys = {(_service(row), row.key) for row in self._invocations.values() if row.n in going_on}
         wanted_keys = {f"{service}:{key}": (service, key) for service, key in keys}

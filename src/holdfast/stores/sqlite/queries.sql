@@ -244,12 +244,14 @@ SELECT n FROM invocation INDEXED BY invocation_lane WHERE status < 2 AND status 
 SELECT {row} FROM invocation INDEXED BY invocation_parent WHERE parent = ? ORDER BY n LIMIT ?;
 
 -- name: ended_before
--- What may be purged: over for long, and so are its parent and all that wait for it; of a workflow's main run also the
--- others of its key.
+-- What may be purged: over for long, and so is its parent; of a workflow's main run also the others of its key. Who
+-- waits for it is over too, or SUSPENDED: it was woken by the end and told, or waits for something else by now.
 SELECT n FROM invocation AS i INDEXED BY invocation_ended
 WHERE status >= 4 AND updated < ?
 AND NOT EXISTS (SELECT 1 FROM invocation AS p WHERE p.n = i.parent AND p.status < 4)
-AND NOT EXISTS (SELECT 1 FROM waiter CROSS JOIN invocation AS w USING (n) WHERE subject = i.id AND w.status < 4)
+AND NOT EXISTS (
+    SELECT 1 FROM waiter CROSS JOIN invocation AS w USING (n) WHERE subject = i.id AND w.status < 4 AND w.status <> 1
+)
 AND NOT EXISTS (
     SELECT 1 FROM invocation AS o INDEXED BY invocation_key
     WHERE i.id = substr(i.target, 1, instr(i.target, '/') - 1) || ':' || i.key
