@@ -432,18 +432,6 @@ def test_a_generator_that_holds_the_loop_is_named_by_its_own_line_and_by_that_of
     assert f"by handler code at {__file__}:{called} in {h.__qualname__}, now at {__file__}:{holds} in " in said[0]
 
 
-def test_a_loop_that_waits_is_not_held_even_if_it_was_not_seen_for_a_while(caplog):
-    async def waits() -> None:
-        watchdog = Watchdog(asyncio.get_running_loop(), 0.05)
-        watchdog.start()
-        watchdog._handle.cancel()  # as when the whole machine stands still: no beat, and the loop in its selector
-        await asyncio.sleep(0.3)
-        watchdog.stop()
-
-    asyncio.run(waits())
-    assert "HF302" not in caplog.text
-
-
 def test_a_step_that_takes_long_in_its_thread_is_not_reported(memory_world, caplog):
     async def h(ctx: Context) -> None:
         await ctx.run(time.sleep, 0.25)
