@@ -18,7 +18,7 @@ import logging
 import sys
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextvars import Context, copy_context
 from types import FrameType, MethodType
 from typing import Any, TypeVar
@@ -69,36 +69,34 @@ class HandlerLoop(asyncio.AbstractEventLoop):
         self._cancel_retries: dict[Any, int] | None = None
         self._running = False
         self._dead = False
+        self._hooked = False
 
-    def stepping(self) -> contextlib.AbstractContextManager[None]:
-        """Makes it the thread's running loop, with its own hooks for async generators, for many runs at once."""
-        return _Stepping(self)
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Puts the hooks for async generators in place once, for many runs: each time costs four audit events."""
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(self._generator_begun, self._generator_dropped)
+        self._hooked = True  # but no running loop: between runs results are read, by code that is not the handler's
+        try:
+            yield
+        finally:
+            self._hooked = False
+            sys.set_asyncgen_hooks(*hooks)
 
     def run(self) -> None:
         """Runs until nothing is ready. Raises HandlerStuck after CALLBACKS_MAX callbacks."""
         self.check_alive()
-        if self._cancel_retries is not None:
-            self._ready.extend(self._deferred or ())
-            self._deferred = self._cancel_retries = None
-        if self._running:
-            self._pump()
-            return
-        # As `stepping` does, but in line: this is done for each completion, and an object would be felt.
-        prior, hooks = _get_running_loop(), sys.get_asyncgen_hooks()
-        _set_running_loop(self)
-        sys.set_asyncgen_hooks(self._generator_begun, self._generator_dropped)
-        self._running = True
-        try:
-            self._pump()
-        finally:
-            self._running = False
-            sys.set_asyncgen_hooks(*hooks)
-            _set_running_loop(prior)
-
-    def _pump(self) -> None:
         ready = self._ready
+        if self._cancel_retries is not None:
+            ready.extend(self._deferred or ())
+            self._deferred = self._cancel_retries = None
         left = CALLBACKS_MAX
         handle: Handle | None = None
+        prior, hooks = _get_running_loop(), sys.get_asyncgen_hooks()
+        _set_running_loop(self)
+        if not self._hooked:
+            sys.set_asyncgen_hooks(self._generator_begun, self._generator_dropped)
+        self._running = True
         try:
             while ready:
                 handle = ready.popleft()
@@ -115,6 +113,10 @@ class HandlerLoop(asyncio.AbstractEventLoop):
                     raise self._stuck()
         finally:
             handle = None  # an exception's traceback holds this frame, and through it its own task
+            self._running = False
+            if not self._hooked:
+                sys.set_asyncgen_hooks(*hooks)
+            _set_running_loop(prior)
 
     def start(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Task[T]:
         """Makes the handler's own task; `run` begins it. Its context variables are empty: whoever starts or wakes an

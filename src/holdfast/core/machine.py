@@ -138,7 +138,7 @@ class Machine(Asks):
         if obeyed is None:
             obeyed = len(entries)
         try:
-            with self.loop.stepping():
+            with self.loop.hooked():
                 self._take(entries, obeyed)
         except Unreadable:
             self._commands.clear()
@@ -264,7 +264,7 @@ class Machine(Asks):
 
     def wants(self, entry: Completion) -> bool:
         """Whether the handler, as it stands now, waits for just this."""
-        if isinstance(entry, OUTCOMES):
+        if isinstance(entry, OUTCOMES):  # as nearly all are, and a replay asks of each
             step = self.waiting.get(entry.step)
             return (
                 step is not None and step.kind == "step" and step.spec is not None and step.spec.digest == entry.digest
