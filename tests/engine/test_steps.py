@@ -170,6 +170,41 @@ def test_a_recorded_body_never_runs_again(world):
     assert calls == [0, 1, 2, 3, 4, 5]
 
 
+def test_what_was_asked_for_long_ago_and_has_not_come_is_asked_for_again(world):
+    """Hundreds of steps that were recorded since do not push it out of what a replay wants."""
+    begun, alive = [], "first"
+
+    async def early() -> str:
+        begun.append("early")
+        if alive == "first":
+            await asyncio.sleep(60)
+        return "early"
+
+    async def other(ctx: Context) -> str:
+        return await ctx.promise("go", type=str)
+
+    async def quick(n: int) -> None:
+        pass
+
+    async def h(ctx: Context) -> list[str]:
+        first = ctx.run(early)
+        second = ctx.call(other, id="other")
+        for n in range(300):
+            await ctx.run(quick, n)
+        begun.append("all")
+        return await asyncio.gather(first, second)
+
+    with world.life(h, other) as client:
+        client.start(h, id="x")
+        wait_for(lambda: "all" in begun)
+        promise = open_promise(client)
+    alive = "second"
+    with world.life(h, other) as client:
+        client.resolve(promise, "other")
+        assert client.attach("x").result(10) == ["early", "other"]
+    assert begun == ["early", "all", "all", "early"]
+
+
 def test_steps_in_parallel_do_not_wait_for_each_other(world):
     both = threading.Barrier(6)
 
