@@ -34,7 +34,7 @@ class Limit:
     """How much of a handler may run; what is over it waits in order, also across restarts.
 
     concurrency: invocations at once. Paused ones do not count.
-    rate, per: beginnings in so many seconds (or a timedelta), evenly spaced after a first burst of `rate`.
+    rate, per: at most so many beginnings in any so many seconds (or a timedelta).
     by: the name of an argument: each of its values has a limit of its own. "key" of an object is its key.
 
     Raises BadHandler for numbers that cannot be.

@@ -456,12 +456,10 @@ def _resumed(facts: Facts, commit: int) -> bool:
 
 def _rate_holds(look: Inspection, lane: str, members: list[Facts], limit: Any) -> None:
     begun = sorted(at for facts in members for at in _beginnings(facts))
-    for first in range(len(begun)):
-        for last in range(first + limit.rate, len(begun)):
-            most = limit.rate + (begun[last] - begun[first] + 1) * limit.rate / limit.period_ms
-            if last - first + 1 > most + 1e-6:
-                look.broken("G4", f"{lane} began {last - first + 1} between {begun[first]} and {begun[last]}")
-                return
+    for first, beyond in zip(begun, begun[limit.rate :], strict=False):
+        if beyond - first < limit.period_ms:
+            look.broken("G4", f"{lane} began {limit.rate + 1} between {first} and {beyond}")
+            return
 
 
 def _beginnings(facts: Facts) -> list[int]:

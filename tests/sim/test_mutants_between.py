@@ -21,6 +21,7 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.gates import Gates
 from holdfast.engine.links import Links
 from holdfast.engine.objects import ObjectState
+from holdfast.engine.rates import Spent
 from holdfast.engine.reruns import Reruns
 from holdfast.engine.rows import Rows
 from holdfast.engine.schedules import Rule, Schedules
@@ -375,7 +376,7 @@ def after_a_restart_nobody_is_counted(patch: Patch) -> None:
 
 @caught_by("g4_limits_hold", shapes=("paced",), plans=10, lives=4, clock_ahead=0.0, clock_back=0.0, clock_steps=0.0)
 def after_a_restart_no_rate_is_known(patch: Patch) -> None:
-    patch.setattr(Gates, "_stored_rate", lambda *_: 0)
+    patch.setattr(Gates, "_stored_rate", lambda *_: Spent(0, []))
 
 
 @caught_by("g8_nothing_waits_for_ever", shapes=LIMITS, plans=10)

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from holdfast.engine import rates
 from holdfast.engine.committer import Committer
 from holdfast.engine.ports import Clock
 from holdfast.engine.timers import WAIT_SECONDS_MAX
@@ -46,14 +47,14 @@ OPEN = Gate(None, None, None)
 class Lane:
     """What is known of a lane in which somebody runs or waits."""
 
-    __slots__ = ("again", "full", "inside", "passed", "wake", "whole_at")
+    __slots__ = ("again", "full", "inside", "passed", "spent", "wake")
 
     def __init__(self) -> None:
         self.inside: set[int] | None = None  # who has a place, parked ones too; None: as the store says
         self.passed = FIRST  # all up to there have been looked at
         self.again: list[Turn] = []  # those of them that are to be looked at again, sorted
         self.full = False  # the last that tried found no place
-        self.whole_at: int | None = None  # when its allowance is whole again, in milliseconds; None: as the store says
+        self.spent: rates.Spent | None = None  # of its rate; None: as the store says
         self.wake: asyncio.TimerHandle | None = None  # it waits for its rate
 
     def look_again(self, turn: Turn) -> None:
@@ -240,7 +241,7 @@ class Gates:
         """Of these lanes the store remembers a rate: those that have long been whole again need not be."""
         before = self._clock.now() - RATE_KEPT_MS
         for name in names:
-            if name not in self._lanes and self._stored_rate(name) < before:
+            if name not in self._lanes and self._stored_rate(name).whole_at < before:
                 self._committer.batch.states.append(StateRow(*RATES, name, None))
 
     def advance(self, lock: str | None, lane: str | None) -> None:
@@ -286,8 +287,8 @@ class Gates:
             return False
         if limit.rate is None:
             return True
-        wait = self._whole_again(name, limit) - limit.period_ms - self._clock.now()
-        if wait <= 0:
+        wait = self._spent(name).wait(self._clock.now(), limit.rate, limit.period_ms)
+        if not wait:
             return True
         lane = self._lane(name)
         if lane.wake is None:
@@ -299,29 +300,23 @@ class Gates:
         self._lane(name).wake = None
         self.advance_lane(name)
 
-    def _whole_again(self, name: str, limit: Limit) -> int:
-        # The generic cell rate algorithm: one number says how much of the allowance is used, and grows by a share of
-        # the period with each beginning. After an idle time a burst of `rate` is let through, and what becomes free in
-        # the same period beside it; a sliding window of exactly `rate` would have to keep the times of them all.
-        assert limit.rate is not None  # for the type checker: the callers have looked
-        now = self._clock.now()
-        lane = self._lane(name)
-        if lane.whole_at is None:
-            lane.whole_at = self._stored_rate(name)
-        # It is never further ahead than the period, unless the clock was set back.
-        lane.whole_at = min(lane.whole_at, now + limit.period_ms)
-        return max(lane.whole_at, now) + -(-limit.period_ms // limit.rate)
-
     def _spend(self, name: str, limit: Limit) -> None:
         if limit.rate is not None:
-            self._lane(name).whole_at = at = self._whole_again(name, limit)
-            self._committer.batch.states.append(StateRow(*RATES, name, b"%d" % at))
+            spent = self._spent(name)
+            spent.spend(self._clock.now(), limit.period_ms)
+            self._committer.batch.states.append(StateRow(*RATES, name, rates.write(spent)))
 
-    def _stored_rate(self, name: str) -> int:
+    def _spent(self, name: str) -> rates.Spent:
+        lane = self._lane(name)
+        if lane.spent is None:
+            lane.spent = self._stored_rate(name)
+        return lane.spent
+
+    def _stored_rate(self, name: str) -> rates.Spent:
         try:
-            return int(self._store.state(*RATES, name) or 0)
-        except (Unreadable, ValueError):  # damage costs the lane what it remembers, and no more (G10)
-            return 0
+            return rates.read(self._store.state(*RATES, name))
+        except Unreadable:  # damage costs the lane what it remembers, and no more (G10)
+            return rates.Spent(0, [])
 
     def _inside(self, name: str, limit: Limit) -> set[int]:
         lane = self._lane(name)
