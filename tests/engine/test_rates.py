@@ -1,5 +1,7 @@
 """A rate: at most so many beginnings in any stretch as long as its period, and what is kept of it stays small."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,16 @@ def test_never_more_in_any_period_and_little_is_kept(rate, steps):
     begun, spent = begin_all(rate, steps)
     assert all(beyond - first >= PERIOD for first, beyond in zip(begun, begun[rate:], strict=False))
     assert len(spent.moments) <= MOMENTS_MAX
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_never_more_in_any_period_also_where_moments_are_taken_together(seed):
+    random = Random(seed)
+    rate, busy = random.randint(MOMENTS_MAX + 1, 100), random.choice([3, 10, 25])
+    begun, spent = begin_all(rate, [max(0, random.randint(-busy // 2, busy)) for _ in range(2_000)])
+    assert all(beyond - first >= PERIOD for first, beyond in zip(begun, begun[rate:], strict=False))
+    assert len(spent.moments) <= MOMENTS_MAX
+    assert len(begun) > rate, "it goes on"
 
 
 @given(st.integers(1, MOMENTS_MAX), st.lists(st.integers(0, 400), max_size=150))
